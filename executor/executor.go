@@ -1,0 +1,257 @@
+// Package executor says how a process is kept apart.
+//
+// An [Executor] turns a [Spec] (files, descriptors, limits) into a running
+// [Process]: an environment in which nothing is reachable but what the spec
+// lists. It knows mounts, descriptors, limits and exits; it knows nothing of
+// manifests, grants or labels.
+//
+// Trusted: yes. A wrong mount or a missing filter is an escape.
+package executor
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+)
+
+// Unlimited switches a limit off. Nothing is unlimited unless somebody wrote it.
+const Unlimited = -1
+
+// ErrUnsupported is wrapped by every error that names a protection this host
+// cannot give; the text says which one, and what would provide it.
+var ErrUnsupported = errors.New("not supported by this host")
+
+// ErrStopped is returned by operations on a process that has ended.
+var ErrStopped = errors.New("environment has ended")
+
+// Executor starts environments. It is safe for concurrent use.
+type Executor interface {
+	// Start builds the environment and returns once its program has been
+	// executed. On error nothing is left behind. An error that the program
+	// itself could not be executed is a [*StartError].
+	Start(ctx context.Context, spec *Spec) (Process, error)
+
+	// Protections tells, without starting anything, what this host gives.
+	Protections() []Protection
+
+	// Close kills every environment and releases what the executor holds.
+	Close() error
+}
+
+// Process is one environment. It is safe for concurrent use.
+type Process interface {
+	// Pid is the host's number of the environment's init, for messages only:
+	// never use it to find out who somebody is.
+	Pid() int
+
+	// Listeners are the sockets of Spec.Listen, in its order: opened inside
+	// the environment's network before its program ran, held by us.
+	Listeners() []net.Listener
+
+	// Dial connects to an address inside the environment's network.
+	Dial(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
+
+	// Owns tells whether the process that pidfd refers to belongs to this
+	// environment. A dead or foreign process is false without an error.
+	Owns(pidfd *os.File) (bool, error)
+
+	// Exec runs a further program inside, under the same restrictions and
+	// limits, with the streams of cmd. It returns when that program has ended.
+	Exec(ctx context.Context, cmd *Command) (Exit, error)
+
+	// Mount makes m appear inside while the environment runs; Unmount takes
+	// it away. The target must lie below a directory that the spec provided.
+	Mount(ctx context.Context, m Mount) error
+	Unmount(ctx context.Context, target string) error
+
+	// Signal delivers sig to the program (not to the init). For a polite stop.
+	Signal(sig syscall.Signal) error
+
+	// Kill ends the whole tree now. The first cause given is the one reported;
+	// detail says more ("wall limit 5s"). Killing what has ended is no error.
+	Kill(cause Cause, detail string)
+
+	// Done is closed when the tree has ended and everything is released.
+	Done() <-chan struct{}
+
+	// Exit is how it ended; valid once Done is closed.
+	Exit() Exit
+
+	// Usage is what the tree has used up to now.
+	Usage() Usage
+}
+
+// Command is a program and its streams. A nil stream is /dev/null. A stream
+// that is an *os.File is handed over as it is; any other is copied, and counted
+// against Limits.OutputBytes.
+type Command struct {
+	Args  []string // Args[0] is a path inside, or a name looked up in PATH of Env
+	Env   []string // the whole environment, "K=V"; nothing is added or inherited
+	Dir   string   // "" means "/"
+	Stdin interface {
+		Read([]byte) (int, error)
+	}
+	Stdout, Stderr interface {
+		Write([]byte) (int, error)
+	}
+}
+
+// Spec is everything an environment may touch. The zero value is an
+// environment with no files at all, which can run nothing.
+type Spec struct {
+	Name    string // a label of DNS, at most 48 bytes: cgroup and host name
+	Command Command
+
+	Mounts []Mount          // outer targets before inner ones, no two alike
+	Hosts  []Host           // entries of /etc/hosts besides localhost
+	Listen []netip.AddrPort // TCP listeners to open inside, before the program
+	Extra  []*os.File       // descriptors 3, 4, …: the only ones inherited
+
+	Limits Limits
+
+	// AllowDegraded names protections (see Protection.Name) that may be
+	// missing on this host. Any other missing one makes Start fail.
+	AllowDegraded []string
+}
+
+// Host is a name that resolves inside the environment.
+type Host struct {
+	Name string
+	Addr netip.Addr
+}
+
+// MountKind says what a Mount shows.
+type MountKind int
+
+// The kinds of mounts.
+const (
+	// MountBind shows a host file or directory; read-only unless Writable.
+	// Never more than nosuid, nodev. A writable one has SizeBytes as quota.
+	MountBind MountKind = iota
+	// MountTmpfs is an empty file system in memory with SizeBytes and Inodes.
+	MountTmpfs
+	// MountFile is a read-only file with the content Data.
+	MountFile
+	// MountSymlink is a symbolic link to Source.
+	MountSymlink
+	// MountSocket shows a Unix socket of the host that programs may connect to.
+	MountSocket
+	// MountRuntime shows the host's /usr, /lib*, /bin, /sbin and the few files
+	// of /etc that an interpreter needs, read-only. It has no Source or Target.
+	MountRuntime
+)
+
+// Mount is one thing in the environment's file tree.
+type Mount struct {
+	Kind      MountKind
+	Source    string // host path, absolute and without links
+	Target    string // path inside, absolute and clean; never below /proc, /sys, /dev
+	Writable  bool   // MountBind and MountTmpfs (which is pointless without)
+	Data      []byte // MountFile
+	Mode      os.FileMode
+	SizeBytes int64 // 0 means the default of Limits; Unlimited is allowed for binds only
+	Inodes    int64 // 0 means SizeBytes/4096, at least 256
+}
+
+// Limits bounds the whole tree. A zero field means the default that
+// [DefaultLimits] gives; Unlimited switches it off.
+type Limits struct {
+	MemoryBytes int64
+	Pids        int           // processes and threads of the program, init not counted
+	CPUs        float64       // share: 1.5 is one and a half cores
+	CPU         time.Duration // processor time, user and system, summed over the tree
+	Wall        time.Duration // time since start
+	OutputBytes int64         // of stdout and stderr together, when we copy them
+	OpenFiles   int           // per process
+	FileBytes   int64         // size of any single file written
+	VolumeBytes int64         // default quota of a writable bind
+	TmpBytes    int64         // size of /tmp and of /dev/shm, each
+}
+
+// DefaultLimits is what applies where nothing else is written. CPU and Wall
+// are unlimited: a service may run for ever; `run` and templates set them.
+func DefaultLimits() Limits {
+	return Limits{
+		MemoryBytes: 256 << 20,
+		Pids:        64,
+		CPUs:        1,
+		CPU:         Unlimited,
+		Wall:        Unlimited,
+		OutputBytes: 1 << 20,
+		OpenFiles:   1024,
+		FileBytes:   64 << 20,
+		VolumeBytes: 64 << 20,
+		TmpBytes:    16 << 20,
+	}
+}
+
+// Cause is why an environment ended.
+type Cause string
+
+// The causes. All but exit and signal name a limit or a decision of ours.
+const (
+	CauseExit     Cause = "exit"
+	CauseSignal   Cause = "signal"
+	CauseOOM      Cause = "oom"
+	CausePids     Cause = "pids"
+	CauseCPU      Cause = "cpu"
+	CauseWall     Cause = "wall"
+	CauseOutput   Cause = "output"
+	CauseDisk     Cause = "disk"
+	CauseSeccomp  Cause = "seccomp"
+	CausePolicy   Cause = "policy"   // stopped by the operator or the supervisor
+	CauseInternal Cause = "internal" // our own fault or the host's
+)
+
+// Exit is how an environment ended.
+type Exit struct {
+	Cause  Cause  `json:"cause"`
+	Code   int    `json:"code"`             // exit status; 128+n for signal n
+	Signal int    `json:"signal,omitempty"` // of the program, 0 if it exited
+	Limit  string `json:"limit,omitempty"`  // the limit that fired, with its value: "64MiB"
+	Key    string `json:"key,omitempty"`    // the key of the manifest to change: "limits.memory"
+	Detail string `json:"detail,omitempty"` // one sentence for people
+	Usage  Usage  `json:"usage"`
+}
+
+// Usage is what a tree has used. Memory and Pids are peaks and 0 where the host
+// does not count them.
+type Usage struct {
+	Wall        time.Duration `json:"wall_ns"`
+	CPU         time.Duration `json:"cpu_ns"`
+	MemoryBytes int64         `json:"memory_bytes"`
+	Pids        int           `json:"pids"`
+	OutputBytes int64         `json:"output_bytes"`
+}
+
+// Protection is one promise of isolation on this host.
+type Protection struct {
+	Name   string // "seccomp", "landlock", "cgroup.memory", "uid-range", …
+	Status Status
+	Detail string // what provides it, or what is missing
+	Fix    string // the one command or setting that would provide it; "" if none is known
+}
+
+// Status of a protection.
+type Status string
+
+// A protection is enforced, enforced by a weaker mechanism, or absent.
+const (
+	Pass     Status = "PASS"
+	Degraded Status = "DEGRADED"
+	Fail     Status = "FAIL"
+)
+
+// StartError says that the environment was ready but its program could not be
+// executed: errno ENOENT (not found) or EACCES (not executable) and the like.
+type StartError struct {
+	Path string
+	Err  error
+}
+
+func (e *StartError) Error() string { return "execute " + e.Path + ": " + e.Err.Error() }
+func (e *StartError) Unwrap() error { return e.Err }

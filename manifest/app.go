@@ -1,0 +1,151 @@
+// Package manifest says what the operator asked for.
+//
+// [Load] turns cofferdam.yaml into an [App]: every default filled in, every
+// name resolved, every contradiction refused with file, line and column.
+// [App.Grants] is the whole of who may reach whom; nothing else grants.
+//
+// Trusted: yes. A grant that it invents is access nobody gave.
+package manifest
+
+import "time"
+
+// Unlimited is the value of a limit for which "unlimited" was written.
+const Unlimited = -1
+
+// App is a checked manifest.
+type App struct {
+	File string // as given by the operator, for messages
+	Dir  string // absolute directory that relative host paths start from
+	Name string // [a-z0-9][a-z0-9-]*, at most 32 bytes
+
+	Gateway  *Gateway   // nil without one
+	Services []*Service // in the order of the file, templates included
+
+	AllowDegraded []string
+}
+
+// Pos is a place in the manifest.
+type Pos struct{ Line, Column int }
+
+// Gateway is the door for people.
+type Gateway struct {
+	Pos    Pos
+	Listen string // host:port on the host
+	Routes []Route
+	Limits GatewayLimits
+}
+
+// GatewayLimits bounds what people may send.
+type GatewayLimits struct {
+	HeaderBytes int64         // default 16 KiB
+	BodyBytes   int64         // default 1 MiB
+	Timeout     time.Duration // whole request, default 60 s
+	Connections int           // default 512
+}
+
+// Route sends paths to a service: first match wins.
+type Route struct {
+	Pos  Pos
+	Path string // RE2, matched against the whole decoded path
+	To   string // service
+}
+
+// Service is something to run: at once, or as a template when spawned.
+type Service struct {
+	Pos      Pos
+	Name     string
+	Template bool
+
+	Runtime     string // "" or "host"
+	Command     []string
+	Environment []string // "K=V", sorted
+	WorkingDir  string   // default "/"
+	Files       []File
+	Volumes     []Volume
+	Tmpfs       []Tmpfs
+
+	HTTP  int    // port inside, 0 for none
+	TCP   []int  // ports inside
+	Stdio string // "" or "lines"
+
+	Provides []Provide
+	Uses     []Use
+
+	Instances       string // "shared" (default for services) or "per-principal" (templates)
+	Limits          Limits
+	Restart         Restart
+	DependsOn       []string
+	StopGracePeriod time.Duration // default 10 s
+}
+
+// File is a host file or directory shown read-only.
+type File struct {
+	Pos      Pos
+	From, To string // From is absolute, links resolved
+}
+
+// Volume is storage that survives. Name may contain {principal} in a template.
+type Volume struct {
+	Pos       Pos
+	Name, To  string
+	SizeBytes int64
+	ReadOnly  bool
+}
+
+// Tmpfs is scratch space in memory.
+type Tmpfs struct {
+	Pos       Pos
+	To        string
+	SizeBytes int64
+}
+
+// Provide is a method that a service answers.
+type Provide struct {
+	Pos        Pos
+	Call       string   // method name
+	From       []string // the only services that may call it; nil leaves it to their uses
+	Deadline   time.Duration
+	Idempotent bool
+}
+
+// Use is something that a service reaches for. Exactly one of Call, Spawn and
+// Connect is set.
+type Use struct {
+	Pos     Pos
+	Call    string // service.method
+	Spawn   string // template
+	Connect string // service:port
+	Bound   bool   // Call: only instances whose spawner bound something may call
+}
+
+// Limits as resolved: never zero, Unlimited where that was written.
+type Limits struct {
+	Memory   int64
+	Pids     int
+	CPUs     float64
+	CPU      time.Duration
+	Wall     time.Duration
+	Output   int64
+	Files    int // open files
+	FileSize int64
+	Tmp      int64
+}
+
+// Restart policy of a service.
+type Restart struct {
+	Policy     string        // always (default), on-failure, no
+	Intensity  int           // restarts within Period before it is broken; default 5
+	Period     time.Duration // default 60 s
+	Backoff    time.Duration // first delay, default 100 ms, doubled up to BackoffMax
+	BackoffMax time.Duration // default 10 s
+}
+
+// Grant is one line of the answer to "who may reach whom".
+type Grant struct {
+	From  string // service; "gateway" for routes
+	Kind  string // "call", "spawn", "http", "tcp"
+	To    string // service or template
+	Name  string // method, or port
+	Bound bool   // see Use
+	Rule  string // file:line of what grants it
+}

@@ -1,0 +1,88 @@
+// Package wire says what crosses the border of an environment.
+//
+// An environment talks to the monitor over stream connections to one Unix
+// socket. Both directions carry frames: a header of [HeaderSize] bytes, then
+// three runs of raw bytes (name, caller, body) whose lengths the header gives.
+// Numbers are little-endian. Nothing in a frame is text that has to be parsed
+// on the way of a call: the monitor reads the header, decides on the name, and
+// passes the body on as it came.
+//
+//	 0  u32 size    bytes after the header = name + caller + body
+//	 4  u8  op      one of [Op]
+//	 5  u8  code    one of [Code]; 0 in requests
+//	 6  u16 name    length of the name
+//	 8  u64 id      chosen by the sender of a request, repeated in its reply
+//	16  u32 timeout milliseconds a request may take; 0 means the monitor's default
+//	20  u16 caller  length of the caller; always 0 in what an environment sends
+//	22  u16 flags   reserved, 0
+//	24  u64 call    the monitor's number of a call; 0 in what an environment sends
+//
+// Structured bodies (hello, serve, spawn, caller) are lists of fields: u8 key,
+// u32 length, bytes; see [Fields].
+//
+// Trusted: yes. It is the one decoder of bytes from confined programs.
+package wire
+
+// Bounds of a frame. A frame beyond them ends its connection.
+const (
+	HeaderSize = 32
+	MaxName    = 128
+	MaxCaller  = 1 << 10
+	MaxBody    = 1 << 20
+	MaxSize    = MaxName + MaxCaller + MaxBody
+	MaxFields  = 1024
+)
+
+// Op is what a frame asks or answers.
+type Op uint8
+
+// The operations. The table [Ops] says who may send each of them.
+const (
+	OpReply  Op = 1 // both ways: ends the request with the same id
+	OpHello  Op = 2 // to the monitor: who am I?          reply: fields of an Identity
+	OpServe  Op = 3 // to the monitor: I answer these methods (fields, KeyMethod each)
+	OpCall   Op = 4 // both ways: name is service.method towards the monitor, method towards the server
+	OpCancel Op = 5 // both ways: the request with this id is no longer wanted; no reply
+	OpSpawn  Op = 6 // to the monitor: name is a template, body the fields of a Spawn; reply: fields of an Exit
+)
+
+// Code is how a request ended.
+type Code uint8
+
+// The codes. Denied covers what is absent as well as what is forbidden.
+const (
+	OK          Code = 0
+	Denied      Code = 1  // not granted, or not there: no way to tell
+	Unavailable Code = 2  // granted, but no instance answered in time
+	Broken      Code = 3  // granted, but the service has crashed too often
+	Deadline    Code = 4  // the deadline passed; the work may or may not have been done
+	Canceled    Code = 5  // the caller withdrew it
+	TooLarge    Code = 6  // request or reply beyond MaxBody
+	Busy        Code = 7  // a queue or a rate limit is full: try later
+	Malformed   Code = 8  // the request makes no sense to the monitor
+	Failed      Code = 9  // the server's own error; the body is its message
+	Interrupted Code = 10 // the instance died while at it; the work may or may not have been done
+)
+
+// Keys of fields. One number space for all lists, so that one decoder and one
+// table serve all of them.
+const (
+	KeyMethod    = 1  // serve: a method name
+	KeyService   = 2  // identity, caller: the service
+	KeyInstance  = 3  // identity, caller: the instance
+	KeyPrincipal = 4  // identity, caller, spawn: the principal it runs for
+	KeyBound     = 5  // identity, caller, spawn: bytes bound by the spawner
+	KeyArg       = 6  // spawn: one further argument
+	KeyEnv       = 7  // spawn: one K=V
+	KeyFile      = 8  // spawn: path of a file, its content in the next field
+	KeyData      = 9  // spawn: content of the file named before
+	KeyStdin     = 10 // spawn: all of standard input
+	KeyWall      = 11 // spawn: u64 milliseconds, may only lower the template's limit
+	KeyStdout    = 12 // exit: captured output
+	KeyStderr    = 13 // exit: captured output
+	KeyCause     = 14 // exit: executor cause
+	KeyCode      = 15 // exit: u64 exit code
+	KeyLimit     = 16 // exit: the limit that fired
+	KeyUsage     = 17 // exit: u64 wall µs, cpu µs, memory bytes, in this order
+	KeyDetail    = 18 // exit: one sentence
+)
