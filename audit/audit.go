@@ -1,7 +1,84 @@
 // Package audit says what was decided.
 //
-// A [Log] is a file of JSON lines, each carrying the SHA-256 of the line before
-// it: append-only, and verifiable by [Verify] without us.
+// A [Log] is a file of JSON lines. Every line is one [Record] and carries, as
+// prev, the SHA-256 of the whole line before it, line feed included, so that
+// anybody can check it with the tools of the system:
+//
+//	sed -n 41p audit.jsonl | sha256sum   # is the prev of line 42
+//
+// [Verify] does that for the whole file. What the chain shows: a line that was
+// changed, removed, inserted or moved while the lines after it stayed as they
+// were. What it cannot show: whole lines missing at the end, a changed last
+// line, or a chain that was computed anew from the change on. Against these
+// stands the head, the hash of the last line, that [Report] gives and [Log.Head]
+// knows: kept elsewhere, it shows them.
+//
+// Locks: a Log has one, and holds it while it writes. It calls nobody.
 //
 // Trusted: yes. What it loses, nobody can reconstruct.
 package audit
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// Bounds of a record. A string beyond MaxField bytes is cut and ends in "…".
+const (
+	MaxField = 1 << 10
+	MaxLine  = 64 << 10 // no line is longer, however much of it had to be escaped
+)
+
+// Kind is what a record is about.
+type Kind string
+
+// The kinds. All but decisions reach the file before Append returns.
+const (
+	KindDecision Kind = "decision" // the monitor allowed or denied something
+	KindStart    Kind = "start"    // an environment was started
+	KindExit     Kind = "exit"     // an environment ended
+	KindLimit    Kind = "limit"    // a limit fired
+	KindGrant    Kind = "grant"    // a grant was given or taken back at run time
+	KindMount    Kind = "mount"    // something was mounted or unmounted
+	KindApp      Kind = "app"      // the application as a whole, and this log itself
+)
+
+// The verdicts. Records that are not decisions have none.
+const (
+	Allow = "allow"
+	Deny  = "deny"
+)
+
+// Record is one line. Seq, Time and Prev are set by [Log.Append]; every string
+// may come from a confined program and is escaped.
+type Record struct {
+	Seq      uint64    `json:"seq"`      // 1 for the first, and no gaps
+	Time     time.Time `json:"time"`     // UTC, microseconds
+	Prev     string    `json:"prev"`     // SHA-256 of the line before in hex; zeros in the first
+	Kind     Kind      `json:"kind"`     //
+	Subject  string    `json:"subject"`  // the service that asked
+	Instance string    `json:"instance"` // the environment that asked
+	Op       string    `json:"op"`       //
+	Object   string    `json:"object"`   // what it asked for
+	Verdict  string    `json:"verdict"`  // Allow, Deny or ""
+	Rule     string    `json:"rule"`     // file:line of the manifest, or "default: nothing is granted"
+	Call     uint64    `json:"call,omitempty"`
+	Detail   string    `json:"detail,omitempty"`
+}
+
+// ErrNotFound says that the log has no record with that number.
+var ErrNotFound = errors.New("no such record")
+
+// ID is how people name the record with number seq: in hexadecimal.
+func ID(seq uint64) string { return strconv.FormatUint(seq, 16) }
+
+// ParseID is the inverse of [ID]. Upper case is accepted.
+func ParseID(s string) (uint64, error) {
+	seq, err := strconv.ParseUint(s, 16, 64)
+	if err != nil || seq == 0 {
+		return 0, fmt.Errorf("record id %q: not a hexadecimal number from 1 to %x", s, uint64(1<<64-1))
+	}
+	return seq, nil
+}

@@ -1,0 +1,136 @@
+package audit
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// timeLayout has a fixed width, so that lines sort and columns stand.
+const timeLayout = "2006-01-02T15:04:05.000000Z"
+
+// appendRecord appends the one way to write r, line feed included, with prev
+// (64 digits of hex) in place of r.Prev, which would have to be a string of its
+// own for every record. It is written by hand because it runs for every call: encoding/json takes several
+// times as long and allocates.
+func appendRecord(dst []byte, r *Record, prev []byte) []byte {
+	dst = append(dst, `{"seq":`...)
+	dst = strconv.AppendUint(dst, r.Seq, 10)
+	dst = append(dst, `,"time":"`...)
+	dst = appendTime(dst, r.Time)
+	dst = append(dst, `","prev":"`...)
+	dst = append(dst, prev...)
+	dst = append(dst, `","kind":`...)
+	dst = appendString(dst, string(r.Kind))
+	dst = append(dst, `,"subject":`...)
+	dst = appendString(dst, r.Subject)
+	dst = append(dst, `,"instance":`...)
+	dst = appendString(dst, r.Instance)
+	dst = append(dst, `,"op":`...)
+	dst = appendString(dst, r.Op)
+	dst = append(dst, `,"object":`...)
+	dst = appendString(dst, r.Object)
+	dst = append(dst, `,"verdict":`...)
+	dst = appendString(dst, r.Verdict)
+	dst = append(dst, `,"rule":`...)
+	dst = appendString(dst, r.Rule)
+	if r.Call != 0 {
+		dst = append(dst, `,"call":`...)
+		dst = strconv.AppendUint(dst, r.Call, 10)
+	}
+	if r.Detail != "" {
+		dst = append(dst, `,"detail":`...)
+		dst = appendString(dst, r.Detail)
+	}
+	return append(dst, "}\n"...)
+}
+
+func appendTime(dst []byte, t time.Time) []byte {
+	return t.UTC().AppendFormat(dst, timeLayout)
+}
+
+// appendString appends s as a JSON string that is also harmless on a terminal:
+// whatever does not print (controls of both sets, bidirectional overrides, line
+// separators) is escaped, and a byte that is not UTF-8 becomes U+FFFD. What the
+// string decodes to has at most MaxField bytes.
+func appendString(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	if len(s) <= MaxField && plain(s) {
+		dst = append(dst, s...)
+		return append(dst, '"')
+	}
+	const ellipsis = "…"
+	n := 0          // bytes of what was appended, decoded
+	cut := len(dst) // up to here there is room for the ellipsis
+	for i := 0; i < len(s); {
+		r, size := utf8.DecodeRuneInString(s[i:])
+		i += size
+		if n += utf8.RuneLen(r); n > MaxField {
+			dst = append(dst[:cut], ellipsis...)
+			break
+		}
+		dst = appendRune(dst, r)
+		if n <= MaxField-len(ellipsis) {
+			cut = len(dst)
+		}
+	}
+	return append(dst, '"')
+}
+
+// plain tells whether s is ASCII that stands for itself in JSON.
+func plain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
+}
+
+func appendRune(dst []byte, r rune) []byte {
+	const hex = "0123456789abcdef"
+	switch {
+	case r == '"' || r == '\\':
+		return append(dst, '\\', byte(r))
+	case r == '\n':
+		return append(dst, `\n`...)
+	case r == utf8.RuneError || !unicode.IsPrint(r):
+		if r > 0xffff {
+			// A surrogate pair, RFC 8259 section 7.
+			r -= 0x10000
+			dst = appendRune(dst, 0xd800+(r>>10))
+			r = 0xdc00 + (r & 0x3ff)
+		}
+		return append(dst, '\\', 'u', hex[r>>12&15], hex[r>>8&15], hex[r>>4&15], hex[r&15])
+	}
+	return utf8.AppendRune(dst, r)
+}
+
+// decode reads one line, line feed included. It accepts what appendRecord
+// writes and nothing else, so that no line has two meanings (duplicate keys,
+// keys that differ in case, white space).
+func decode(line []byte) (Record, error) {
+	var r Record
+	if err := json.Unmarshal(line, &r); err != nil {
+		return Record{}, fmt.Errorf("not a record: %v", err)
+	}
+	if !isHash(r.Prev) || !bytes.Equal(appendRecord(make([]byte, 0, len(line)), &r, []byte(r.Prev)), line) {
+		return Record{}, errors.New("not a record: not written the way the log writes it")
+	}
+	return r, nil
+}
+
+// isHash tells whether s is a SHA-256 the way hashLine writes it.
+func isHash(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return len(s) == 64
+}
