@@ -19,13 +19,13 @@ var (
 
 // Report is what [Verify] found.
 type Report struct {
-	Records     uint64   `json:"records"`           // lines that are records
-	First       uint64   `json:"first"`             // number of the first of them
-	Last        uint64   `json:"last"`              // number of the last of them
-	Head        string   `json:"head"`              // hash of the last whole line: compare it with one kept elsewhere
-	Torn        int64    `json:"torn,omitempty"`    // bytes after the last line feed
-	Damaged     uint64   `json:"damaged,omitempty"` // places where the chain does not hold
-	Damages     []Damage `json:"damages,omitempty"` // the first MaxDamages of them
+	Records uint64   `json:"records"`           // lines that are records
+	First   uint64   `json:"first"`             // number of the first of them
+	Last    uint64   `json:"last"`              // number of the last of them
+	Head    string   `json:"head"`              // hash of the last record's line, zeros without one: compare it with one kept elsewhere
+	Torn    int64    `json:"torn,omitempty"`    // bytes after the last line feed
+	Damaged uint64   `json:"damaged,omitempty"` // places where the chain does not hold
+	Damages []Damage `json:"damages,omitempty"` // the first MaxDamages of them
 }
 
 // Damage is a place where the chain does not hold.
@@ -50,8 +50,8 @@ func (d Damage) String() string {
 // error does not mean that nothing is missing at the end: compare Head.
 func Verify(r io.Reader) (Report, error) {
 	v := verifier{hash: noLine()}
-	err := eachLine(r, v.check)
 	v.report.Head = string(v.hash[:])
+	err := eachLine(r, v.check)
 	switch {
 	case err != nil:
 		return v.report, err
@@ -99,6 +99,7 @@ func (v *verifier) check(l line) error {
 		v.report.First = r.Seq
 	}
 	v.report.Last = r.Seq
+	v.report.Head = string(v.hash[:])
 	return nil
 }
 

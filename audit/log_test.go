@@ -1,0 +1,419 @@
+package audit
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+var decision = Record{
+	Kind:     KindDecision,
+	Subject:  "dynamic",
+	Instance: "dynamic-1",
+	Op:       "call",
+	Object:   "bank.transfer",
+	Verdict:  Allow,
+	Rule:     "cofferdam.yaml:31",
+	Call:     77,
+}
+
+// open returns a log in a directory of its own.
+func open(t testing.TB) *Log {
+	t.Helper()
+	l, err := Open(filepath.Join(t.TempDir(), "audit.jsonl"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// filled returns the lines of a closed log with n records.
+func filled(t testing.TB, n int) []string {
+	t.Helper()
+	l := open(t)
+	for i := range n {
+		r := decision
+		r.Object = fmt.Sprintf("bank.method%d", i)
+		if _, err := l.Append(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return strings.SplitAfter(read(t, l.Path()), "\n")[:n]
+}
+
+func read(t testing.TB, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestChainGoesOnAfterReopening(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	for round := range uint64(3) {
+		l, err := Open(path, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range uint64(5) {
+			seq, err := l.Append(decision)
+			if want := round*5 + i + 1; seq != want || err != nil {
+				t.Fatalf("Append in round %d = %d, %v, want %d", round, seq, err, want)
+			}
+		}
+		seq, head := l.Head()
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		report, err := Verify(strings.NewReader(read(t, path)))
+		if err != nil || report.First != 1 || report.Last != seq || report.Records != seq || report.Head != head {
+			t.Errorf("Verify = %+v, %v; the log ended at %d, %s", report, err, seq, head)
+		}
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode of the log is %v, %v, want 0600", info.Mode(), err)
+	}
+}
+
+func TestAppendReachesTheFile(t *testing.T) {
+	deny, start := decision, Record{Kind: KindStart, Subject: "bank"}
+	deny.Verdict = Deny
+	for _, tt := range []struct {
+		name string
+		r    Record
+		wait time.Duration
+		want int // lines in the file
+	}{
+		{"a permission stays in the buffer", decision, flushDelay - 1, 0},
+		{"a permission after the delay", decision, flushDelay, 1},
+		{"a refusal at once", deny, 0, 1},
+		{"a start at once", start, 0, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "audit.jsonl")
+			synctest.Test(t, func(t *testing.T) {
+				l, err := Open(path, Options{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer l.Close()
+				if _, err := l.Append(tt.r); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(tt.wait)
+				synctest.Wait()
+				if got := strings.Count(read(t, path), "\n"); got != tt.want {
+					t.Errorf("%v after Append the file has %d lines, want %d", tt.wait, got, tt.want)
+				}
+			})
+		})
+	}
+}
+
+func TestAppendWritesAtTheBound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // so that the timer does not write
+		l := open(t)
+		for range flushBytes/100 + 1 {
+			if _, err := l.Append(decision); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := len(read(t, l.Path())); got < flushBytes {
+			t.Errorf("with more than %d bytes appended the file has %d", flushBytes, got)
+		}
+	})
+}
+
+func TestTimeIsTheClocks(t *testing.T) {
+	at := time.Date(2031, 2, 3, 4, 5, 6, 789_000, time.FixedZone("", 3600))
+	l, err := Open(filepath.Join(t.TempDir(), "a"), Options{Now: func() time.Time { return at }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if _, err := l.Append(Record{Kind: KindApp, Time: time.Unix(1, 0)}); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, l.Path()); !strings.Contains(got, `"time":"2031-02-03T03:05:06.000789Z"`) {
+		t.Errorf("the time of the clock is not in %s", got)
+	}
+}
+
+func TestConcurrentAppends(t *testing.T) {
+	const writers, each = 8, 200
+	l := open(t)
+	seen := make([]bool, writers*each+1)
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for i := range each {
+				r := decision
+				if (w+i)%17 == 0 {
+					r.Verdict = Deny
+				}
+				seq, err := l.Append(r)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				if seen[seq] {
+					t.Errorf("number %d was given twice", seq)
+				}
+				seen[seq] = true
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	report, err := Verify(strings.NewReader(read(t, l.Path())))
+	if err != nil || report.Records != writers*each {
+		t.Errorf("Verify = %+v, %v, want %d records", report, err, writers*each)
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		make func(t *testing.T, path string)
+		want string
+	}{
+		{"a symbolic link", func(t *testing.T, path string) {
+			must(t, os.WriteFile(path+".real", nil, 0o600))
+			must(t, os.Symlink(path+".real", path))
+		}, "too many levels of symbolic links"},
+		{"a pipe", func(t *testing.T, path string) { must(t, syscall.Mkfifo(path, 0o600)) }, "not a regular file"},
+		{"a file others may read", func(t *testing.T, path string) {
+			must(t, os.WriteFile(path, nil, 0o644))
+			must(t, os.Chmod(path, 0o644))
+		}, "mode is 0644"},
+		{"a file that is no log", func(t *testing.T, path string) {
+			must(t, os.WriteFile(path, []byte("a diary\n"), 0o600))
+		}, "last line is not a record"},
+		{"a file that is no log and no line", func(t *testing.T, path string) {
+			must(t, os.WriteFile(path, []byte("a diary"), 0o600))
+		}, "not an audit log"},
+		{"a damaged last line", func(t *testing.T, path string) {
+			line := filled(t, 1)[0]
+			must(t, os.WriteFile(path, []byte(strings.Replace(line, "bank", "BANK ", 1)+"\x00\x00\n"), 0o600))
+		}, "last line is not a record"},
+		{"a log that is written already", func(t *testing.T, path string) {
+			l, err := Open(path, Options{})
+			must(t, err)
+			t.Cleanup(func() { l.Close() })
+		}, ErrLocked.Error()},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "audit.jsonl")
+			tt.make(t, path)
+			before, _ := os.Stat(path)
+			l, err := Open(path, Options{})
+			if err == nil {
+				l.Close()
+				t.Fatalf("Open = nil error, want one with %q", tt.want)
+			}
+			if !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), path) {
+				t.Errorf("Open = %v, want it to tell %q and %q", err, path, tt.want)
+			}
+			if after, _ := os.Stat(path); after.Size() != before.Size() {
+				t.Errorf("Open changed the size from %d to %d", before.Size(), after.Size())
+			}
+		})
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A crash can end a write anywhere. Whatever is left, the next Open goes on, and
+// the chain holds and tells what was cut.
+func TestOpenAfterACrash(t *testing.T) {
+	whole := strings.Join(filled(t, 3), "")
+	second := strings.Index(whole, "\n") + 1
+	for cut := range len(whole) + 1 {
+		path := filepath.Join(t.TempDir(), "audit.jsonl")
+		must(t, os.WriteFile(path, []byte(whole[:cut]), 0o600))
+		l, err := Open(path, Options{})
+		if err != nil {
+			t.Fatalf("Open after a cut at byte %d: %v", cut, err)
+		}
+		_, err = l.Append(decision)
+		must(t, err)
+		must(t, l.Close())
+		got := read(t, path)
+		torn := cut > 0 && whole[cut-1] != '\n'
+		want := uint64(strings.Count(whole[:cut], "\n") + 1)
+		if torn {
+			want++
+		}
+		if report, err := Verify(strings.NewReader(got)); err != nil || report.Records != want {
+			t.Fatalf("after a cut at byte %d: Verify = %+v, %v, want %d records", cut, report, err, want)
+		}
+		if strings.Contains(got, `"op":"repair"`) != torn {
+			t.Fatalf("after a cut at byte %d the log is\n%s", cut, got)
+		}
+		if cut >= second && !strings.HasPrefix(got, whole[:second]) {
+			t.Fatalf("after a cut at byte %d the first record is gone", cut)
+		}
+	}
+}
+
+func TestDiskFull(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip("needs /dev/full: ", err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		l := newLog(full, Options{}, 0, noLine())
+		if _, err := l.Append(decision); err != nil {
+			t.Fatalf("Append into the buffer = %v", err)
+		}
+		time.Sleep(flushDelay)
+		synctest.Wait()
+		for range 2 {
+			if seq, err := l.Append(decision); seq != 0 || !errors.Is(err, syscall.ENOSPC) {
+				t.Errorf("Append after the disk was full = %d, %v, want 0, ENOSPC", seq, err)
+			}
+		}
+		if err := l.Flush(); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("Flush = %v, want ENOSPC", err)
+		}
+		if err := l.Close(); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("Close = %v, want ENOSPC", err)
+		}
+	})
+}
+
+// A disk that fills up in the middle of a line, for real: what was written up
+// to there counts, and when there is room again the log goes on.
+func TestDiskFillsUp(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=16k"); err != nil {
+		t.Skip("needs the right to mount a tmpfs: ", err)
+	}
+	t.Cleanup(func() { must(t, syscall.Unmount(dir, 0)) })
+	path := filepath.Join(dir, "audit.jsonl")
+	l, err := Open(path, Options{})
+	must(t, err)
+	deny := decision
+	deny.Verdict = Deny
+	var last uint64
+	for err == nil {
+		var seq uint64
+		if seq, err = l.Append(deny); err == nil {
+			last = seq
+		}
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("Append = %v, want ENOSPC", err)
+	}
+	l.Close()
+	report, err := Verify(strings.NewReader(read(t, path)))
+	if !errors.Is(err, ErrTorn) || report.Last != last {
+		t.Errorf("Verify = %+v, %v, want ErrTorn after record %d", report, err, last)
+	}
+	must(t, syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT, "size=64k"))
+	l, err = Open(path, Options{})
+	must(t, err)
+	_, err = l.Append(deny)
+	must(t, err)
+	must(t, l.Close())
+	if report, err := Verify(strings.NewReader(read(t, path))); err != nil || report.Last != last+2 {
+		t.Errorf("Verify after the repair = %+v, %v, want record %d last", report, err, last+2)
+	}
+}
+
+func TestClosed(t *testing.T) {
+	l := open(t)
+	must(t, l.Close())
+	if err := l.Close(); err != nil {
+		t.Errorf("second Close = %v, want nil", err)
+	}
+	if _, err := l.Append(decision); !errors.Is(err, ErrClosed) {
+		t.Errorf("Append after Close = %v, want ErrClosed", err)
+	}
+}
+
+func TestAppendDoesNotAllocate(t *testing.T) {
+	l := open(t)
+	hostile := decision
+	hostile.Object = strings.Repeat("\x00\xff\u202e", MaxField)
+	for _, r := range []Record{decision, hostile} {
+		if n := testing.AllocsPerRun(1000, func() {
+			if _, err := l.Append(r); err != nil {
+				t.Fatal(err)
+			}
+		}); n != 0 {
+			t.Errorf("Append allocates %v times", n)
+		}
+	}
+}
+
+func TestID(t *testing.T) {
+	for _, seq := range []uint64{1, 15, 16, 0xdeadbeef, 1<<64 - 1} {
+		if got, err := ParseID(ID(seq)); got != seq || err != nil {
+			t.Errorf("ParseID(%q) = %d, %v, want %d", ID(seq), got, err, seq)
+		}
+	}
+	for _, s := range []string{"", "0", "g", "-1", "0x1", "1_0", "+1", " 1", "10000000000000000"} {
+		if got, err := ParseID(s); err == nil {
+			t.Errorf("ParseID(%q) = %d, want an error", s, got)
+		}
+	}
+}
+
+func BenchmarkAppend(b *testing.B) {
+	for _, bench := range []struct {
+		name   string
+		object string
+	}{
+		{"plain", decision.Object},
+		{"escaped=1KiB", strings.Repeat("\x00", MaxField)},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			l := open(b)
+			r := decision
+			r.Object = bench.object
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := l.Append(r); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkVerify(b *testing.B) {
+	log := []byte(strings.Join(filled(b, 1000), ""))
+	b.Run("records=1000", func(b *testing.B) {
+		b.SetBytes(int64(len(log)))
+		for b.Loop() {
+			if _, err := Verify(bytes.NewReader(log)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
