@@ -18,7 +18,7 @@
 //	24  u64 call    the monitor's number of a call; 0 in what an environment sends
 //
 // Structured bodies (hello, serve, spawn, caller) are lists of fields: u8 key,
-// u32 length, bytes; see [Fields].
+// u32 length, bytes; see [ParseFields].
 //
 // Trusted: yes. It is the one decoder of bytes from confined programs.
 package wire
@@ -31,37 +31,6 @@ const (
 	MaxBody    = 1 << 20
 	MaxSize    = MaxName + MaxCaller + MaxBody
 	MaxFields  = 1024
-)
-
-// Op is what a frame asks or answers.
-type Op uint8
-
-// The operations. The table [Ops] says who may send each of them.
-const (
-	OpReply  Op = 1 // both ways: ends the request with the same id
-	OpHello  Op = 2 // to the monitor: who am I?          reply: fields of an Identity
-	OpServe  Op = 3 // to the monitor: I answer these methods (fields, KeyMethod each)
-	OpCall   Op = 4 // both ways: name is service.method towards the monitor, method towards the server
-	OpCancel Op = 5 // both ways: the request with this id is no longer wanted; no reply
-	OpSpawn  Op = 6 // to the monitor: name is a template, body the fields of a Spawn; reply: fields of an Exit
-)
-
-// Code is how a request ended.
-type Code uint8
-
-// The codes. Denied covers what is absent as well as what is forbidden.
-const (
-	OK          Code = 0
-	Denied      Code = 1  // not granted, or not there: no way to tell
-	Unavailable Code = 2  // granted, but no instance answered in time
-	Broken      Code = 3  // granted, but the service has crashed too often
-	Deadline    Code = 4  // the deadline passed; the work may or may not have been done
-	Canceled    Code = 5  // the caller withdrew it
-	TooLarge    Code = 6  // request or reply beyond MaxBody
-	Busy        Code = 7  // a queue or a rate limit is full: try later
-	Malformed   Code = 8  // the request makes no sense to the monitor
-	Failed      Code = 9  // the server's own error; the body is its message
-	Interrupted Code = 10 // the instance died while at it; the work may or may not have been done
 )
 
 // Keys of fields. One number space for all lists, so that one decoder and one
@@ -85,4 +54,6 @@ const (
 	KeyLimit     = 16 // exit: the limit that fired
 	KeyUsage     = 17 // exit: u64 wall µs, cpu µs, memory bytes, in this order
 	KeyDetail    = 18 // exit: one sentence
+
+	keys = 19 // one more than the last
 )

@@ -1,0 +1,96 @@
+package wire
+
+import (
+	"fmt"
+	"strconv"
+)
+
+// Code is how a request ended.
+type Code uint8
+
+// The codes. Denied covers what is absent as well as what is forbidden.
+const (
+	OK          Code = 0
+	Denied      Code = 1  // not granted, or not there: no way to tell
+	Unavailable Code = 2  // granted, but no instance answered in time
+	Broken      Code = 3  // granted, but the service has crashed too often
+	Deadline    Code = 4  // the deadline passed; the work may or may not have been done
+	Canceled    Code = 5  // the caller withdrew it
+	TooLarge    Code = 6  // request or reply beyond MaxBody
+	Busy        Code = 7  // a queue or a rate limit is full: try later
+	Malformed   Code = 8  // the request makes no sense to the monitor
+	Failed      Code = 9  // the server's own error; the body is its message
+	Interrupted Code = 10 // the instance died while at it; the work may or may not have been done
+)
+
+var codes = [...]string{
+	OK:          "ok",
+	Denied:      "denied",
+	Unavailable: "unavailable",
+	Broken:      "broken",
+	Deadline:    "deadline",
+	Canceled:    "canceled",
+	TooLarge:    "too large",
+	Busy:        "busy",
+	Malformed:   "malformed",
+	Failed:      "failed",
+	Interrupted: "interrupted",
+}
+
+// Known tells whether c is one of the codes.
+func (c Code) Known() bool { return int(c) < len(codes) }
+
+// String is the word for c, or "code(n)".
+func (c Code) String() string {
+	if !c.Known() {
+		return "code(" + strconv.Itoa(int(c)) + ")"
+	}
+	return codes[c]
+}
+
+// Err is nil for OK and otherwise the sentinel of c.
+func (c Code) Err() error {
+	if c == OK {
+		return nil
+	}
+	return Error{Code: c}
+}
+
+// Error is a code as an error. It is a plain value: errors.Is(err, ErrDenied)
+// holds for every Error with the code Denied, whatever its message.
+type Error struct {
+	Code    Code
+	Message string // "" unless somebody has more to say than the code
+}
+
+// One sentinel for each code but OK.
+var (
+	ErrDenied      error = Error{Code: Denied}
+	ErrUnavailable error = Error{Code: Unavailable}
+	ErrBroken      error = Error{Code: Broken}
+	ErrDeadline    error = Error{Code: Deadline}
+	ErrCanceled    error = Error{Code: Canceled}
+	ErrTooLarge    error = Error{Code: TooLarge}
+	ErrBusy        error = Error{Code: Busy}
+	ErrMalformed   error = Error{Code: Malformed}
+	ErrFailed      error = Error{Code: Failed}
+	ErrInterrupted error = Error{Code: Interrupted}
+)
+
+func (e Error) Error() string {
+	if e.Message == "" {
+		return e.Code.String()
+	}
+	return e.Code.String() + ": " + e.Message
+}
+
+// Is makes an Error match the sentinel of its code.
+func (e Error) Is(target error) bool {
+	t, ok := target.(Error)
+	return ok && t.Code == e.Code && t.Message == ""
+}
+
+// malformed is what every decoder of this package returns.
+func malformed(format string, args ...any) error {
+	return Error{Code: Malformed, Message: fmt.Sprintf(format, args...)}
+}

@@ -1,0 +1,164 @@
+package wire
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"testing"
+	"testing/iotest"
+	"time"
+)
+
+func call(id uint64, body []byte) []byte {
+	return AppendFrame(nil, &Frame{
+		Header:      Header{Op: OpCall, ID: id, Timeout: time.Second, Call: 7},
+		NameBytes:   []byte("bank.balance"),
+		CallerBytes: []byte("caller"),
+		Body:        body,
+	})
+}
+
+// Frames of all sizes come out as they went in, however the stream is cut.
+func TestReaderSizes(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	var stream []byte
+	var bodies [][]byte
+	for _, n := range []int{0, 1, 64, 4000, 4096, 70_000, 0, 65_536, 3, MaxBody, 5, MaxBody, 100} {
+		body := make([]byte, n)
+		for i := range body {
+			body[i] = byte(rnd.Uint32())
+		}
+		bodies = append(bodies, body)
+		stream = append(stream, call(uint64(n), body)...)
+	}
+	for name, wrap := range map[string]func(io.Reader) io.Reader{
+		"whole":     func(r io.Reader) io.Reader { return r },
+		"halves":    iotest.HalfReader,
+		"one byte":  iotest.OneByteReader,
+		"err early": iotest.DataErrReader,
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := NewReader(wrap(bytes.NewReader(stream)))
+			for i, body := range bodies {
+				f, err := r.Next()
+				if err != nil {
+					t.Fatalf("frame %d: Next() = %v", i, err)
+				}
+				if f.ID != uint64(len(body)) || f.Timeout != time.Second || f.Call != 7 ||
+					string(f.NameBytes) != "bank.balance" || string(f.CallerBytes) != "caller" || !bytes.Equal(f.Body, body) {
+					t.Errorf("frame %d: got %v with %d bytes, want %d bytes", i, f.Header, len(f.Body), len(body))
+				}
+				if want := call(uint64(len(body)), body); !bytes.Equal(r.Raw(), want) {
+					t.Errorf("frame %d: Raw() is not what was sent", i)
+				}
+			}
+			if _, err := r.Next(); err != io.EOF {
+				t.Errorf("Next() at the end = %v, want %v", err, io.EOF)
+			}
+			if len(r.buf) > keepBytes {
+				t.Errorf("%d bytes kept after the last frame, want at most %d", len(r.buf), keepBytes)
+			}
+		})
+	}
+}
+
+func TestReaderTruncated(t *testing.T) {
+	whole := call(1, []byte("body"))
+	for n := 1; n < len(whole); n++ {
+		if _, err := NewReader(bytes.NewReader(whole[:n])).Next(); err != io.ErrUnexpectedEOF {
+			t.Errorf("Next() of %d of %d bytes = %v, want %v", n, len(whole), err, io.ErrUnexpectedEOF)
+		}
+	}
+}
+
+// A malformed frame is the last: what follows it is never looked at.
+func TestReaderMalformedIsFinal(t *testing.T) {
+	stream := call(1, nil)
+	stream[22] = 1 // flags
+	r := NewReader(bytes.NewReader(append(stream, call(2, nil)...)))
+	for range 2 {
+		if _, err := r.Next(); !errors.Is(err, ErrMalformed) {
+			t.Errorf("Next() = %v, want %v", err, ErrMalformed)
+		}
+	}
+}
+
+// A header that announces a megabyte does not by itself take a megabyte.
+func TestReaderMemoryFollowsData(t *testing.T) {
+	whole := call(1, make([]byte, MaxBody))
+	for _, sent := range []int{HeaderSize, 5000, 100_000} {
+		r := NewReader(bytes.NewReader(whole[:sent]))
+		if _, err := r.Next(); err != io.ErrUnexpectedEOF {
+			t.Fatalf("Next() = %v, want %v", err, io.ErrUnexpectedEOF)
+		}
+		if most := 4 * max(sent, startBytes); len(r.buf) > most {
+			t.Errorf("%d bytes held for %d sent, want at most %d", len(r.buf), sent, most)
+		}
+	}
+}
+
+type timeouts struct {
+	io.Reader
+	n int
+}
+
+func (r *timeouts) Read(b []byte) (int, error) {
+	if r.n++; r.n%2 == 1 {
+		return 0, iotest.ErrTimeout
+	}
+	return r.Reader.Read(b)
+}
+
+func TestReaderResumesAfterTimeout(t *testing.T) {
+	r := NewReader(&timeouts{Reader: iotest.HalfReader(bytes.NewReader(call(9, make([]byte, 10_000))))})
+	for range 1000 {
+		f, err := r.Next()
+		if err == iotest.ErrTimeout {
+			continue
+		}
+		if err != nil || f.ID != 9 || len(f.Body) != 10_000 {
+			t.Errorf("Next() = %v, %v, want frame 9 with 10000 bytes", f.Header, err)
+		}
+		return
+	}
+	t.Error("no frame after 1000 timeouts")
+}
+
+type silent struct{}
+
+func (silent) Read([]byte) (int, error) { return 0, nil }
+
+func TestReaderNoProgress(t *testing.T) {
+	if _, err := NewReader(silent{}).Next(); err != io.ErrNoProgress {
+		t.Errorf("Next() = %v, want %v", err, io.ErrNoProgress)
+	}
+}
+
+func TestNoAllocation(t *testing.T) {
+	frame := call(1, make([]byte, 64))
+	loop := &looped{b: frame}
+	r := NewReader(loop)
+	dst := make([]byte, 0, 4096)
+	if n := testing.AllocsPerRun(1000, func() {
+		f, err := r.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		dst = AppendFrame(dst[:0], &f)
+	}); n != 0 {
+		t.Errorf("%v allocations for a small frame, want 0", n)
+	}
+}
+
+// looped repeats b for ever.
+type looped struct {
+	b  []byte
+	at int
+}
+
+func (l *looped) Read(p []byte) (int, error) {
+	n := copy(p, l.b[l.at:])
+	l.at = (l.at + n) % len(l.b)
+	return n, nil
+}
