@@ -1,0 +1,138 @@
+// Package admin says how the operator sees and steers a running application.
+//
+// The application listens on a Unix socket that only its owner can reach. A
+// connection carries one [Request] as a line of JSON, with the streams of an
+// exec as descriptors beside it, and then [Response] lines until it ends.
+// Closing the connection withdraws the request.
+//
+// Trusted: yes. Who reaches the socket commands the application.
+package admin
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"cofferdam/executor"
+	"cofferdam/supervisor"
+)
+
+// Op is what the operator asks for.
+type Op string
+
+// The operations.
+const (
+	OpStatus Op = "status" // one response with Services
+	OpLogs   Op = "logs"   // a response per Line, from now on
+	OpExec   Op = "exec"   // one response with Exit
+	OpStop   Op = "stop"   // one response once all is stopped
+)
+
+// maxRequestBytes bounds a request line.
+const maxRequestBytes = 256 << 10
+
+// Request is what the operator asks.
+type Request struct {
+	Op      Op       `json:"op"`
+	Service string   `json:"service,omitempty"` // logs ("" for all), exec
+	Args    []string `json:"args,omitempty"`    // exec
+	Env     []string `json:"env,omitempty"`     // exec, added to the service's own
+	Dir     string   `json:"dir,omitempty"`     // exec
+}
+
+// Response is one line of the answer.
+type Response struct {
+	App      *App                `json:"app,omitempty"`
+	Services []supervisor.Status `json:"services,omitempty"`
+	Line     *supervisor.Line    `json:"line,omitempty"`
+	Exit     *executor.Exit      `json:"exit,omitempty"`
+	Error    string              `json:"error,omitempty"`
+	Code     int                 `json:"code,omitempty"` // exit code that goes with Error
+}
+
+// App is the application as a whole.
+type App struct {
+	Name     string `json:"name"`
+	Manifest string `json:"manifest"`
+	Pid      int    `json:"pid"`
+	UptimeNS int64  `json:"uptime_ns"`
+	URL      string `json:"url,omitempty"`
+}
+
+// checkPeer lets root and the user who started the application in.
+func checkPeer(nc *net.UnixConn, owner int) error {
+	raw, err := nc.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var cred *unix.Ucred
+	ctlErr := raw.Control(func(fd uintptr) {
+		cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	})
+	if ctlErr != nil {
+		return ctlErr
+	}
+	if err != nil {
+		return err
+	}
+	if cred.Uid != 0 && int(cred.Uid) != owner {
+		return fmt.Errorf("user %d may not steer this application", cred.Uid)
+	}
+	return nil
+}
+
+// receive reads the request line and the descriptors sent with its first byte.
+func receive(nc *net.UnixConn) (line []byte, files []*os.File, err error) {
+	buf := make([]byte, maxRequestBytes)
+	oob := make([]byte, unix.CmsgSpace(3*4))
+	n, oobn, flags, _, err := nc.ReadMsgUnix(buf, oob)
+	if err != nil {
+		return nil, nil, err
+	}
+	files, err = filesOf(oob[:oobn])
+	if err == nil && flags&unix.MSG_CTRUNC != 0 {
+		err = fmt.Errorf("more descriptors than an exec takes")
+	}
+	for err == nil && buf[n-1] != '\n' {
+		if n == len(buf) {
+			err = fmt.Errorf("request longer than %d bytes", maxRequestBytes)
+			break
+		}
+		var more int
+		more, err = nc.Read(buf[n:])
+		n += more
+	}
+	if err != nil {
+		closeAll(files)
+		return nil, nil, err
+	}
+	return buf[:n], files, nil
+}
+
+func filesOf(oob []byte) ([]*os.File, error) {
+	msgs, err := syscall.ParseSocketControlMessage(oob)
+	if err != nil {
+		return nil, err
+	}
+	var files []*os.File
+	for i := range msgs {
+		fds, err := syscall.ParseUnixRights(&msgs[i])
+		if err != nil {
+			continue
+		}
+		for _, fd := range fds {
+			syscall.CloseOnExec(fd)
+			files = append(files, os.NewFile(uintptr(fd), "stream"))
+		}
+	}
+	return files, nil
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}

@@ -1,0 +1,136 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+
+	"cofferdam/executor"
+	"cofferdam/supervisor"
+)
+
+// Server answers the operator.
+type Server struct {
+	Supervisor *supervisor.Supervisor
+	App        App
+	Owner      int             // the user who may steer, beside root
+	Stopped    <-chan struct{} // closed once everything has been stopped
+}
+
+// Serve answers until l is closed.
+func (s *Server) Serve(l *net.UnixListener) {
+	for {
+		nc, err := l.AcceptUnix()
+		if err != nil {
+			return
+		}
+		go s.serve(nc)
+	}
+}
+
+func (s *Server) serve(nc *net.UnixConn) {
+	defer nc.Close()
+	reply := &replier{enc: json.NewEncoder(nc)}
+	if err := checkPeer(nc, s.Owner); err != nil {
+		reply.send(Response{Error: err.Error(), Code: 77})
+		return
+	}
+	line, files, err := receive(nc)
+	if err != nil {
+		return
+	}
+	defer closeAll(files)
+	var req Request
+	if err := json.Unmarshal(line, &req); err != nil {
+		reply.send(Response{Error: "request: " + err.Error(), Code: 125})
+		return
+	}
+	// The client sends nothing more: what ends the read is its going away.
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		io.Copy(io.Discard, nc)
+		cancel()
+	}()
+	s.answer(ctx, req, files, reply)
+}
+
+func (s *Server) answer(ctx context.Context, req Request, files []*os.File, reply *replier) {
+	switch req.Op {
+	case OpStatus:
+		app := s.App
+		app.UptimeNS = int64(s.Supervisor.Uptime())
+		reply.send(Response{App: &app, Services: s.Supervisor.Status()})
+	case OpLogs:
+		lines, stop := s.Supervisor.WatchLogs()
+		defer stop()
+		for {
+			select {
+			case l := <-lines:
+				if (req.Service == "" || req.Service == l.Service) && reply.send(Response{Line: &l}) != nil {
+					return
+				}
+			case <-s.Stopped:
+				return
+			case <-ctx.Done():
+				return
+			}
+		}
+	case OpExec:
+		s.exec(ctx, req, files, reply)
+	case OpStop:
+		s.Supervisor.Stop()
+		select {
+		case <-s.Stopped:
+			reply.send(Response{})
+		case <-ctx.Done():
+		}
+	default:
+		reply.send(Response{Error: "no operation " + string(req.Op), Code: 125})
+	}
+}
+
+func (s *Server) exec(ctx context.Context, req Request, files []*os.File, reply *replier) {
+	if len(files) != 3 {
+		reply.send(Response{Error: "exec: three streams belong to it", Code: 125})
+		return
+	}
+	cmd := executor.Command{Args: req.Args, Env: req.Env, Dir: req.Dir, Stdin: files[0], Stdout: files[1], Stderr: files[2]}
+	exit, err := s.Supervisor.Exec(ctx, req.Service, cmd)
+	if err != nil {
+		reply.send(Response{Error: err.Error(), Code: ExitCode(err)})
+		return
+	}
+	reply.send(Response{Exit: &exit})
+}
+
+// ExitCode is the exit code for an error of starting a program: 127 if it was
+// not found, 126 if it was found and cannot be executed, 125 for the rest.
+func ExitCode(err error) int {
+	var start *executor.StartError
+	switch {
+	case !errors.As(err, &start):
+		return 125
+	case errors.Is(start.Err, fs.ErrNotExist), errors.Is(start.Err, syscall.ENOTDIR):
+		return 127
+	}
+	return 126
+}
+
+// replier writes responses, one at a time.
+type replier struct {
+	mu  sync.Mutex
+	enc *json.Encoder
+}
+
+func (r *replier) send(resp Response) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.enc.Encode(resp)
+}

@@ -1,0 +1,134 @@
+package monitor
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"cofferdam/wire"
+)
+
+// Env is one environment as a subject: an instance of a service.
+type Env struct {
+	m      *Monitor
+	id     wire.Identity
+	caller []byte // id as the field list that servers get
+	grants grants
+	self   *service
+
+	mu     sync.Mutex
+	closed bool
+	conns  map[*conn]struct{}
+	relays map[*relay]struct{}
+	spawns int
+}
+
+// Identity is who it is.
+func (e *Env) Identity() wire.Identity { return e.id }
+
+// Attach serves wire connections that programs of e make to l until l is
+// closed. The socket lies in e's own file tree and nowhere else, and owns must
+// tell whether the process that a pidfd refers to belongs to e: a connection
+// made by anybody else is closed. (SO_PEERCRED alone names a pid that may have
+// been reused; a pidfd pins the process. See unix(7), SO_PEERPIDFD, Linux 6.5.)
+func (e *Env) Attach(l *net.UnixListener, owns func(pidfd *os.File) (bool, error)) {
+	for {
+		nc, err := l.AcceptUnix()
+		if err != nil {
+			return
+		}
+		go e.attach(nc, owns)
+	}
+}
+
+func (e *Env) attach(nc *net.UnixConn, owns func(*os.File) (bool, error)) {
+	v := Verdict{Allowed: true, Rule: "peer is inside"}
+	if err := checkPeer(nc, owns); err != nil {
+		v = Verdict{Rule: err.Error()}
+	}
+	if e.m.record(e, opAttach, "", 0, v) != nil {
+		nc.Close()
+		return
+	}
+	e.Serve(nc)
+}
+
+// Serve reads requests of e from nc until it ends. The caller vouches that
+// only e holds the other end.
+func (e *Env) Serve(nc *net.UnixConn) {
+	c, err := newConn(e, nc)
+	if err != nil {
+		nc.Close()
+		return
+	}
+	c.read()
+}
+
+func checkPeer(nc *net.UnixConn, owns func(*os.File) (bool, error)) error {
+	raw, err := nc.SyscallConn()
+	if err != nil {
+		return err
+	}
+	pidfd := -1
+	ctlErr := raw.Control(func(fd uintptr) {
+		pidfd, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PEERPIDFD)
+	})
+	if ctlErr != nil {
+		return ctlErr
+	}
+	if err != nil {
+		return fmt.Errorf("peer has no pidfd: %v", err)
+	}
+	f := os.NewFile(uintptr(pidfd), "pidfd")
+	defer f.Close()
+	inside, err := owns(f)
+	if err != nil {
+		return fmt.Errorf("peer cannot be identified: %v", err)
+	}
+	if !inside {
+		return fmt.Errorf("peer is not inside the environment")
+	}
+	return nil
+}
+
+// hold counts a connection against MaxConns.
+func (e *Env) hold(c *conn) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed || len(e.conns) >= MaxConns {
+		return false
+	}
+	e.conns[c] = struct{}{}
+	return true
+}
+
+func (e *Env) drop(c *conn) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.conns, c)
+}
+
+func (e *Env) close() {
+	e.mu.Lock()
+	e.closed = true
+	conns := make([]*conn, 0, len(e.conns))
+	for c := range e.conns {
+		conns = append(conns, c)
+	}
+	relays := make([]*relay, 0, len(e.relays))
+	for r := range e.relays {
+		relays = append(relays, r)
+	}
+	e.mu.Unlock()
+
+	e.self.instanceGone(e)
+	for _, c := range conns {
+		c.close()
+	}
+	for _, r := range relays {
+		r.close()
+	}
+}

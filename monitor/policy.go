@@ -1,0 +1,174 @@
+package monitor
+
+import (
+	"fmt"
+	"time"
+
+	"cofferdam/audit"
+)
+
+// op is one thing that an environment can ask for.
+type op struct {
+	name string
+	kind Kind // of the grant it needs; "" if it concerns the subject alone
+}
+
+// The operations. This table is the policy: an operation that is not here
+// cannot be written to the log, and so cannot happen.
+var (
+	opAttach  = op{name: "attach"}                     // open a wire connection
+	opServe   = op{name: "serve"}                      // answer a method of its own service
+	opCall    = op{name: "call", kind: KindCall}       // ask another service
+	opSpawn   = op{name: "spawn", kind: KindSpawn}     // start a template
+	opConnect = op{name: "connect", kind: KindConnect} // open a connection to a port
+)
+
+// Kind is what a grant is for.
+type Kind string
+
+// The kinds of grants.
+const (
+	KindCall    Kind = "call"
+	KindSpawn   Kind = "spawn"
+	KindConnect Kind = "connect"
+)
+
+// Policy is what the operator granted. The zero value grants nothing.
+type Policy struct {
+	Services []Service
+	Grants   []Grant
+	Door     Door
+}
+
+// Door is the service that carries HTTP between services, because it parses
+// HTTP and the monitor does not: the gateway.
+type Door struct {
+	Service string
+	Port    int // where it takes connections that begin with a preface of ours
+}
+
+// Service is a subject and the methods it answers.
+type Service struct {
+	Name    string
+	Methods []Method
+	Ports   []int // that it listens on, inside
+	HTTP    int   // the one of Ports that speaks HTTP, 0 for none
+	Lines   bool  // a program per call, the request on its standard input
+}
+
+// Method is one endpoint of a service.
+type Method struct {
+	Name       string
+	Deadline   time.Duration // 0 means DefaultDeadline
+	Idempotent bool          // may be repeated on a replacement
+}
+
+// Grant lets one service use one thing.
+type Grant struct {
+	From  string
+	Kind  Kind
+	To    string // service.method, template, or service:port
+	Bound bool   // only for instances whose spawner bound something to them
+	Rule  string // the place in the manifest
+}
+
+// policy is a Policy made ready for questions. It is immutable.
+type policy struct {
+	bySubject map[string]grants
+	door      Door
+}
+
+// grants is what one service may do, by kind and object.
+type grants map[Kind]map[string]Grant
+
+func (p Policy) compile() (*policy, error) {
+	known := make(map[string]bool)
+	for _, s := range p.Services {
+		if known[s.Name] {
+			return nil, fmt.Errorf("policy: service %q stands twice", s.Name)
+		}
+		known[s.Name] = true
+	}
+	table := &policy{bySubject: make(map[string]grants), door: p.Door}
+	for _, g := range p.Grants {
+		if !known[g.From] {
+			return nil, fmt.Errorf("policy %s: no service %q", g.Rule, g.From)
+		}
+		byKind := table.bySubject[g.From]
+		if byKind == nil {
+			byKind = make(grants)
+			table.bySubject[g.From] = byKind
+		}
+		if byKind[g.Kind] == nil {
+			byKind[g.Kind] = make(map[string]Grant)
+		}
+		byKind[g.Kind][g.To] = g
+	}
+	return table, nil
+}
+
+func (p *policy) of(service string) grants { return p.bySubject[service] }
+
+// Verdict is the answer to one question and why.
+type Verdict struct {
+	Allowed bool
+	Rule    string // what decided
+}
+
+// noGrant is the rule of everything that nobody granted.
+const noGrant = "default: nothing is granted"
+
+// decide is the one place where a grant becomes a permission. It depends on
+// nothing but its arguments, so that explaining runs what enforces.
+func (g grants) decide(o op, object string, bound bool) Verdict {
+	grant, ok := g[o.kind][object]
+	switch {
+	case !ok:
+		return Verdict{Rule: noGrant}
+	case grant.Bound && !bound:
+		return Verdict{Rule: grant.Rule + ": only for instances that their spawner bound"}
+	}
+	return Verdict{Allowed: true, Rule: grant.Rule}
+}
+
+// Decide answers a question about the policy without asking for anything: may
+// an instance of service (with something bound to it or not) do op to object?
+// It is for explanations, and leaves no record.
+func (m *Monitor) Decide(service, operation, object string, bound bool) Verdict {
+	for _, o := range []op{opCall, opSpawn, opConnect} {
+		if o.name == operation {
+			return m.policy.of(service).decide(o, object, bound)
+		}
+	}
+	return Verdict{Rule: fmt.Sprintf("no operation %q", operation)}
+}
+
+// open decides whether e may do o to object and records the answer. Only a nil
+// error permits; an error of the log forbids like any other.
+func (m *Monitor) open(e *Env, o op, object string, call uint64) error {
+	v := e.grants.decide(o, object, len(e.id.Bound) > 0)
+	return m.record(e, o, object, call, v)
+}
+
+func (m *Monitor) record(e *Env, o op, object string, call uint64, v Verdict) error {
+	verdict := audit.Deny
+	if v.Allowed {
+		verdict = audit.Allow
+	}
+	if _, err := m.log.Append(audit.Record{
+		Kind:     audit.KindDecision,
+		Subject:  e.id.Service,
+		Instance: e.id.Instance,
+		Op:       o.name,
+		Object:   object,
+		Verdict:  verdict,
+		Rule:     v.Rule,
+		Call:     call,
+	}); err != nil {
+		return fmt.Errorf("%w: %v", ErrDenied, err)
+	}
+	if !v.Allowed {
+		return ErrDenied
+	}
+	return nil
+}

@@ -1,0 +1,202 @@
+package monitor
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Dialer connects to a port inside an instance.
+type Dialer func(ctx context.Context, port int) (net.Conn, error)
+
+// instance is one that takes connections.
+type instance struct {
+	env  *Env
+	dial Dialer
+}
+
+// connectTimeout is how long a connection waits for an instance that takes it.
+const connectTimeout = 10 * time.Second
+
+// Listening says that e takes connections on the ports of its service.
+func (e *Env) Listening(dial Dialer) {
+	s := e.self
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dialers = append(s.dialers, instance{e, dial})
+	s.notify()
+}
+
+func (s *service) instanceGone(e *Env) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dialers = slices.DeleteFunc(s.dialers, func(i instance) bool { return i.env == e })
+	s.notify()
+}
+
+// connect dials the next instance, waiting for one within ctx.
+func (s *service) connect(ctx context.Context, port int) (net.Conn, error) {
+	for {
+		s.mu.Lock()
+		changed := s.changed
+		if s.state != Up {
+			defer s.mu.Unlock()
+			return nil, fmt.Errorf("connect to %s: %v", s.Name, s.state.code())
+		}
+		var dial Dialer
+		if n := len(s.dialers); n > 0 {
+			s.next++
+			dial = s.dialers[s.next%n].dial
+		}
+		s.mu.Unlock()
+		if dial != nil {
+			return dial(ctx, port)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// relay is one connection between two environments. Each side is a TCP socket
+// in the network of its own environment; the monitor moves the bytes.
+type relay struct {
+	near, far net.Conn
+	once      sync.Once
+}
+
+// close cuts both sides.
+func (r *relay) close() {
+	r.once.Do(func() {
+		r.near.Close()
+		r.far.Close()
+	})
+}
+
+// Relay carries connections that programs of e make to l on to the port of
+// service to, until l is closed. l lies in e's own network, so that whoever
+// reaches it is e.
+func (e *Env) Relay(l net.Listener, to string, port int) {
+	for {
+		near, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go e.relay(near, to, port)
+	}
+}
+
+func (e *Env) relay(near net.Conn, to string, port int) {
+	object := fmt.Sprintf("%s:%d", to, port)
+	target := e.m.services[to]
+	if err := e.m.open(e, opConnect, object, e.m.calls.Add(1)); err != nil || target == nil {
+		near.Close()
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
+	far, err := e.reach(ctx, target, port)
+	cancel()
+	if err != nil {
+		refuse(near, target.HTTP == port)
+		return
+	}
+	r := &relay{near: near, far: far}
+	if !e.holdRelay(r) {
+		r.close()
+		return
+	}
+	defer e.dropRelay(r)
+	r.run() // ends by itself when either program does: the kernel closes its socket
+}
+
+// reach connects to the target itself, or, where one service speaks HTTP to
+// another, to the door that puts the caller's name into each request: parsing
+// HTTP is nothing for the monitor.
+func (e *Env) reach(ctx context.Context, target *service, port int) (net.Conn, error) {
+	door := e.m.policy.door
+	if target.HTTP != port || e.id.Service == door.Service {
+		return target.connect(ctx, port)
+	}
+	bridge := e.m.services[door.Service]
+	if bridge == nil {
+		return nil, fmt.Errorf("no door that speaks HTTP")
+	}
+	far, err := bridge.connect(ctx, door.Port)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := fmt.Fprintf(far, "COFFERDAM %s %s %d\n", e.id.Service, target.Name, port); err != nil {
+		far.Close()
+		return nil, err
+	}
+	return far, nil
+}
+
+// run moves bytes both ways until both directions have ended, or one has
+// broken. A half-closed connection goes on in the other direction.
+func (r *relay) run() {
+	done := make(chan struct{})
+	go func() {
+		r.move(r.far, r.near)
+		close(done)
+	}()
+	r.move(r.near, r.far)
+	<-done
+	r.close()
+}
+
+// move copies until src ends. Between TCP sockets the standard library splices
+// inside the kernel, through a pipe that it recycles.
+func (r *relay) move(dst, src net.Conn) {
+	if _, err := io.Copy(dst, src); err != nil {
+		r.close()
+		return
+	}
+	if half, ok := dst.(interface{ CloseWrite() error }); ok {
+		half.CloseWrite()
+		return
+	}
+	r.close()
+}
+
+// unavailable is what HTTP callers get for a service that is down or broken:
+// the monitor parses no HTTP, but it may say one fixed thing.
+const unavailable = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+func refuse(near net.Conn, http bool) {
+	defer near.Close()
+	if !http {
+		return
+	}
+	near.SetDeadline(time.Now().Add(time.Second))
+	if _, err := io.WriteString(near, unavailable); err != nil {
+		return
+	}
+	if tcp, ok := near.(*net.TCPConn); ok {
+		tcp.CloseWrite()
+	}
+	// Unread bytes would turn the close into a reset that overtakes the answer.
+	io.CopyN(io.Discard, near, 64<<10)
+}
+
+func (e *Env) holdRelay(r *relay) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed || len(e.relays) >= MaxRelays {
+		return false
+	}
+	e.relays[r] = struct{}{}
+	return true
+}
+
+func (e *Env) dropRelay(r *relay) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.relays, r)
+}

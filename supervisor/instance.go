@@ -1,0 +1,190 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"cofferdam/audit"
+	"cofferdam/executor"
+	"cofferdam/manifest"
+	"cofferdam/monitor"
+	"cofferdam/wire"
+)
+
+// instance is one environment of a service, with its place at the monitor.
+type instance struct {
+	s    *Supervisor
+	svc  *manifest.Service
+	name string
+	proc executor.Process
+	env  *monitor.Env
+	wire *net.UnixListener
+	path string // of the wire socket, on the host
+}
+
+// launch is what one instance gets beyond its service's declaration.
+type launch struct {
+	principal      string
+	bound          []byte
+	args, env      []string
+	files          []wire.File
+	stdin          io.Reader
+	stdout, stderr io.Writer // nil: to the log
+	wall           time.Duration
+}
+
+// start prepares the socket, starts the environment and admits it.
+func (s *Supervisor) start(ctx context.Context, svc *manifest.Service, l launch) (*instance, error) {
+	in := &instance{s: s, svc: svc, name: fmt.Sprintf("%s-%d", svc.Name, s.instances.Add(1))}
+	in.path = filepath.Join(s.socketsDir(), in.name)
+	listener, err := listenWire(in.path)
+	if err != nil {
+		return nil, err
+	}
+	in.wire = listener
+
+	paths := reachOf(s.App, svc.Name)
+	spec, err := s.specOf(svc, in, l, paths)
+	if err != nil {
+		in.release()
+		return nil, err
+	}
+	id := wire.Identity{Service: svc.Name, Instance: in.name, Principal: l.principal, Bound: l.bound}
+	if in.env, err = s.monitor.Admit(id); err != nil {
+		in.release()
+		return nil, err
+	}
+	// A start that cannot be recorded does not happen.
+	err = s.record(audit.Record{Kind: audit.KindStart, Subject: svc.Name, Instance: in.name, Op: "start", Detail: describe(spec, l)})
+	if err == nil {
+		in.proc, err = s.Executor.Start(ctx, spec)
+	}
+	if err != nil {
+		s.record(audit.Record{Kind: audit.KindExit, Subject: svc.Name, Instance: in.name, Op: "start", Detail: err.Error()})
+		s.monitor.Remove(in.env)
+		in.release()
+		return nil, fmt.Errorf("start %s: %w", in.name, err)
+	}
+	s.mu.Lock()
+	s.runs[in.name] = in
+	s.mu.Unlock()
+
+	go in.env.Attach(in.wire, in.proc.Owns)
+	for i, l := range in.proc.Listeners() {
+		go in.env.Relay(l, paths.ports[i].service, paths.ports[i].port)
+	}
+	return in, nil
+}
+
+// describe is what the audit log says of a start.
+func describe(spec *executor.Spec, l launch) string {
+	d := fmt.Sprintf("command %q", spec.Command.Args)
+	if l.principal != "" {
+		d += fmt.Sprintf(" principal %q", l.principal)
+	}
+	if len(l.bound) > 0 {
+		d += fmt.Sprintf(" bound %q", l.bound)
+	}
+	if len(spec.AllowDegraded) > 0 {
+		d += fmt.Sprintf(" allow_degraded %q", spec.AllowDegraded)
+	}
+	return d
+}
+
+// listenWire makes the socket that only this instance will see: its directory
+// is closed to all others, and the executor shows the socket itself inside.
+func listenWire(path string) (*net.UnixListener, error) {
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("wire socket: %w", err)
+	}
+	// Connecting takes write permission, and the program's user is not ours.
+	if err := os.Chmod(path, 0o666); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("wire socket: %w", err)
+	}
+	return l, nil
+}
+
+// awaitReady returns once the instance answers what its service provides.
+func (in *instance) awaitReady(ctx context.Context, timeout time.Duration) error {
+	ports := in.svc.TCP
+	if in.svc.HTTP != 0 {
+		ports = append([]int{in.svc.HTTP}, ports...)
+	}
+	deadline := time.After(timeout)
+	// What an instance does to become ready happens inside, out of our sight
+	// but for its effects: so look, often at first.
+	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
+		if in.s.monitor.Serving(in.svc.Name) && in.listens(ctx, ports) {
+			in.env.Listening(in.dial)
+			return nil
+		}
+		select {
+		case <-time.After(pause):
+		case <-deadline:
+			return fmt.Errorf("not ready after %v: it must serve the calls it provides and listen on its ports", timeout)
+		case <-in.proc.Done():
+			return executor.ErrStopped
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (in *instance) listens(ctx context.Context, ports []int) bool {
+	for _, port := range ports {
+		c, err := in.dial(ctx, port)
+		if err != nil {
+			return false
+		}
+		c.Close()
+	}
+	return true
+}
+
+func (in *instance) dial(ctx context.Context, port int) (net.Conn, error) {
+	return in.proc.Dial(ctx, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port)))
+}
+
+// stop asks politely, and then does not ask.
+func (in *instance) stop(grace time.Duration) {
+	in.proc.Signal(syscall.SIGTERM)
+	select {
+	case <-in.proc.Done():
+	case <-time.After(grace):
+		in.proc.Kill(executor.CausePolicy, fmt.Sprintf("still running %v after it was asked to stop", grace))
+		<-in.proc.Done()
+	}
+}
+
+// end forgets an instance that has ended, and records how it did.
+func (in *instance) end() {
+	<-in.proc.Done()
+	in.s.monitor.Remove(in.env)
+	in.release()
+	in.s.mu.Lock()
+	delete(in.s.runs, in.name)
+	in.s.mu.Unlock()
+	exit := in.proc.Exit()
+	in.s.record(audit.Record{
+		Kind:     audit.KindExit,
+		Subject:  in.svc.Name,
+		Instance: in.name,
+		Op:       "exit",
+		Object:   string(exit.Cause),
+		Detail:   fmt.Sprintf("code %d %s", exit.Code, exit.Detail),
+	})
+}
+
+func (in *instance) release() {
+	in.wire.Close()
+	os.Remove(in.path)
+}

@@ -1,0 +1,177 @@
+package supervisor
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// Bounds of what services may print: a line, and the log file of a service,
+// of which one older copy is kept.
+const (
+	maxLineBytes = 8 << 10
+	maxLogBytes  = 4 << 20
+)
+
+// Line is one line that an instance printed, valid UTF-8, without its end.
+type Line struct {
+	Time     time.Time `json:"time"`
+	Service  string    `json:"service"`
+	Instance string    `json:"instance"`
+	Stream   string    `json:"stream"`
+	Text     string    `json:"text"`
+}
+
+// logs keeps what services print: one bounded file of JSON lines per service.
+type logs struct {
+	dir    string
+	output func(Line)
+
+	mu       sync.Mutex
+	files    map[string]*logFile
+	watchers map[chan Line]struct{}
+}
+
+type logFile struct {
+	f    *os.File
+	size int64
+}
+
+func newLogs(dir string, output func(Line)) *logs {
+	return &logs{dir: dir, output: output, files: make(map[string]*logFile), watchers: make(map[chan Line]struct{})}
+}
+
+// stream returns a writer that takes what one stream of one instance prints.
+func (l *logs) stream(service, instance, stream string) *lineWriter {
+	return &lineWriter{emit: func(text []byte) {
+		l.add(Line{
+			Time:     time.Now().UTC(),
+			Service:  service,
+			Instance: instance,
+			Stream:   stream,
+			Text:     string(bytes.ToValidUTF8(text, []byte("�"))),
+		})
+	}}
+}
+
+// add writes one line. A log that cannot be written is no reason to stop the
+// service: what was decided is in the audit log, which is.
+func (l *logs) add(line Line) {
+	if l.output != nil {
+		l.output(line)
+	}
+	b, err := json.Marshal(line)
+	if err != nil {
+		return
+	}
+	b = append(b, '\n')
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for w := range l.watchers {
+		select {
+		case w <- line:
+		default: // who does not keep up misses lines, not we
+		}
+	}
+	file := l.files[line.Service]
+	if file == nil || file.size+int64(len(b)) > maxLogBytes {
+		if file = l.rotate(line.Service, file); file == nil {
+			return
+		}
+	}
+	n, _ := file.f.Write(b)
+	file.size += int64(n)
+}
+
+func (l *logs) path(service string) string { return filepath.Join(l.dir, service+".jsonl") }
+
+// rotate opens the file of a service, putting a full one aside.
+func (l *logs) rotate(service string, full *logFile) *logFile {
+	path := l.path(service)
+	if full != nil {
+		full.f.Close()
+		os.Rename(path, path+".1")
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		delete(l.files, service)
+		return nil
+	}
+	opened := &logFile{f: f}
+	if info, err := f.Stat(); err == nil {
+		opened.size = info.Size()
+	}
+	l.files[service] = opened
+	if opened.size > maxLogBytes && full == nil {
+		return l.rotate(service, opened)
+	}
+	return opened
+}
+
+// watch delivers lines from now on, until stop is called.
+func (l *logs) watch() (lines <-chan Line, stop func()) {
+	ch := make(chan Line, 1024)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.watchers[ch] = struct{}{}
+	return ch, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.watchers, ch)
+	}
+}
+
+func (l *logs) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, file := range l.files {
+		file.f.Close()
+	}
+	l.files = make(map[string]*logFile)
+}
+
+// lineWriter cuts a stream into lines of at most maxLineBytes.
+type lineWriter struct {
+	mu   sync.Mutex
+	part []byte
+	emit func([]byte)
+}
+
+// Write never fails.
+func (w *lineWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := len(p)
+	for len(p) > 0 {
+		i := bytes.IndexByte(p, '\n')
+		if i < 0 {
+			i = len(p)
+		}
+		room := maxLineBytes - len(w.part)
+		switch {
+		case i > room:
+			w.emit(append(w.part, p[:room]...))
+			w.part, p = w.part[:0], p[room:]
+		case i < len(p):
+			w.emit(append(w.part, p[:i]...))
+			w.part, p = w.part[:0], p[i+1:]
+		default:
+			w.part, p = append(w.part, p...), nil
+		}
+	}
+	return n, nil
+}
+
+// Close emits a last line that has no end.
+func (w *lineWriter) Close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.part) > 0 {
+		w.emit(w.part)
+		w.part = nil
+	}
+	return nil
+}

@@ -1,0 +1,160 @@
+package supervisor
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"cofferdam/executor"
+	"cofferdam/manifest"
+)
+
+// wirePath is where a program finds the monitor.
+const wirePath = "/run/cofferdam/wire"
+
+// spawnedDir is where the files that a spawner gives appear.
+const spawnedDir = "/run"
+
+// baseEnv is all that a program gets beside what the manifest says.
+var baseEnv = []string{
+	"PATH=/usr/local/bin:/usr/bin:/bin",
+	"HOME=/tmp",
+	"LANG=C.UTF-8",
+	"COFFERDAM_SOCKET=" + wirePath,
+}
+
+// specOf is everything that the instance may touch.
+func (s *Supervisor) specOf(svc *manifest.Service, in *instance, l launch, paths reach) (*executor.Spec, error) {
+	spec := &executor.Spec{
+		Name:          in.name,
+		Hosts:         paths.hosts,
+		Limits:        limitsOf(svc.Limits),
+		AllowDegraded: s.App.AllowDegraded,
+		Command: executor.Command{
+			Args:   append(append([]string{}, svc.Command...), l.args...),
+			Env:    append(append(append([]string{}, baseEnv...), svc.Environment...), l.env...),
+			Dir:    svc.WorkingDir,
+			Stdout: l.stdout,
+			Stderr: l.stderr,
+		},
+	}
+	if l.stdin != nil {
+		spec.Command.Stdin = l.stdin
+	}
+	if l.stdout == nil {
+		spec.Command.Stdout = s.logs.stream(svc.Name, in.name, "stdout")
+	}
+	if l.stderr == nil {
+		spec.Command.Stderr = s.logs.stream(svc.Name, in.name, "stderr")
+	}
+	if l.stdout == nil {
+		// A service's log is kept within bounds; to print much is no crime.
+		spec.Limits.OutputBytes = executor.Unlimited
+	}
+	if l.wall > 0 && (spec.Limits.Wall == executor.Unlimited || l.wall < spec.Limits.Wall) {
+		spec.Limits.Wall = l.wall
+	}
+	for _, p := range paths.ports {
+		spec.Listen = append(spec.Listen, p.at)
+	}
+	if svc.Name == gatewayName && s.Gateway != nil {
+		spec.Extra = []*os.File{s.Gateway}
+	}
+	var err error
+	spec.Mounts, err = s.mountsOf(svc, in, l)
+	return spec, err
+}
+
+func (s *Supervisor) mountsOf(svc *manifest.Service, in *instance, l launch) ([]executor.Mount, error) {
+	mounts := []executor.Mount{{Kind: executor.MountSocket, Source: in.path, Target: wirePath}}
+	if svc.Runtime == "host" {
+		mounts = append(mounts, executor.Mount{Kind: executor.MountRuntime})
+	}
+	for _, f := range svc.Files {
+		mounts = append(mounts, executor.Mount{Kind: executor.MountBind, Source: f.From, Target: f.To})
+	}
+	for _, v := range svc.Volumes {
+		host, err := s.volume(v.Name, l.principal)
+		if err != nil {
+			return nil, err
+		}
+		mounts = append(mounts, executor.Mount{
+			Kind: executor.MountBind, Source: host, Target: v.To, Writable: !v.ReadOnly, SizeBytes: v.SizeBytes,
+		})
+	}
+	for _, t := range svc.Tmpfs {
+		mounts = append(mounts, executor.Mount{Kind: executor.MountTmpfs, Target: t.To, Writable: true, SizeBytes: t.SizeBytes})
+	}
+	for _, f := range l.files {
+		target, err := spawnedPath(f.Path)
+		if err != nil {
+			return nil, err
+		}
+		mounts = append(mounts, executor.Mount{Kind: executor.MountFile, Target: target, Data: f.Data, Mode: 0o444})
+	}
+	return mounts, nil
+}
+
+// spawnedPath is where a file from a spawner goes: directly in spawnedDir,
+// whatever its name says.
+func spawnedPath(name string) (string, error) {
+	base := strings.TrimPrefix(name, spawnedDir+"/")
+	if base == "" || base == "." || base == ".." || strings.ContainsAny(base, "/\x00") || base == "cofferdam" || len(base) > 128 {
+		return "", fmt.Errorf("file %q: a spawned file is %s/NAME", name, spawnedDir)
+	}
+	return path.Join(spawnedDir, base), nil
+}
+
+// volume is the host directory of a volume. What a principal calls itself is
+// never part of a path: its hash is.
+func (s *Supervisor) volume(name, principal string) (string, error) {
+	if strings.Contains(name, "{principal}") {
+		if principal == "" {
+			return "", fmt.Errorf("volume %q: the instance has no principal", name)
+		}
+		sum := sha256.Sum256([]byte(principal))
+		name = strings.ReplaceAll(name, "{principal}", hex.EncodeToString(sum[:]))
+	}
+	dir := filepath.Join(s.volumesDir(), name)
+	if err := os.Mkdir(dir, 0o700); err != nil && !os.IsExist(err) {
+		return "", fmt.Errorf("volume: %w", err)
+	}
+	return dir, nil
+}
+
+func limitsOf(l manifest.Limits) executor.Limits {
+	return executor.Limits{
+		MemoryBytes: l.Memory,
+		Pids:        l.Pids,
+		CPUs:        l.CPUs,
+		CPU:         l.CPU,
+		Wall:        l.Wall,
+		OutputBytes: l.Output,
+		OpenFiles:   l.Files,
+		FileBytes:   l.FileSize,
+		TmpBytes:    l.Tmp,
+	}
+}
+
+// gatewayLimits are those of the gateway's own environment.
+func gatewayLimits() manifest.Limits {
+	return manifest.Limits{
+		Memory:   128 << 20,
+		Pids:     64,
+		CPUs:     2,
+		CPU:      manifest.Unlimited,
+		Wall:     manifest.Unlimited,
+		Output:   manifest.Unlimited,
+		Files:    4096,
+		FileSize: 1 << 20,
+		Tmp:      1 << 20,
+	}
+}
+
+// stopGrace is how long the gateway may finish what it is at.
+const stopGrace = 5 * time.Second

@@ -1,0 +1,93 @@
+package supervisor
+
+import (
+	"sort"
+	"time"
+
+	"cofferdam/executor"
+)
+
+// Status is one service, or one running instance of a template, as `ps` shows it.
+type Status struct {
+	Service   string          `json:"service"`
+	Instance  string          `json:"instance,omitempty"`
+	State     State           `json:"state"`
+	Detail    string          `json:"detail,omitempty"`
+	Pid       int             `json:"pid,omitempty"`
+	Restarts  int             `json:"restarts"`
+	Principal string          `json:"principal,omitempty"`
+	Degraded  []string        `json:"degraded,omitempty"`
+	Usage     executor.Usage  `json:"usage"`
+	LastExit  *executor.Exit  `json:"last_exit,omitempty"`
+	Limits    executor.Limits `json:"limits"`
+}
+
+// Status lists services by name, then running instances of templates.
+func (s *Supervisor) Status() []Status {
+	var out []Status
+	services := make(map[string]bool)
+	degraded := s.degraded()
+	for _, name := range s.unitNames() {
+		st := s.units[name].status()
+		st.Degraded = degraded
+		out = append(out, st)
+		services[name] = true
+	}
+	s.mu.Lock()
+	runs := make([]*instance, 0, len(s.runs))
+	for _, in := range s.runs {
+		if !services[in.svc.Name] {
+			runs = append(runs, in)
+		}
+	}
+	s.mu.Unlock()
+	sort.Slice(runs, func(i, j int) bool { return runs[i].name < runs[j].name })
+	for _, in := range runs {
+		st := in.status()
+		st.State, st.Degraded = Ready, degraded
+		out = append(out, st)
+	}
+	return out
+}
+
+// degraded names the protections that the host lacks and the manifest lets go.
+func (s *Supervisor) degraded() []string {
+	var names []string
+	for _, p := range s.Executor.Protections() {
+		if p.Status == executor.Pass {
+			continue
+		}
+		for _, allowed := range s.App.AllowDegraded {
+			if p.Name == allowed {
+				names = append(names, p.Name)
+			}
+		}
+	}
+	return names
+}
+
+func (u *unit) status() Status {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	st := Status{Service: u.spec.Name, Limits: limitsOf(u.spec.Limits)}
+	if u.current != nil {
+		st = u.current.status()
+	}
+	st.State, st.Detail, st.Restarts, st.LastExit = u.state, u.detail, u.restarts, u.lastExit
+	return st
+}
+
+func (in *instance) status() Status {
+	id := in.env.Identity()
+	return Status{
+		Service:   in.svc.Name,
+		Instance:  in.name,
+		Pid:       in.proc.Pid(),
+		Principal: id.Principal,
+		Usage:     in.proc.Usage(),
+		Limits:    limitsOf(in.svc.Limits),
+	}
+}
+
+// Uptime is how long the application has been up.
+func (s *Supervisor) Uptime() time.Duration { return time.Since(s.started) }

@@ -1,0 +1,192 @@
+// Package supervisor says what should be running.
+//
+// A [Supervisor] starts the services of one application in order, keeps them
+// alive by their restart policy, and runs templates when the monitor has
+// decided that somebody may spawn them. It turns a service of the manifest
+// into a specification for the executor, and a started process into a subject
+// of the monitor; it decides nothing itself.
+//
+// Goroutines: one per service (its loop of start, wait, back off), one per
+// running template, one per log stream. What they share is guarded by
+// Supervisor.mu, which is never held while something starts or ends.
+//
+// Trusted: yes. It hands out sockets and mounts.
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sort"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"cofferdam/audit"
+	"cofferdam/executor"
+	"cofferdam/manifest"
+	"cofferdam/monitor"
+)
+
+// Dirs are where an application keeps what it has on the host. All of them
+// exist, belong to us, and are closed to others.
+type Dirs struct {
+	State   string // audit log, volumes, logs: survives
+	Runtime string // sockets: gone with us
+}
+
+// Options are the parts that a supervisor works with. All are required.
+type Options struct {
+	App      *manifest.App
+	Executor executor.Executor
+	Log      *audit.Log
+	Dirs     Dirs
+	Gateway  *os.File // the host's listening socket, nil without a gateway
+	Self     string   // path of the executable that doors run
+	Logger   *slog.Logger
+	Output   func(Line) // gets every line that services print
+}
+
+// Supervisor runs one application.
+type Supervisor struct {
+	Options
+	monitor *monitor.Monitor
+	logs    *logs
+	started time.Time
+
+	instances atomic.Uint64
+
+	mu    sync.Mutex
+	units map[string]*unit     // by service; fixed after New
+	runs  map[string]*instance // what runs now, by instance; guarded by mu
+	stop  context.CancelFunc
+}
+
+// New prepares everything and starts nothing.
+func New(o Options) (*Supervisor, error) {
+	s := &Supervisor{
+		Options: o,
+		units:   make(map[string]*unit),
+		runs:    make(map[string]*instance),
+		started: time.Now(),
+	}
+	for _, d := range []string{s.volumesDir(), s.logsDir(), s.socketsDir()} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return nil, fmt.Errorf("prepare: %w", err)
+		}
+	}
+	s.logs = newLogs(s.logsDir(), o.Output)
+	mon, err := monitor.New(o.Log, policyOf(o.App), s)
+	if err != nil {
+		return nil, err
+	}
+	s.monitor = mon
+	for _, svc := range s.services() {
+		if !svc.Template && svc.Stdio == "" {
+			s.units[svc.Name] = newUnit(s, svc)
+		}
+	}
+	return s, nil
+}
+
+// Monitor is the monitor of this application.
+func (s *Supervisor) Monitor() *monitor.Monitor { return s.monitor }
+
+func (s *Supervisor) volumesDir() string { return filepath.Join(s.Dirs.State, "volumes") }
+func (s *Supervisor) logsDir() string    { return filepath.Join(s.Dirs.State, "logs") }
+func (s *Supervisor) socketsDir() string { return filepath.Join(s.Dirs.Runtime, "wire") }
+
+// services is the manifest's, and the gateway as one more.
+func (s *Supervisor) services() []*manifest.Service {
+	if !needsDoor(s.App) {
+		return s.App.Services
+	}
+	return append([]*manifest.Service{gatewayService(s.App)}, s.App.Services...)
+}
+
+// Run starts every service after those it depends on, calls ready once all of
+// them are, and returns when ctx ends and everything has been stopped.
+func (s *Supervisor) Run(ctx context.Context, ready func()) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.mu.Lock()
+	s.stop = cancel
+	s.mu.Unlock()
+
+	var loops sync.WaitGroup
+	for _, u := range s.units {
+		loops.Add(1)
+		go func() {
+			defer loops.Done()
+			u.run(ctx)
+		}()
+	}
+	err := s.waitReady(ctx)
+	if err == nil {
+		ready()
+		<-ctx.Done()
+	}
+	cancel()
+	loops.Wait()
+	s.stopRuns()
+	s.logs.close()
+	return err
+}
+
+// waitReady returns once every service is ready, or one of them cannot become
+// so.
+func (s *Supervisor) waitReady(ctx context.Context) error {
+	for _, name := range s.unitNames() {
+		u := s.units[name]
+		select {
+		case <-u.ready:
+		case <-u.failed:
+			return fmt.Errorf("service %q: %s", name, u.status().Detail)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	return nil
+}
+
+func (s *Supervisor) unitNames() []string {
+	names := make([]string, 0, len(s.units))
+	for name := range s.units {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	return names
+}
+
+// Stop makes Run return.
+func (s *Supervisor) Stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stop != nil {
+		s.stop()
+	}
+}
+
+// stopRuns ends the templates that still run.
+func (s *Supervisor) stopRuns() {
+	s.mu.Lock()
+	runs := make([]*instance, 0, len(s.runs))
+	for _, in := range s.runs {
+		runs = append(runs, in)
+	}
+	s.mu.Unlock()
+	for _, in := range runs {
+		in.proc.Kill(executor.CausePolicy, "the application is stopping")
+	}
+	for _, in := range runs {
+		<-in.proc.Done()
+	}
+}
+
+// record writes a decision of ours, or what became of one, to the audit log.
+func (s *Supervisor) record(r audit.Record) error {
+	_, err := s.Log.Append(r)
+	return err
+}

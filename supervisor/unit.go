@@ -1,0 +1,198 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"cofferdam/audit"
+	"cofferdam/executor"
+	"cofferdam/manifest"
+	"cofferdam/monitor"
+)
+
+// State is where a service is in its life.
+type State string
+
+// The states of a service.
+const (
+	Waiting  State = "waiting"  // for those it depends on
+	Starting State = "starting" // runs, and does not answer yet
+	Ready    State = "ready"
+	Backoff  State = "backoff" // ended; will be started again
+	Exited   State = "exited"  // ended; will not be started again
+	Broken   State = "broken"  // ended too often
+	Stopped  State = "stopped" // by the operator
+)
+
+// readyTimeout is how long an instance may take until it answers.
+const readyTimeout = 30 * time.Second
+
+// unit keeps one service running.
+type unit struct {
+	s    *Supervisor
+	spec *manifest.Service
+
+	ready, failed chan struct{} // closed once, at the first time
+
+	mu       sync.Mutex
+	state    State
+	detail   string
+	current  *instance
+	restarts int
+	lastExit *executor.Exit
+}
+
+func newUnit(s *Supervisor, svc *manifest.Service) *unit {
+	return &unit{s: s, spec: svc, state: Waiting, ready: make(chan struct{}), failed: make(chan struct{})}
+}
+
+// run is the life of the service, until ctx ends.
+func (u *unit) run(ctx context.Context) {
+	for _, dep := range u.spec.DependsOn {
+		select {
+		case <-u.s.units[dep].ready:
+		case <-u.s.units[dep].failed:
+			u.end(Broken, fmt.Sprintf("depends on %q, which did not start", dep))
+			return
+		case <-ctx.Done():
+			u.set(Stopped, "")
+			return
+		}
+	}
+	budget := intensity{limit: u.spec.Restart.Intensity, period: u.spec.Restart.Period}
+	delay := u.spec.Restart.Backoff
+	for {
+		began := time.Now()
+		exit, err := u.once(ctx)
+		if ctx.Err() != nil {
+			u.set(Stopped, "")
+			return
+		}
+		detail := exit.Detail
+		if err != nil {
+			detail = err.Error()
+			u.s.Logger.Error("instance", "service", u.spec.Name, "error", err)
+		}
+		if !u.again(exit, err) {
+			u.end(Exited, detail)
+			return
+		}
+		if !budget.spend(time.Now()) {
+			u.end(Broken, fmt.Sprintf("ended %d times within %v; the last: %s", budget.limit+1, budget.period, detail))
+			return
+		}
+		if time.Since(began) > u.spec.Restart.Period {
+			delay = u.spec.Restart.Backoff // it had been well
+		}
+		u.set(Backoff, detail)
+		// Half of the delay is random, so that those who fell together do not
+		// rise together.
+		wait := delay/2 + rand.N(delay/2+1)
+		delay = min(2*delay, u.spec.Restart.BackoffMax)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			u.set(Stopped, "")
+			return
+		}
+		u.mu.Lock()
+		u.restarts++
+		u.mu.Unlock()
+	}
+}
+
+// again tells whether the policy wants another instance.
+func (u *unit) again(exit executor.Exit, err error) bool {
+	switch u.spec.Restart.Policy {
+	case "no":
+		return false
+	case "on-failure":
+		return err != nil || exit.Code != 0
+	}
+	return true
+}
+
+// once runs one instance from start to end. When ctx ends it is stopped.
+func (u *unit) once(ctx context.Context) (executor.Exit, error) {
+	u.set(Starting, "")
+	u.s.monitor.SetState(u.spec.Name, monitor.Up)
+	in, err := u.s.start(ctx, u.spec, launch{})
+	if err != nil {
+		return executor.Exit{}, err
+	}
+	u.mu.Lock()
+	u.current = in
+	u.mu.Unlock()
+	defer func() {
+		u.mu.Lock()
+		exit := in.proc.Exit()
+		u.current, u.lastExit = nil, &exit
+		u.mu.Unlock()
+	}()
+	if err := in.awaitReady(ctx, readyTimeout); err == nil {
+		u.set(Ready, "")
+		u.once1(u.ready)
+	} else if ctx.Err() == nil {
+		in.proc.Kill(executor.CausePolicy, err.Error())
+	}
+	select {
+	case <-in.proc.Done():
+	case <-ctx.Done():
+		in.stop(u.spec.StopGracePeriod)
+	}
+	in.end()
+	return in.proc.Exit(), nil
+}
+
+func (u *unit) end(state State, detail string) {
+	u.set(state, detail)
+	told := monitor.Stopped
+	if state == Broken {
+		told = monitor.Broken
+	}
+	u.s.monitor.SetState(u.spec.Name, told)
+	u.s.record(audit.Record{Kind: audit.KindLimit, Subject: u.spec.Name, Op: string(state), Detail: detail})
+	u.s.Logger.Warn("service "+string(state), "service", u.spec.Name, "detail", detail)
+	if state == Exited && u.lastExit != nil && u.lastExit.Code == 0 {
+		u.once1(u.ready) // a job that is done
+	}
+	u.once1(u.failed)
+}
+
+func (u *unit) once1(ch chan struct{}) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	select {
+	case <-ch:
+	default:
+		close(ch)
+	}
+}
+
+func (u *unit) set(state State, detail string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.state, u.detail = state, detail
+}
+
+// intensity allows so many events per period.
+type intensity struct {
+	limit  int
+	period time.Duration
+	events []time.Time
+}
+
+// spend reports whether one more event is within the limit.
+func (i *intensity) spend(now time.Time) bool {
+	kept := i.events[:0]
+	for _, t := range i.events {
+		if now.Sub(t) < i.period {
+			kept = append(kept, t)
+		}
+	}
+	i.events = append(kept, now)
+	return len(i.events) <= i.limit
+}
