@@ -1,0 +1,77 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// readyEnv tells a detached `up` which descriptor its parent waits on.
+const readyEnv = "COFFERDAM_READY_FD"
+
+// upDetached runs `up` in a session of its own and waits until it is ready.
+func (p *project) upDetached() error {
+	app, err := p.load()
+	if err != nil {
+		return err
+	}
+	dirs := dirsOf(app.Name)
+	if err := ownDir(dirs.State); err != nil {
+		return err
+	}
+	logPath := filepath.Join(dirs.State, "up.log")
+	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	cmd := exec.Command(self, "--file", p.file, "--project-name", app.Name, "up", "--quiet")
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.ExtraFiles = []*os.File{w}
+	cmd.Env = append(os.Environ(), readyEnv+"=3")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	err = cmd.Start()
+	w.Close()
+	if err != nil {
+		return err
+	}
+	word, err := bufio.NewReader(r).ReadString('\n')
+	if err != nil {
+		cmd.Wait()
+		said, _ := os.ReadFile(logPath)
+		code := cmd.ProcessState.ExitCode()
+		return &exitError{code: max(code, 1), err: errors.New(strings.TrimPrefix(strings.TrimSpace(string(said)), "cofferdam: "))}
+	}
+	if word != "ready\n" {
+		cmd.Wait()
+		return errors.New(strings.TrimSpace(word))
+	}
+	said, _ := os.ReadFile(logPath)
+	fmt.Fprint(os.Stderr, string(said))
+	return nil
+}
+
+// tellParent tells a waiting `up -d` how it went, if there is one.
+func tellParent(word string) {
+	if os.Getenv(readyEnv) == "" {
+		return
+	}
+	os.Unsetenv(readyEnv)
+	f := os.NewFile(3, "ready")
+	f.WriteString(word)
+	f.Close()
+}

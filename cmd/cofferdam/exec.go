@@ -1,0 +1,43 @@
+package main
+
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"cofferdam/admin"
+)
+
+func execCommand(p *project) *cobra.Command {
+	var env []string
+	var dir string
+	c := &cobra.Command{
+		Use:   "exec SERVICE -- COMMAND [ARG...]",
+		Short: "Run a program inside a running service",
+		Long: `Exec runs a program in the environment of a running service, with what the
+service itself may do and no more. The program must be one that the service
+can see. Its exit code is the program's own; 126 and 127 as in a shell.`,
+		Example: `  cofferdam exec bank -- /app/probe connect auth:8081`,
+		Args:    cobra.MinimumNArgs(2),
+		RunE: func(_ *cobra.Command, args []string) error {
+			req := admin.Request{Op: admin.OpExec, Service: args[0], Args: args[1:], Env: env, Dir: dir}
+			c, err := p.ask(req, os.Stdin, os.Stdout, os.Stderr)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			r, err := c.Next()
+			if err != nil {
+				return refused(err)
+			}
+			if r.Exit == nil || r.Exit.Code == 0 {
+				return nil
+			}
+			return &exitError{code: r.Exit.Code}
+		},
+	}
+	c.Flags().SetInterspersed(false)
+	c.Flags().StringArrayVarP(&env, "env", "e", nil, "K=V, added to the service's environment")
+	c.Flags().StringVarP(&dir, "workdir", "w", "", "directory inside")
+	return c
+}

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sort"
+
+	"github.com/spf13/cobra"
+
+	"cofferdam/admin"
+	"cofferdam/supervisor"
+)
+
+func logsCommand(p *project) *cobra.Command {
+	var f format
+	var follow bool
+	var tail int
+	c := &cobra.Command{
+		Use:   "logs [SERVICE]",
+		Short: "Show what services printed",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			service := ""
+			if len(args) > 0 {
+				service = args[0]
+			}
+			app, err := p.load()
+			if err != nil {
+				return err
+			}
+			show, err := lineShower(f, serviceNames(app))
+			if err != nil {
+				return err
+			}
+			var live *admin.Client
+			if follow { // first, so that no line falls between
+				if live, err = p.ask(admin.Request{Op: admin.OpLogs, Service: service}); err != nil {
+					return err
+				}
+				defer live.Close()
+			}
+			lines, err := readLogs(filepath.Join(dirsOf(app.Name).State, "logs"), service)
+			if err != nil {
+				return err
+			}
+			if tail >= 0 && len(lines) > tail {
+				lines = lines[len(lines)-tail:]
+			}
+			for _, l := range lines {
+				show(l)
+			}
+			for live != nil {
+				r, err := live.Next()
+				if errors.Is(err, io.EOF) {
+					return nil
+				}
+				if err != nil {
+					return refused(err)
+				}
+				show(*r.Line)
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&follow, "follow", false, "go on with what they print from now on")
+	c.Flags().IntVarP(&tail, "tail", "n", -1, "only the last lines (default all)")
+	f.flag(c)
+	return c
+}
+
+func lineShower(f format, services []string) (func(supervisor.Line), error) {
+	switch f.name {
+	case "table":
+		return newPrinter(stdout, services).line, nil
+	case "json", "jsonl":
+		enc := json.NewEncoder(stdout)
+		return func(l supervisor.Line) { enc.Encode(l) }, nil
+	}
+	return nil, fmt.Errorf("--format %q: one of table, json, jsonl", f.name)
+}
+
+// readLogs reads what is kept of one service, or of all, in order of time.
+func readLogs(dir, service string) ([]supervisor.Line, error) {
+	pattern := service
+	if service == "" {
+		pattern = "*"
+	}
+	var lines []supervisor.Line
+	for _, ending := range []string{".jsonl.1", ".jsonl"} {
+		paths, err := filepath.Glob(filepath.Join(dir, pattern+ending))
+		if err != nil {
+			return nil, err
+		}
+		for _, path := range paths {
+			if lines, err = readLog(path, lines); err != nil {
+				return nil, err
+			}
+		}
+	}
+	sort.SliceStable(lines, func(i, j int) bool { return lines[i].Time.Before(lines[j].Time) })
+	return lines, nil
+}
+
+func readLog(path string, lines []supervisor.Line) ([]supervisor.Line, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	scan := bufio.NewScanner(file)
+	scan.Buffer(nil, 1<<20)
+	for scan.Scan() {
+		var l supervisor.Line
+		if json.Unmarshal(scan.Bytes(), &l) == nil { // a line cut by a crash is skipped
+			lines = append(lines, l)
+		}
+	}
+	return lines, scan.Err()
+}

@@ -1,0 +1,116 @@
+// Command cofferdam runs programs that do not trust each other.
+//
+// One file per command. The roles at the top of main are this binary started
+// in another place: the spawner beside the trusted process, the gateway inside
+// an environment of its own.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"cofferdam/executor/namespace/spawner"
+)
+
+// version is set by the linker.
+var version = "devel"
+
+// Names of the roles; not commands, and not in the help.
+const (
+	roleSpawner = "spawner"
+	roleGateway = "gateway"
+)
+
+func main() {
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case roleSpawner:
+			spawner.Main(os.Args[2:])
+			return
+		case roleGateway:
+			os.Exit(gatewayMain())
+		}
+	}
+	os.Exit(run(os.Args[1:]))
+}
+
+// run executes a command line and returns the exit code.
+func run(args []string) int {
+	root := rootCommand()
+	root.SetArgs(args)
+	err := root.Execute()
+	if err == nil {
+		return 0
+	}
+	var exit *exitError
+	if !errors.As(err, &exit) {
+		exit = &exitError{code: codeOurs, err: err}
+	}
+	if exit.err != nil {
+		fmt.Fprintf(os.Stderr, "cofferdam: %v\n", exit.err)
+	}
+	return exit.code
+}
+
+// Exit codes that are ours; a program that ran gives its own.
+const (
+	codeWall       = 124
+	codeOurs       = 125
+	codeNotExec    = 126
+	codeNotFound   = 127
+	codeDenied     = 77 // EX_NOPERM of sysexits(3)
+	codeBadConfig  = 78 // EX_CONFIG
+	codeUnverified = 1
+)
+
+// exitError ends the command with a code, and says why unless err is nil.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+func rootCommand() *cobra.Command {
+	p := &project{}
+	root := &cobra.Command{
+		Use:   "cofferdam",
+		Short: "Run programs that do not trust each other",
+		Long: `Cofferdam runs each program in an isolated environment in which nothing is
+reachable unless one file, cofferdam.yaml, grants it.`,
+		Example: `  cofferdam run -- python3 script.py     one program, on its own
+  cofferdam up                           the application of ./cofferdam.yaml
+  cofferdam check                        who may call whom, before anything runs
+  cofferdam why 7f                       why was that refused?`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       version,
+	}
+	root.PersistentFlags().StringVarP(&p.file, "file", "f", "cofferdam.yaml", "the manifest")
+	root.PersistentFlags().StringVarP(&p.name, "project-name", "p", "", "name of the application, instead of the manifest's")
+	root.AddGroup(
+		&cobra.Group{ID: "run", Title: "Run:"},
+		&cobra.Group{ID: "look", Title: "Look:"},
+		&cobra.Group{ID: "explain", Title: "Explain:"},
+	)
+	add := func(group string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	add("run", upCommand(p), downCommand(p), runCommand(), execCommand(p))
+	add("look", psCommand(p), logsCommand(p), auditCommand(p), doctorCommand(), versionCommand())
+	add("explain", checkCommand(p), whyCommand(p))
+	return root
+}

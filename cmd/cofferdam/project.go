@@ -1,0 +1,135 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"cofferdam/admin"
+	"cofferdam/manifest"
+	"cofferdam/supervisor"
+)
+
+// project is the application that a command is about.
+type project struct {
+	file string
+	name string // overrides the manifest's
+}
+
+// load reads the manifest.
+func (p *project) load() (*manifest.App, error) {
+	app, err := manifest.Load(p.file)
+	if err != nil {
+		return nil, &exitError{code: codeBadConfig, err: err}
+	}
+	if p.name != "" {
+		app.Name = p.name
+	}
+	return app, nil
+}
+
+// ask sends a request to the running application and returns the client.
+func (p *project) ask(req admin.Request, streams ...*os.File) (*admin.Client, error) {
+	app, err := p.load()
+	if err != nil {
+		return nil, err
+	}
+	c, err := admin.Ask(adminSocket(dirsOf(app.Name)), req, streams...)
+	if errors.Is(err, admin.ErrNotRunning) {
+		return nil, fmt.Errorf("application %q is not running; start it with: cofferdam -f %s up", app.Name, p.file)
+	}
+	return c, err
+}
+
+// refused turns an answer of the application into an exit code.
+func refused(err error) error {
+	var e *admin.Error
+	if errors.As(err, &e) && e.Code != 0 {
+		return &exitError{code: e.Code, err: e}
+	}
+	return err
+}
+
+// dirsOf is where an application keeps its state: the usual places of the
+// system for root, those of the XDG base directory specification for others.
+func dirsOf(name string) supervisor.Dirs {
+	state, runtime := "/var/lib/cofferdam", "/run/cofferdam"
+	if os.Getuid() != 0 {
+		state = filepath.Join(xdg("XDG_STATE_HOME", ".local/state"), "cofferdam")
+		runtime = userRuntimeDir()
+	}
+	return supervisor.Dirs{
+		State:   filepath.Join(state, name),
+		Runtime: filepath.Join(runtime, "apps", name),
+	}
+}
+
+func xdg(variable, fallback string) string {
+	if dir := os.Getenv(variable); filepath.IsAbs(dir) {
+		return dir
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		home = fmt.Sprintf("/tmp/cofferdam-home-%d", os.Getuid())
+	}
+	return filepath.Join(home, fallback)
+}
+
+func userRuntimeDir() string {
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "cofferdam")
+	}
+	return fmt.Sprintf("/tmp/cofferdam-%d", os.Getuid())
+}
+
+func adminSocket(d supervisor.Dirs) string { return filepath.Join(d.Runtime, "admin") }
+func auditLog(d supervisor.Dirs) string    { return filepath.Join(d.State, "audit.jsonl") }
+
+// prepare makes the directories, closed to all others, and takes the lock that
+// only one `up` of an application can hold.
+func prepare(name string, d supervisor.Dirs) (lock *os.File, err error) {
+	for _, dir := range []string{filepath.Dir(filepath.Dir(d.Runtime)), d.Runtime, d.State} {
+		if err := ownDir(dir); err != nil {
+			return nil, err
+		}
+	}
+	path := filepath.Join(d.Runtime, "lock")
+	lock, err = os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("application %q is running already; stop it with `cofferdam down`, or give this one another --project-name", name)
+	}
+	// What a killed predecessor left: sockets only, the rest died with it.
+	for _, left := range []string{"admin", "wire"} {
+		if err := os.RemoveAll(filepath.Join(d.Runtime, left)); err != nil {
+			lock.Close()
+			return nil, err
+		}
+	}
+	return lock, nil
+}
+
+// ownDir makes a directory that is ours and closed. One that somebody else
+// made in /tmp before us is refused.
+func ownDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case !ok || !info.IsDir():
+		return fmt.Errorf("%s: not a directory", dir)
+	case os.Getuid() != 0 && int(st.Uid) != os.Getuid():
+		return fmt.Errorf("%s: belongs to user %d, not to us; remove it or set XDG_RUNTIME_DIR", dir, st.Uid)
+	}
+	return nil
+}

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"cofferdam/admin"
+	"cofferdam/supervisor"
+)
+
+func psCommand(p *project) *cobra.Command {
+	var f format
+	c := &cobra.Command{
+		Use:   "ps",
+		Short: "List services and what runs of them",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			c, err := p.ask(admin.Request{Op: admin.OpStatus})
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			r, err := c.Next()
+			if err != nil {
+				return refused(err)
+			}
+			header := []string{"SERVICE", "INSTANCE", "STATE", "PID", "UP", "CPU", "MEMORY", "RESTARTS", "NOTE"}
+			return rows(f, stdout, r.Services, header, func(s supervisor.Status) []string {
+				note := s.Detail
+				if len(s.Degraded) > 0 {
+					note = strings.TrimSpace("degraded: " + strings.Join(s.Degraded, ",") + " " + note)
+				}
+				if s.Instance == "" {
+					return []string{s.Service, "-", string(s.State), "-", "-", "-", "-", fmt.Sprint(s.Restarts), note}
+				}
+				return []string{
+					s.Service, s.Instance, string(s.State), fmt.Sprint(s.Pid),
+					s.Usage.Wall.Round(time.Second).String(), s.Usage.CPU.Round(time.Millisecond).String(),
+					size(s.Usage.MemoryBytes), fmt.Sprint(s.Restarts), note,
+				}
+			})
+		},
+	}
+	f.flag(c)
+	return c
+}

@@ -1,0 +1,245 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"cofferdam/admin"
+	"cofferdam/audit"
+	"cofferdam/executor/namespace"
+	"cofferdam/manifest"
+	"cofferdam/supervisor"
+)
+
+func upCommand(p *project) *cobra.Command {
+	var detach, quiet bool
+	c := &cobra.Command{
+		Use:   "up",
+		Short: "Start the application and keep it running",
+		Long: `Up starts every service of the manifest, each in an environment of its own,
+and keeps them running until it is interrupted. It is the daemon of its one
+application; several can run side by side.`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if detach {
+				return p.upDetached()
+			}
+			return p.up(quiet)
+		},
+	}
+	c.Flags().BoolVarP(&detach, "detach", "d", false, "return once everything is ready, and go on in the background")
+	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "do not print what services print")
+	return c
+}
+
+// up wires the rooms together. This is the only place that knows all of them.
+func (p *project) up(quiet bool) error {
+	app, err := p.load()
+	if err != nil {
+		return err
+	}
+	dirs := dirsOf(app.Name)
+	lock, err := prepare(app.Name, dirs)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+
+	gateway, url, err := listenGateway(app)
+	if err != nil {
+		return err
+	}
+	if gateway != nil {
+		defer gateway.Close()
+	}
+	log, err := audit.Open(auditLog(dirs), audit.Options{})
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	exec, err := namespace.New(namespace.Options{
+		Executable: []string{self, roleSpawner},
+		App:        app.Name,
+	})
+	if err != nil {
+		return err
+	}
+	defer exec.Close()
+	control, err := listenAdmin(adminSocket(dirs))
+	if err != nil {
+		return err
+	}
+	defer control.Close()
+	owner := os.Getuid()
+	if err := dropPrivileges(exec.MonitorID(), dirs); err != nil {
+		return err
+	}
+
+	out := newPrinter(os.Stdout, serviceNames(app))
+	print := out.line
+	if quiet {
+		print = nil
+	}
+	sup, err := supervisor.New(supervisor.Options{
+		App:      app,
+		Executor: exec,
+		Log:      log,
+		Dirs:     dirs,
+		Gateway:  gateway,
+		Self:     self,
+		Logger:   slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Output:   print,
+	})
+	if err != nil {
+		return err
+	}
+	stopped := make(chan struct{})
+	server := &admin.Server{
+		Supervisor: sup,
+		App:        admin.App{Name: app.Name, Manifest: absolute(p.file), Pid: os.Getpid(), URL: url},
+		Owner:      owner,
+		Stopped:    stopped,
+	}
+	go server.Serve(control)
+
+	if _, err := log.Append(audit.Record{Kind: audit.KindApp, Op: "up", Object: app.Name, Detail: "manifest " + absolute(p.file)}); err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	began := time.Now()
+	err = sup.Run(ctx, func() {
+		announce(os.Stderr, app, url, time.Since(began))
+		tellParent("ready\n")
+	})
+	if err != nil {
+		tellParent(err.Error() + "\n")
+	}
+	log.Append(audit.Record{Kind: audit.KindApp, Op: "down", Object: app.Name})
+	log.Flush()
+	close(stopped)
+	// The one who asked for the stop hears of it before the socket goes.
+	time.Sleep(20 * time.Millisecond)
+	os.Remove(adminSocket(dirs))
+	return err
+}
+
+// listenGateway opens the door's socket on the host.
+func listenGateway(app *manifest.App) (f *os.File, url string, err error) {
+	if app.Gateway == nil {
+		return nil, "", nil
+	}
+	l, err := net.Listen("tcp", app.Gateway.Listen)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, "", fmt.Errorf("gateway.listen %s: another program listens there; stop it or change the address", app.Gateway.Listen)
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("gateway.listen: %w", err)
+	}
+	defer l.Close()
+	f, err = l.(*net.TCPListener).File()
+	return f, "http://" + l.Addr().String() + "/", err
+}
+
+// listenAdmin opens the operator's socket, which only its owner can reach.
+func listenAdmin(path string) (*net.UnixListener, error) {
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("admin socket: %w", err)
+	}
+	l.SetUnlinkOnClose(false)
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// dropPrivileges makes the trusted process an ordinary user if it was started
+// as root: from here on only the spawner, which parses nothing of anybody's,
+// can do more. The directories become that user's.
+func dropPrivileges(id int, dirs supervisor.Dirs) error {
+	if os.Getuid() != 0 || id <= 0 {
+		return nil
+	}
+	for _, dir := range []string{dirs.Runtime, dirs.State} {
+		err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			if filepath.Dir(path) == filepath.Join(dirs.State, "volumes") {
+				return filepath.SkipDir // what is in a volume belongs to programs
+			}
+			return os.Lchown(path, id, id)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if err := syscall.Setgroups(nil); err != nil {
+		return fmt.Errorf("drop privileges: setgroups: %w", err)
+	}
+	if err := syscall.Setresgid(id, id, id); err != nil {
+		return fmt.Errorf("drop privileges: setresgid: %w", err)
+	}
+	if err := syscall.Setresuid(id, id, id); err != nil {
+		return fmt.Errorf("drop privileges: setresuid: %w", err)
+	}
+	return nil
+}
+
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
+}
+
+func serviceNames(app *manifest.App) []string {
+	var names []string
+	for _, s := range app.Services {
+		names = append(names, s.Name)
+	}
+	return names
+}
+
+// announce says in a few lines what is up, and what it can reach.
+func announce(w io.Writer, app *manifest.App, url string, took time.Duration) {
+	fmt.Fprintf(w, "%s is up (%d services, %v)\n", app.Name, len(app.Services), took.Round(time.Millisecond))
+	if url != "" {
+		fmt.Fprintf(w, "  open      %s\n", url)
+	}
+	var paths []string
+	for _, s := range app.Services {
+		for _, v := range s.Volumes {
+			paths = append(paths, s.Name+":"+v.Name)
+		}
+	}
+	fmt.Fprintf(w, "  messages  %d grants, nothing else: cofferdam check\n", len(app.Grants()))
+	fmt.Fprintf(w, "  network   none but what is granted\n")
+	fmt.Fprintf(w, "  storage   %s\n", orNone(strings.Join(paths, " ")))
+	fmt.Fprintf(w, "  denials   cofferdam audit, then: cofferdam why ID\n")
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
