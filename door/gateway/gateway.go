@@ -1,0 +1,181 @@
+// Package gateway is how people's HTTP gets in, and how services' HTTP gets
+// from one to the other.
+//
+// It is an environment like any other, with two privileges declared by the
+// manifest: it inherits the listening socket of the host, and it may connect to
+// the HTTP port of every service. Those are names of /etc/hosts whose addresses
+// the monitor listens on, so to the gateway they are ordinary TCP.
+//
+//   - From outside ([Config.Routes]): the decoded path picks the service, the
+//     first match wins, and the service is told Cofferdam-Caller: gateway.
+//   - From a service (the bridge): the monitor has decided on the connection,
+//     opens it to the gateway and writes one line ahead of the caller's bytes,
+//     the preface, which names caller and callee. Every request on it goes to
+//     that callee, which is told Cofferdam-Caller: <caller>.
+//
+// Either way the headers by which a service knows who asks are taken out of what
+// came in and written anew, so that they are as good as the gateway: whoever
+// speaks to a service through it cannot choose them.
+//
+// Every request to a service has a connection of its own. It costs a connect,
+// and buys that each request is one decision of the monitor with one record,
+// that nothing left over by one request can be the beginning of another, and
+// that no request is repeated after a service may have seen it.
+//
+// Goroutines are those of net/http: one per connection, and two more for each
+// connection to a service.
+//
+// Trusted: for the names of callers in HTTP, and to see what passes; it is
+// confined like any environment, and decides nothing. Broken, it could claim any
+// caller towards a service's HTTP port, and reach nothing else.
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"os"
+	"strings"
+	"time"
+)
+
+// drainTime is how long requests may go on after the end was asked for. It is
+// under the default stop_grace_period.
+const drainTime = 5 * time.Second
+
+// listenFD is the descriptor at which the gateway inherits the host's socket.
+const listenFD = 3
+
+// Gateway serves HTTP from outside and between services. It is safe for
+// concurrent use.
+type Gateway struct {
+	config Config
+	routes []route
+	log    *slog.Logger
+	errors *log.Logger // of net/http, into log
+	newID  func() string
+	proxy  *httputil.ReverseProxy
+}
+
+// New returns a gateway for c, which it checks. It logs one line per request to
+// log, and what net/http has to complain about.
+func New(c Config, log *slog.Logger) (*Gateway, error) {
+	c.Limits = c.Limits.withDefaults()
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	routes, err := compile(c.Routes)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{
+		config: c,
+		routes: routes,
+		log:    log,
+		errors: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		newID:  func() string { return strings.ToLower(rand.Text()) },
+	}
+	g.proxy = &httputil.ReverseProxy{
+		Rewrite:        rewrite,
+		Transport:      newTransport(),
+		ModifyResponse: checkResponse,
+		ErrorHandler:   proxyError,
+		ErrorLog:       g.errors,
+	}
+	return g, nil
+}
+
+// Main is the role "gateway" of the command: it takes its configuration from
+// the variable [ConfigEnv], the host's listening socket from descriptor 3, opens
+// the bridge on the loopback, and serves until ctx ends.
+func Main(ctx context.Context, getenv func(string) string, stderr io.Writer) error {
+	c, err := ParseConfig([]byte(getenv(ConfigEnv)))
+	if err != nil {
+		return fmt.Errorf("gateway: %s: %w", ConfigEnv, err)
+	}
+	g, err := New(c, slog.New(slog.NewJSONHandler(stderr, nil)))
+	if err != nil {
+		return fmt.Errorf("gateway: %s: %w", ConfigEnv, err)
+	}
+	file := os.NewFile(listenFD, "listener")
+	outside, err := net.FileListener(file)
+	file.Close() // FileListener has a duplicate
+	if err != nil {
+		return fmt.Errorf("gateway: descriptor %d: %w", listenFD, err)
+	}
+	defer outside.Close()
+	var bridge net.Listener
+	if c.Bridge != 0 {
+		bridge, err = net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", c.Bridge))
+		if err != nil {
+			return fmt.Errorf("gateway: bridge: %w", err)
+		}
+		defer bridge.Close()
+	}
+	return g.Serve(ctx, outside, bridge)
+}
+
+// Serve serves people on outside and services on bridge, either of which may be
+// nil, until ctx ends; then requests in progress have drainTime to finish. It
+// closes both listeners. Its error is that of the listener that failed.
+func (g *Gateway) Serve(ctx context.Context, outside, bridge net.Listener) error {
+	var servers []*http.Server
+	failed := make(chan error, 2)
+	serve := func(s *http.Server, l net.Listener) {
+		servers = append(servers, s)
+		go func() { failed <- s.Serve(l) }()
+	}
+	if outside != nil {
+		capped := newCapped(outside, g.config.Limits.Connections)
+		serve(g.server(g.outside(capped)), capped)
+	}
+	if bridge != nil {
+		capped := newCapped(bridge, g.config.Limits.Connections)
+		s := g.server(http.HandlerFunc(g.bridged))
+		s.ConnContext = withPreface
+		serve(s, prefaceListener{capped})
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	// What is left may take its time, but not for ever: ctx has ended already.
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	for _, s := range servers {
+		if s.Shutdown(drain) != nil {
+			s.Close()
+		}
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		err = nil
+	}
+	return err
+}
+
+func (g *Gateway) server(h http.Handler) *http.Server {
+	limits := g.config.Limits
+	// The request's own timeout comes first: it ends with a page that says so.
+	whole := limits.timeout() + time.Second
+	s := &http.Server{
+		Handler:                      h,
+		ReadHeaderTimeout:            min(limits.timeout(), 10*time.Second),
+		ReadTimeout:                  whole,
+		WriteTimeout:                 whole,
+		IdleTimeout:                  min(limits.timeout(), 30*time.Second),
+		MaxHeaderBytes:               limits.HeaderBytes,
+		DisableGeneralOptionsHandler: true, // "OPTIONS *" is answered like any path without a route
+		ErrorLog:                     g.errors,
+		Protocols:                    new(http.Protocols),
+	}
+	s.Protocols.SetHTTP1(true)
+	return s
+}

@@ -1,0 +1,120 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+)
+
+// maxURI is the longest request target that is looked at, in bytes.
+const maxURI = 8 << 10
+
+// exchange is one request on its way through. It travels in the context of the
+// request, because net/http owns the calls in between.
+type exchange struct {
+	id      string
+	caller  string // as the service is told
+	service string // "" as long as nobody is found
+	port    int
+	body    *watched
+}
+
+type exchangeKey struct{}
+
+func exchangeOf(r *http.Request) *exchange {
+	return r.Context().Value(exchangeKey{}).(*exchange)
+}
+
+// outside returns the handler for people.
+func (g *Gateway) outside(l *capped) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if l.crowded() {
+			// Whoever keeps a connection open without using it keeps others out.
+			w.Header().Set("Connection", "close")
+		}
+		g.handle(w, r, callerOutside, func(x *exchange) int {
+			if ambiguous(r.URL.Path) {
+				return http.StatusBadRequest
+			}
+			service, ok := g.find(r.URL.Path)
+			if !ok {
+				return http.StatusNotFound
+			}
+			x.service = service
+			return 0
+		})
+	})
+}
+
+// bridged is the handler for services.
+func (g *Gateway) bridged(w http.ResponseWriter, r *http.Request) {
+	p := prefaceOf(r.Context())
+	g.handle(w, r, p.caller, func(x *exchange) int {
+		if port, ok := g.config.Services[p.callee]; !ok || port != p.port {
+			return http.StatusNotFound
+		}
+		x.service = p.callee
+		return 0
+	})
+}
+
+// handle serves one request: it is checked, given to whom choose names, and
+// logged. choose returns a status to refuse with.
+func (g *Gateway) handle(out http.ResponseWriter, r *http.Request, caller string, choose func(*exchange) int) {
+	start := time.Now()
+	x := &exchange{id: g.newID(), caller: caller}
+	w := &recorder{ResponseWriter: out}
+	w.Header().Set(headerID, x.id)
+	whole := false
+	defer func() {
+		if !whole && w.cause == nil {
+			// The proxy panics with http.ErrAbortHandler, for net/http to cut
+			// the connection: the only way to say that the rest is missing.
+			w.cause = errCutShort
+		}
+		g.record(r, x, w, time.Since(start))
+	}()
+
+	limits := g.config.Limits
+	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), exchangeKey{}, x), limits.timeout())
+	defer cancel()
+
+	status := refuse(r, limits)
+	if status == 0 {
+		status = choose(x)
+	}
+	if status != 0 {
+		page(w, status, x.id)
+		whole = true
+		return
+	}
+	x.port = g.config.Services[x.service]
+	x.body = &watched{ReadCloser: http.MaxBytesReader(out, r.Body, limits.BodyBytes)}
+
+	r = r.WithContext(ctx)
+	r.Body = x.body
+	r.Trailer = nil // a trailer is one more place to put a header
+	scrub(r.Header)
+	g.proxy.ServeHTTP(w, r)
+	whole = true
+}
+
+var errCutShort = errors.New("the answer was cut short")
+
+// refuse returns the status for what is not worth looking at, or 0. Messages
+// that could be read in two ways were refused by net/http before.
+func refuse(r *http.Request, limits Limits) int {
+	switch {
+	case r.ProtoMajor != 1:
+		// net/http passes on the preface of HTTP/2 for somebody to take over.
+		return http.StatusHTTPVersionNotSupported
+	case r.Method == http.MethodConnect || r.Method == http.MethodTrace:
+		return http.StatusMethodNotAllowed
+	case len(r.RequestURI) > maxURI:
+		return http.StatusRequestURITooLong
+	case r.ContentLength > limits.BodyBytes:
+		return http.StatusRequestEntityTooLarge
+	}
+	return 0
+}

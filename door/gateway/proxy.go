@@ -1,0 +1,147 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+const (
+	// retryDelay is between a refused connection and the second attempt.
+	retryDelay = 100 * time.Millisecond
+
+	// maxResponseHeader is what a service may send ahead of a body, in bytes.
+	maxResponseHeader = 64 << 10
+)
+
+// rewrite makes the request for the service out of one that handle has cleaned.
+func rewrite(p *httputil.ProxyRequest) {
+	x := exchangeOf(p.In)
+	p.Out.URL.Scheme = "http"
+	p.Out.URL.Host = net.JoinHostPort(x.service, strconv.Itoa(x.port))
+	p.Out.URL.RawQuery = p.In.URL.RawQuery // as it came: nothing here reads it
+	p.Out.Host = p.In.Host
+	p.Out.Header.Set(headerCaller, x.caller)
+	p.Out.Header.Set(headerID, x.id)
+	if x.caller == callerOutside {
+		forwarded(p.Out.Header, p.In)
+	}
+}
+
+// checkResponse looks at what a service answers before anybody sees it.
+func checkResponse(res *http.Response) error {
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		// Nobody asked for it, and it would hand the client's connection, with
+		// the requests for other services that may follow on it, to this one.
+		return errors.New("the service switched protocols")
+	}
+	for name := range res.Header {
+		if ours(name) {
+			delete(res.Header, name)
+		}
+	}
+	return nil
+}
+
+// transport opens a connection for every request, and tries a refused one once
+// more if the request is one that may be repeated.
+type transport struct{ http.Transport }
+
+func newTransport() *transport {
+	dialer := &net.Dialer{Resolver: &net.Resolver{
+		PreferGo: true,
+		Dial: func(context.Context, string, string) (net.Conn, error) {
+			return nil, errors.New("names come from /etc/hosts only")
+		},
+	}}
+	return &transport{http.Transport{
+		DialContext:            dialer.DialContext,
+		DisableKeepAlives:      true,
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: maxResponseHeader,
+	}}
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := t.Transport.RoundTrip(r)
+	if !errors.Is(err, syscall.ECONNREFUSED) || !repeatable(r) {
+		return res, err
+	}
+	select {
+	case <-time.After(retryDelay):
+		return t.Transport.RoundTrip(r)
+	case <-r.Context().Done():
+		return nil, fmt.Errorf("%w, after %w", r.Context().Err(), err)
+	}
+}
+
+// repeatable tells whether r can be sent twice: RFC 9110 section 9.2.2, and no
+// body that is used up by the first attempt.
+func repeatable(r *http.Request) bool {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete:
+		return r.Body == nil || r.Body == http.NoBody
+	}
+	return false
+}
+
+// proxyError answers for a service that did not. The cause goes to the log.
+func proxyError(w http.ResponseWriter, r *http.Request, err error) {
+	x := exchangeOf(r)
+	rec := w.(*recorder)
+	rec.cause = err
+	var tooLarge *http.MaxBytesError
+	var timeout net.Error
+	bodyErr := x.body.failure()
+	switch {
+	case errors.As(bodyErr, &tooLarge):
+		page(w, http.StatusRequestEntityTooLarge, x.id)
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		if x.body.waiting.Load() {
+			page(w, http.StatusRequestTimeout, x.id)
+			return
+		}
+		page(w, http.StatusGatewayTimeout, x.id)
+	case errors.Is(r.Context().Err(), context.Canceled):
+		rec.status = statusClientGone
+	case bodyErr != nil:
+		page(w, http.StatusBadRequest, x.id)
+	default:
+		page(w, http.StatusBadGateway, x.id)
+	}
+}
+
+// watched is a request's body that remembers how reading it went, to tell a
+// client that failed from a service that did.
+type watched struct {
+	io.ReadCloser
+	waiting atomic.Bool // for the client
+	err     atomic.Pointer[error]
+}
+
+func (b *watched) Read(p []byte) (int, error) {
+	b.waiting.Store(true)
+	n, err := b.ReadCloser.Read(p)
+	b.waiting.Store(false)
+	if err != nil && !errors.Is(err, io.EOF) {
+		b.err.Store(&err)
+	}
+	return n, err
+}
+
+// failure is what ended the body, nil for its proper end.
+func (b *watched) failure() error {
+	if err := b.err.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
