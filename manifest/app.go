@@ -71,11 +71,11 @@ type Service struct {
 	Provides []Provide
 	Uses     []Use
 
-	Instances       string // "shared" (default for services) or "per-principal" (templates)
+	Instances       string // "shared", "per-call" (stdio) or "per-principal" (templates)
 	Limits          Limits
-	Restart         Restart
+	Restart         Restart // Policy "no" and nothing else for templates and stdio
 	DependsOn       []string
-	StopGracePeriod time.Duration // default 10 s
+	StopGracePeriod time.Duration // default 10 s; 0 for templates and stdio
 }
 
 // File is a host file or directory shown read-only.
@@ -102,9 +102,10 @@ type Tmpfs struct {
 // Provide is a method that a service answers.
 type Provide struct {
 	Pos        Pos
-	Call       string   // method name
-	From       []string // the only services that may call it; nil leaves it to their uses
-	Deadline   time.Duration
+	Call       string        // method name
+	From       []string      // the only services that may call it: nobody if empty; nil leaves it to their uses
+	FromPos    []Pos         // where each name of From stands
+	Deadline   time.Duration // default 30 s
 	Idempotent bool
 }
 
@@ -118,7 +119,9 @@ type Use struct {
 	Bound   bool   // Call: only instances whose spawner bound something may call
 }
 
-// Limits as resolved: never zero, Unlimited where that was written.
+// Limits as resolved: never zero, Unlimited where that was written. The
+// defaults are those of the executor; a template and a stdio service have one
+// minute of CPU and Wall, all others have no end of both.
 type Limits struct {
 	Memory   int64
 	Pids     int
@@ -145,7 +148,7 @@ type Grant struct {
 	From  string // service; "gateway" for routes
 	Kind  string // "call", "spawn", "http", "tcp"
 	To    string // service or template
-	Name  string // method, or port
+	Name  string // method of a call, port of http and tcp, "" for spawn
 	Bound bool   // see Use
 	Rule  string // file:line of what grants it
 }

@@ -1,0 +1,108 @@
+package manifest
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// doubleQuoted is the style of what is text whatever it looks like.
+const doubleQuoted = yaml.DoubleQuotedStyle
+
+// checkService holds the keys of one service against each other, once all of
+// them are read.
+func (r *reader) checkService(v value, s *Service) {
+	r.checkMounts(v, s)
+	r.checkCommand(r.key(v, "command"), s)
+
+	if s.HTTP != 0 && slices.Contains(s.TCP, s.HTTP) {
+		r.refuse(r.key(v, "tcp"), "write it once, as http", "port %d is the http port", s.HTTP)
+	}
+	switch {
+	case s.Template:
+		r.only(v, "a template is started by a spawn and reached by no name", "http", "tcp", "stdio", "provides", "restart", "depends_on", "stop_grace_period")
+	case s.Stdio != "":
+		r.only(v, "a stdio service runs once per call and keeps nothing running", "http", "tcp", "restart", "stop_grace_period")
+		if len(s.Provides) == 0 {
+			r.refuse(r.key(v, "stdio"), "write provides: [{call: …}]", "a stdio service without a method never runs")
+		}
+	}
+	r.checkInstances(r.key(v, "instances"), s)
+	for _, o := range s.Volumes {
+		open := strings.Contains(o.Name, principalMark)
+		at := r.place(r.key(v, "volumes"), o.Pos)
+		switch {
+		case open && !s.Template:
+			r.refuse(at, "make it a template", "%q: %s is known only in a template with instances: per-principal", o.Name, principalMark)
+		case !open && s.Template && !o.ReadOnly:
+			r.refuse(at, fmt.Sprintf("name it %s-%s, or write read_only: true", o.Name, principalMark),
+				"volume %q would be shared by the instances of all principals", o.Name)
+		}
+	}
+}
+
+// only refuses keys that make no sense in this kind of service.
+func (r *reader) only(v value, reason string, keys ...string) {
+	for _, name := range keys {
+		if at := r.key(v, name); at.node != v.node {
+			r.refuse(at, "leave it out", "%s", reason)
+		}
+	}
+}
+
+func (r *reader) checkInstances(v value, s *Service) {
+	want := "shared"
+	switch {
+	case s.Template:
+		want = "per-principal"
+	case s.Stdio != "":
+		want = "per-call"
+	}
+	if s.Instances != "" && s.Instances != want {
+		r.refuse(v, "write "+want+" or leave it out", "%s is not possible here: %s has its instances %s", s.Instances, s.Name, want)
+	}
+}
+
+// key is what stands under name in the mapping v; v itself if nothing does.
+func (r *reader) key(v value, name string) value {
+	for i := 0; i+1 < len(v.node.Content); i += 2 {
+		if k := v.node.Content[i]; k.Value == name {
+			return v.under(k, k)
+		}
+	}
+	return v
+}
+
+// checkCycles refuses services that wait for each other.
+func (r *reader) checkCycles(v value, a *App) {
+	const waiting, done = 1, 2
+	state := make(map[string]int)
+	var path []string
+	var visit func(s *Service)
+	visit = func(s *Service) {
+		switch state[s.Name] {
+		case done:
+			return
+		case waiting:
+			cycle := append(path[slices.Index(path, s.Name):len(path):len(path)], s.Name)
+			at := r.place(v, s.Pos)
+			at.key = "services." + s.Name + ".depends_on"
+			r.refuse(at, "", "they wait for each other: %s", strings.Join(cycle, " → "))
+			return
+		}
+		state[s.Name] = waiting
+		path = append(path, s.Name)
+		for _, name := range s.DependsOn {
+			if other := a.Service(name); other != nil {
+				visit(other)
+			}
+		}
+		path = path[:len(path)-1]
+		state[s.Name] = done
+	}
+	for _, s := range a.Services {
+		visit(s)
+	}
+}

@@ -1,0 +1,75 @@
+package manifest
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// maxErrors is how many problems of one manifest are told.
+const maxErrors = 20
+
+// Error is one thing wrong with a manifest.
+type Error struct {
+	File         string // as given by the operator
+	Line, Column int    // from 1
+	Key          string // "services.bank.volumes[0].to"; "" for the whole file
+	Message      string // what is wrong
+	Hint         string // what to write instead; "" if nothing is known
+}
+
+// Error gives one line: "cofferdam.yaml:12:5 services.bank.volums: unknown
+// key; did you mean "volumes"?".
+func (e *Error) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s:%d:%d", e.File, e.Line, e.Column)
+	if e.Key != "" {
+		b.WriteString(" " + e.Key)
+	}
+	b.WriteString(": " + e.Message)
+	if e.Hint != "" {
+		b.WriteString("; " + e.Hint)
+	}
+	return b.String()
+}
+
+// Errors is everything wrong with a manifest, in the order of the file: at
+// most 20 problems, and one more entry that counts the rest.
+type Errors []*Error
+
+// Error gives one line for each.
+func (es Errors) Error() string {
+	lines := make([]string, len(es))
+	for i, e := range es {
+		lines[i] = e.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Unwrap makes each error reachable by errors.As.
+func (es Errors) Unwrap() []error {
+	out := make([]error, len(es))
+	for i, e := range es {
+		out[i] = e
+	}
+	return out
+}
+
+// report sorts and bounds what was found; nil if that is nothing.
+func report(found []*Error) error {
+	if len(found) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(found, func(a, b *Error) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	found = slices.CompactFunc(found, func(a, b *Error) bool { return *a == *b })
+	if rest := len(found) - maxErrors; rest > 0 {
+		last := *found[maxErrors]
+		last.Key, last.Hint = "", ""
+		last.Message = fmt.Sprintf("and %d more from here on", rest)
+		found = append(found[:maxErrors:maxErrors], &last)
+	}
+	return Errors(found)
+}

@@ -1,0 +1,101 @@
+package manifest
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Grants is the whole of who may reach whom, ordered by From, Kind, To and
+// Name, each once. It grants
+//
+//   - http to the gateway, for each service that a route leads to;
+//   - a call to each name in the method's from or, if it has none, to each
+//     service that has the call among its uses;
+//   - a spawn and a connection to whoever has it among its uses.
+//
+// The kind of a connection is http if the port is the service's http port.
+func (a *App) Grants() []Grant {
+	var all []Grant
+	if a.Gateway != nil {
+		for _, route := range a.Gateway.Routes {
+			if s := a.Service(route.To); s != nil && s.HTTP != 0 {
+				all = append(all, Grant{From: "gateway", Kind: "http", To: s.Name, Name: strconv.Itoa(s.HTTP), Rule: a.rule(route.Pos)})
+			}
+		}
+	}
+	for _, s := range a.Services {
+		for _, p := range s.Provides {
+			for i, from := range p.From {
+				if caller := a.Service(from); caller != nil {
+					u := caller.use(s.Name + "." + p.Call)
+					all = append(all, Grant{From: from, Kind: "call", To: s.Name, Name: p.Call, Bound: u != nil && u.Bound, Rule: a.rule(p.fromPos(i))})
+				}
+			}
+		}
+		for _, u := range s.Uses {
+			if g, ok := a.used(u); ok {
+				g.From, g.Bound, g.Rule = s.Name, u.Bound, a.rule(u.Pos)
+				all = append(all, g)
+			}
+		}
+	}
+	slices.SortStableFunc(all, compareGrants)
+	return slices.CompactFunc(all, func(x, y Grant) bool { return compareGrants(x, y) == 0 })
+}
+
+// used is what a use grants by itself: nothing if the provider has a list.
+func (a *App) used(u Use) (Grant, bool) {
+	switch {
+	case u.Call != "":
+		to, method, _ := strings.Cut(u.Call, ".")
+		if s := a.Service(to); s != nil {
+			if p := s.provide(method); p != nil && p.From == nil {
+				return Grant{Kind: "call", To: to, Name: method}, true
+			}
+		}
+	case u.Spawn != "":
+		if s := a.Service(u.Spawn); s != nil && s.Template {
+			return Grant{Kind: "spawn", To: s.Name}, true
+		}
+	case u.Connect != "":
+		to, port, _ := splitPort(u.Connect)
+		if s := a.Service(to); s != nil && !s.Template && slices.Contains(s.ports(), port) {
+			kind := "tcp"
+			if port == s.HTTP {
+				kind = "http"
+			}
+			return Grant{Kind: kind, To: to, Name: strconv.Itoa(port)}, true
+		}
+	}
+	return Grant{}, false
+}
+
+// use is how s uses a call, nil if it does not say.
+func (s *Service) use(call string) *Use {
+	for i := range s.Uses {
+		if s.Uses[i].Call == call {
+			return &s.Uses[i]
+		}
+	}
+	return nil
+}
+
+func (p *Provide) fromPos(i int) Pos {
+	if i < len(p.FromPos) {
+		return p.FromPos[i]
+	}
+	return p.Pos
+}
+
+func (a *App) rule(p Pos) string { return fmt.Sprintf("%s:%d", a.File, p.Line) }
+
+func compareGrants(x, y Grant) int {
+	for _, pair := range [][2]string{{x.From, y.From}, {x.Kind, y.Kind}, {x.To, y.To}, {x.Name, y.Name}} {
+		if c := strings.Compare(pair[0], pair[1]); c != 0 {
+			return c
+		}
+	}
+	return 0
+}

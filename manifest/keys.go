@@ -1,0 +1,267 @@
+package manifest
+
+// The shapes of values. The JSON Schema has one definition for each.
+const (
+	aVersion      shape = "the number 1"
+	anAppName     shape = "a name of at most 32 small letters, digits and -"
+	aName         shape = "a name: a small letter, then at most 31 of a-z 0-9 _ -"
+	someNames     shape = "a list of names"
+	aShield       shape = "the name of a protection, as doctor lists them"
+	someShields   shape = "a list of protections, as doctor lists them"
+	aGateway      shape = "a mapping: the gateway"
+	services      shape = "a mapping from names to services"
+	aService      shape = "a mapping: a service"
+	anAddress     shape = "an address and a port, such as 127.0.0.1:8888"
+	someRoutes    shape = "a list of routes"
+	aRoute        shape = "a mapping: a route"
+	aPattern      shape = "a regular expression (RE2)"
+	gatewayBounds shape = "a mapping: the gateway's limits"
+	aCount        shape = "a number"
+	aPort         shape = "a port"
+	somePorts     shape = "a port or a list of ports"
+	aBool         shape = "true or false"
+	aText         shape = "text"
+	aPath         shape = "a path"
+	anInsidePath  shape = "an absolute path inside"
+	aCommand      shape = "a list: the program and its arguments"
+	variables     shape = "a mapping from names to text, or a list of NAME=text"
+	aRuntime      shape = "the word host"
+	someFiles     shape = "a list of files"
+	aFile         shape = "a file: {from: path here, to: path inside}, or from:to"
+	someVolumes   shape = "a list of volumes"
+	aVolume       shape = "a mapping: a volume"
+	aVolumeName   shape = "a volume's name: a-z 0-9 . _ -, and {principal} at most once"
+	someTmpfs     shape = "a list of tmpfs"
+	aTmpfs        shape = "a mapping: a tmpfs"
+	aSize         shape = "a size such as 64M"
+	aSizeLimit    shape = "a size such as 64M, or unlimited"
+	aCountLimit   shape = "a number, or unlimited"
+	aShareLimit   shape = "a number of cores such as 0.5, or unlimited"
+	aTime         shape = "a time such as 1m30s"
+	aTimeLimit    shape = "a time such as 1m30s, or unlimited"
+	aStdio        shape = "the word lines"
+	someProvides  shape = "a list of methods"
+	aProvide      shape = "a mapping: a method"
+	someUses      shape = "a list of uses"
+	aUse          shape = "a mapping: a use"
+	aMethod       shape = "service.method"
+	aPeer         shape = "service or service:port"
+	anInstances   shape = "shared, per-call or per-principal"
+	limits        shape = "a mapping: limits"
+	aRestart      shape = "always, on-failure or no, or a mapping"
+	aPolicy       shape = "always, on-failure or no"
+)
+
+func appKeys() table[App] {
+	return table[App]{
+		keys: []key[App]{
+			{"version", aVersion, true, "", "The version of this grammar.", readVersion},
+			{"name", anAppName, false, "the directory's name", "The name of the application.", readAppName},
+			{"gateway", aGateway, false, "no door for people", "HTTP from people to services.", readGateway},
+			{"services", services, false, "nothing runs", "What runs, and what it may reach.", readServices},
+			{"allow_degraded", someShields, false, "none", "Protections that this host may lack. Each is weaker isolation: shown by ps and doctor, and in every audit record.", readAllowDegraded},
+		},
+		refused: []refusal{
+			{"networks", "there is no network between services, only what a line here grants", "write provides and uses at the services"},
+			{"volumes", "a volume belongs to the one service that has it", "write volumes at the service"},
+			{"secrets", "secrets are not part of this version", "show a file with files, or keep it in a volume"},
+			{"configs", "it would be a second word for files", "write files at the service"},
+			{"include", "one file is the whole of what is granted", ""},
+			{"extends", "one file is the whole of what is granted", ""},
+			{"egress", "the door to the Internet is not part of this version", ""},
+			{"bus", "the door to other hosts is not part of this version", ""},
+			{"shares", "mounts at run time are not part of this version", "write files at the service"},
+		},
+	}
+}
+
+func gatewayKeys() table[Gateway] {
+	return table[Gateway]{keys: []key[Gateway]{
+		{"listen", anAddress, true, "", "Where the host listens. Port 0 takes a free one; every address is written 0.0.0.0 or [::].", readListen},
+		{"routes", someRoutes, false, "every path is not found", "Which paths go where. The first that matches wins.", readRoutes},
+		{"limits", gatewayBounds, false, "see there", "Bounds of what people may send.", func(r *reader, v value, g *Gateway) {
+			mapping(r, v, gatewayBounds, gatewayLimitKeys(), &g.Limits)
+		}},
+	}}
+}
+
+func routeKeys() table[Route] {
+	return table[Route]{keys: []key[Route]{
+		{"path", aPattern, true, "", "Matched against the whole path, as if between ^ and $.", readPattern},
+		{"to", aName, true, "", "The service, which must have http.", readRouteTo},
+	}}
+}
+
+func gatewayLimitKeys() table[GatewayLimits] {
+	return table[GatewayLimits]{keys: []key[GatewayLimits]{
+		{"header", aSize, false, "16K", "Size of a request's header.", func(r *reader, v value, l *GatewayLimits) {
+			l.HeaderBytes = r.size(v, aSize, 1<<10)
+		}},
+		{"body", aSize, false, "1M", "Size of a request's body.", func(r *reader, v value, l *GatewayLimits) {
+			l.BodyBytes = r.size(v, aSize, 0)
+		}},
+		{"timeout", aTime, false, "1m", "Time for a whole request.", func(r *reader, v value, l *GatewayLimits) {
+			l.Timeout = r.duration(v, aTime, maxDuration)
+		}},
+		{"connections", aCount, false, "512", "Connections at a time.", func(r *reader, v value, l *GatewayLimits) {
+			l.Connections, _ = r.integer(v, aCount, 1, 1<<16)
+		}},
+	}}
+}
+
+func serviceKeys() table[Service] {
+	return table[Service]{
+		keys: []key[Service]{
+			{"template", aBool, false, "false", "Not started with the others, but by whoever has {spawn: …} among its uses.", func(r *reader, v value, s *Service) {
+				s.Template = r.boolean(v, aBool)
+			}},
+			{"runtime", aRuntime, false, "no files but those listed", "host shows the host's /usr, /bin, /sbin and /lib*, read-only.", func(r *reader, v value, s *Service) {
+				s.Runtime, _ = r.oneOf(v, aRuntime, "host")
+			}},
+			{"command", aCommand, true, "", "What runs. No shell is involved.", readCommand},
+			{"environment", variables, false, "none", "Environment variables. Nothing is inherited.", readEnvironment},
+			{"working_dir", anInsidePath, false, "/", "The directory it starts in.", func(r *reader, v value, s *Service) {
+				s.WorkingDir, _ = r.insidePath(v)
+			}},
+			{"files", someFiles, false, "none", "Host files and directories that it sees, read-only.", readFiles},
+			{"volumes", someVolumes, false, "none", "Storage that stays when it ends.", readVolumes},
+			{"tmpfs", someTmpfs, false, "none", "Scratch space in memory, besides /tmp.", readTmpfs},
+			{"http", aPort, false, "none", "The port inside on which it speaks HTTP.", func(r *reader, v value, s *Service) {
+				s.HTTP, _ = r.integer(v, aPort, 1, 65535)
+			}},
+			{"tcp", somePorts, false, "none", "Further ports inside on which it listens.", readTCP},
+			{"stdio", aStdio, false, "it serves methods itself", "lines runs the command once per call, with the request on its standard input.", func(r *reader, v value, s *Service) {
+				s.Stdio, _ = r.oneOf(v, aStdio, "lines")
+			}},
+			{"provides", someProvides, false, "none", "The methods that it answers.", readProvides},
+			{"uses", someUses, false, "none", "What it may reach.", readUses},
+			{"instances", anInstances, false, "shared; per-call with stdio; per-principal for a template", "Which instance answers.", func(r *reader, v value, s *Service) {
+				s.Instances, _ = r.oneOf(v, anInstances, "shared", "per-call", "per-principal")
+			}},
+			{"limits", limits, false, "see there", "Bounds of the whole process tree of an instance.", func(r *reader, v value, s *Service) {
+				mapping(r, v, limits, limitKeys(), &s.Limits)
+			}},
+			{"restart", aRestart, false, "always", "What happens when it ends.", readRestart},
+			{"depends_on", someNames, false, "none", "Services that are ready before it starts.", readDependsOn},
+			{"stop_grace_period", aTime, false, "10s", "Time between the polite stop and the kill.", func(r *reader, v value, s *Service) {
+				s.StopGracePeriod = r.duration(v, aTime, maxDuration)
+			}},
+		},
+		refused: refusedOfServices,
+	}
+}
+
+func fileKeys() table[File] {
+	return table[File]{keys: []key[File]{
+		{"from", aPath, true, "", "On the host, from the manifest's directory on. Links are followed once, when the manifest is read.", readFrom},
+		{"to", anInsidePath, true, "", "Inside.", func(r *reader, v value, f *File) { f.To, _ = r.target(v) }},
+	}, refused: []refusal{
+		{"read_only", "files are read-only always", "for storage use volumes"},
+	}}
+}
+
+func volumeKeys() table[Volume] {
+	return table[Volume]{keys: []key[Volume]{
+		{"name", aVolumeName, true, "", "Its name in the application. {principal} is replaced by whom the instance runs for.", readVolumeName},
+		{"to", anInsidePath, true, "", "Inside.", func(r *reader, v value, o *Volume) { o.To, _ = r.target(v) }},
+		{"size", aSizeLimit, false, "64M", "How much fits in.", func(r *reader, v value, o *Volume) {
+			o.SizeBytes = r.sizeLimit(v, 64<<10)
+		}},
+		{"read_only", aBool, false, "false", "It may not write there.", func(r *reader, v value, o *Volume) {
+			o.ReadOnly = r.boolean(v, aBool)
+		}},
+	}, refused: []refusal{
+		{"type", "a volume is a volume", "for host files use files, for memory tmpfs"},
+		{"source", "host directories are not writable from inside", "give the volume a name; for host files use files"},
+		{"target", "one word for one idea", "write to"},
+	}}
+}
+
+func tmpfsKeys() table[Tmpfs] {
+	return table[Tmpfs]{keys: []key[Tmpfs]{
+		{"to", anInsidePath, true, "", "Inside.", func(r *reader, v value, t *Tmpfs) { t.To, _ = r.target(v) }},
+		{"size", aSize, false, "16M", "How much fits in.", func(r *reader, v value, t *Tmpfs) {
+			t.SizeBytes = r.size(v, aSize, 4<<10)
+		}},
+	}}
+}
+
+func provideKeys() table[Provide] {
+	return table[Provide]{keys: []key[Provide]{
+		{"call", aName, true, "", "The method's name.", func(r *reader, v value, p *Provide) {
+			p.Call, _ = r.name(v, aName, serviceNames)
+		}},
+		{"from", someNames, false, "whoever lists the call among its uses", "All who may call. [] is nobody.", readProvideFrom},
+		{"deadline", aTime, false, "30s", "Time for an answer, at most 10m.", func(r *reader, v value, p *Provide) {
+			p.Deadline = r.duration(v, aTime, maxDeadline)
+		}},
+		{"idempotent", aBool, false, "false", "May be repeated on a new instance when the old one died over it.", func(r *reader, v value, p *Provide) {
+			p.Idempotent = r.boolean(v, aBool)
+		}},
+	}, refused: []refusal{
+		{"rate", "rate limits are not part of this version, and a limit that does nothing is worse than none", ""},
+	}}
+}
+
+func useKeys() table[Use] {
+	return table[Use]{keys: []key[Use]{
+		{"call", aMethod, false, "", "A method of a service.", readUseCall},
+		{"spawn", aName, false, "", "A template to start.", readUseSpawn},
+		{"connect", aPeer, false, "", "A port of a service; it may be left out if the service has one only.", readUseConnect},
+		{"bound", aBool, false, "false", "With call, in a template: only for instances to which their spawner bound something.", func(r *reader, v value, u *Use) {
+			u.Bound = r.boolean(v, aBool)
+		}},
+	}, refused: []refusal{
+		{"rate", "rate limits are not part of this version, and a limit that does nothing is worse than none", ""},
+	}}
+}
+
+func limitKeys() table[Limits] {
+	return table[Limits]{keys: []key[Limits]{
+		{"memory", aSizeLimit, false, "256M", "Memory of all its processes.", func(r *reader, v value, l *Limits) {
+			l.Memory = r.sizeLimit(v, 1<<20)
+		}},
+		{"pids", aCountLimit, false, "64", "Processes and threads.", func(r *reader, v value, l *Limits) {
+			l.Pids = r.countLimit(v, 1<<22)
+		}},
+		{"cpus", aShareLimit, false, "1", "Cores at a time.", func(r *reader, v value, l *Limits) {
+			l.CPUs = r.shareLimit(v)
+		}},
+		{"cpu", aTimeLimit, false, "unlimited; 1m for a template or stdio", "Processor time in all.", func(r *reader, v value, l *Limits) {
+			l.CPU = r.timeLimit(v)
+		}},
+		{"wall", aTimeLimit, false, "unlimited; 1m for a template or stdio", "Time since the start.", func(r *reader, v value, l *Limits) {
+			l.Wall = r.timeLimit(v)
+		}},
+		{"output", aSizeLimit, false, "1M", "What it writes to standard output and error, where that is captured.", func(r *reader, v value, l *Limits) {
+			l.Output = r.sizeLimit(v, 1)
+		}},
+		{"files", aCountLimit, false, "1024", "Open files of a process.", func(r *reader, v value, l *Limits) {
+			l.Files = r.countLimit(v, 1<<20)
+		}},
+		{"file_size", aSizeLimit, false, "64M", "Size of any file it writes.", func(r *reader, v value, l *Limits) {
+			l.FileSize = r.sizeLimit(v, 1)
+		}},
+		{"tmp", aSize, false, "16M", "Size of /tmp, and of /dev/shm.", func(r *reader, v value, l *Limits) {
+			l.Tmp = r.size(v, aSize, 4<<10)
+		}},
+	}}
+}
+
+func restartKeys() table[Restart] {
+	return table[Restart]{keys: []key[Restart]{
+		{"policy", aPolicy, false, "always", "When it is started again.", readPolicy},
+		{"intensity", aCount, false, "5", "So many restarts within period, and it is broken.", func(r *reader, v value, s *Restart) {
+			s.Intensity, _ = r.integer(v, aCount, 1, 1000)
+		}},
+		{"period", aTime, false, "1m", "See intensity.", func(r *reader, v value, s *Restart) {
+			s.Period = r.duration(v, aTime, maxDuration)
+		}},
+		{"backoff", aTime, false, "100ms", "Wait before the first restart; doubled for each further one.", func(r *reader, v value, s *Restart) {
+			s.Backoff = r.duration(v, aTime, maxDuration)
+		}},
+		{"backoff_max", aTime, false, "10s", "The longest wait.", func(r *reader, v value, s *Restart) {
+			s.BackoffMax = r.duration(v, aTime, maxDuration)
+		}},
+	}}
+}

@@ -1,0 +1,186 @@
+package manifest
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Bounds of lists; a manifest beyond them is no longer one a person reads.
+const (
+	maxServices = 256
+	maxList     = 1024
+	maxPattern  = 1024 // bytes of a route's path
+)
+
+func readVersion(r *reader, v value, _ *App) {
+	switch {
+	case v.node.Value == "1" && kindOf(v.node) == isInteger:
+	case kindOf(v.node) == isInteger:
+		r.refuse(v, "", "version %.16s is not known; this program reads version 1", v.node.Value)
+	default:
+		r.refuse(v, "write version: 1", "want %s", aVersion)
+	}
+}
+
+func readAppName(r *reader, v value, a *App) {
+	a.Name, _ = r.name(v, anAppName, appNames)
+}
+
+func readAllowDegraded(r *reader, v value, a *App) {
+	r.list(v, someShields, maxList, func(v value) {
+		name, ok := r.name(v, aShield, shieldNames)
+		if ok && slices.Contains(a.AllowDegraded, name) {
+			r.refuse(v, "", "%q stands twice", name)
+		} else if ok {
+			a.AllowDegraded = append(a.AllowDegraded, name)
+		}
+	})
+}
+
+func readServices(r *reader, v value, a *App) {
+	r.pairs(v, services, maxServices, func(name string, at, val value) {
+		s := &Service{Pos: at.pos(), Name: name}
+		switch {
+		case slices.Contains(reserved, name):
+			r.refuse(at, "", "the name %q is reserved", name)
+			return
+		case kindOf(at.node) != isText || !serviceNames.MatchString(name):
+			r.refuse(at, "it must match "+serviceNames.String(), "%.64q is not %s", name, aName)
+			return
+		}
+		a.Services = append(a.Services, s)
+		before := len(r.found)
+		if mapping(r, val, aService, serviceKeys(), s) {
+			r.checkService(val, s)
+		}
+		r.flaws[name] = len(r.found) > before
+	})
+	r.check(func(a *App) { r.checkVolumes(v, a) })
+	r.check(func(a *App) { r.checkCycles(v, a) })
+}
+
+func readGateway(r *reader, v value, a *App) {
+	a.Gateway = &Gateway{Pos: v.pos()}
+	mapping(r, v, aGateway, gatewayKeys(), a.Gateway)
+}
+
+func readListen(r *reader, v value, g *Gateway) {
+	text, ok := r.text(v, anAddress)
+	if !ok {
+		return
+	}
+	hint := ""
+	if port, all := strings.CutPrefix(text, ":"); all {
+		hint = fmt.Sprintf("write 127.0.0.1:%.5s for this host, 0.0.0.0:%.5s for everybody", port, port)
+	}
+	if port, local := strings.CutPrefix(text, "localhost:"); local {
+		text = "127.0.0.1:" + port
+	}
+	at, err := netip.ParseAddrPort(text)
+	if err != nil || at.Addr().Zone() != "" {
+		r.refuse(v, hint, "%.64q is not %s", text, anAddress)
+		return
+	}
+	g.Listen = at.String()
+}
+
+func readRoutes(r *reader, v value, g *Gateway) {
+	r.list(v, someRoutes, maxList, func(v value) {
+		route := Route{Pos: v.pos()}
+		if !mapping(r, v, aRoute, routeKeys(), &route) {
+			return
+		}
+		for _, other := range g.Routes {
+			if other.Path == route.Path {
+				r.refuse(v, "", "this path stands at %s already, and the first wins", r.where(other.Pos))
+				return
+			}
+		}
+		g.Routes = append(g.Routes, route)
+	})
+}
+
+// readPattern compiles the expression alone before it is put between anchors:
+// "a)|(b" must not close our group.
+func readPattern(r *reader, v value, route *Route) {
+	text, ok := r.text(v, aPattern)
+	switch {
+	case !ok:
+		return
+	case len(text) > maxPattern:
+		r.refuse(v, "", "more than %d bytes in a pattern", maxPattern)
+		return
+	}
+	for _, expr := range []string{text, "^(?:" + text + ")$"} {
+		if _, err := regexp.Compile(expr); err != nil {
+			r.refuse(v, "", "%.64q is not %s: %v", text, aPattern, err)
+			return
+		}
+	}
+	route.Path = text
+}
+
+func readRouteTo(r *reader, v value, route *Route) {
+	r.peer(v, &route.To, func(s *Service) {
+		switch {
+		case s.Template:
+			r.refuse(v, "", "%q is a template; the gateway starts nothing", s.Name)
+		case s.HTTP == 0:
+			r.refuse(v, fmt.Sprintf("write services.%s.http: PORT", s.Name), "service %q has no http", s.Name)
+		}
+	})
+}
+
+// peer reads the name of a service and asks question about the service once
+// all are known. Nothing is asked of one that could not be read in full.
+func (r *reader) peer(v value, into *string, question func(*Service)) {
+	name, ok := r.text(v, aName)
+	if !ok {
+		return
+	}
+	*into = name
+	r.check(func(a *App) {
+		s := a.Service(name)
+		switch {
+		case s == nil:
+			r.unknownService(v, a, name)
+		case !r.flaws[name]:
+			question(s)
+		}
+	})
+}
+
+func (r *reader) unknownService(v value, a *App, name string) {
+	names := make([]string, len(a.Services))
+	for i, s := range a.Services {
+		names[i] = s.Name
+	}
+	r.refuse(v, didYouMean(name, names), "no service %.64q", name)
+}
+
+// Service is the service or template of that name, nil if there is none.
+func (a *App) Service(name string) *Service {
+	for _, s := range a.Services {
+		if s.Name == name {
+			return s
+		}
+	}
+	return nil
+}
+
+// port reads a port number.
+func (r *reader) port(v value) (int, bool) { return r.integer(v, aPort, 1, 65535) }
+
+// splitPort parts "service:port"; a port of 0 means none was written.
+func splitPort(s string) (service string, port int, ok bool) {
+	service, digits, given := strings.Cut(s, ":")
+	if !given {
+		return service, 0, true
+	}
+	port, err := strconv.Atoi(digits)
+	return service, port, err == nil && port >= 1 && port <= 65535 && strconv.Itoa(port) == digits
+}

@@ -1,0 +1,193 @@
+package manifest
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+func readProvides(r *reader, v value, s *Service) {
+	r.list(v, someProvides, maxList, func(v value) {
+		p := Provide{Pos: v.pos()}
+		if !mapping(r, v, aProvide, provideKeys(), &p) {
+			return
+		}
+		if other := s.provide(p.Call); other != nil {
+			r.refuse(v, "", "%q is provided at %s already", p.Call, r.where(other.Pos))
+			return
+		}
+		s.Provides = append(s.Provides, p)
+	})
+}
+
+// provide is the method of that name, nil if s does not answer it.
+func (s *Service) provide(call string) *Provide {
+	for i := range s.Provides {
+		if s.Provides[i].Call == call {
+			return &s.Provides[i]
+		}
+	}
+	return nil
+}
+
+// readProvideFrom keeps an empty list apart from none: it is nobody.
+func readProvideFrom(r *reader, v value, p *Provide) {
+	p.From = []string{}
+	r.list(v, someNames, maxServices, func(v value) {
+		if text, _, _ := strings.Cut(v.node.Value, "."); text == "any" {
+			r.refuse(v, "name each of the callers", `"any" is not part of this version`)
+			return
+		}
+		var name string
+		r.peer(v, &name, func(*Service) {})
+		switch {
+		case name == "":
+		case slices.Contains(p.From, name):
+			r.refuse(v, "", "%q stands twice", name)
+		default:
+			p.From = append(p.From, name)
+			p.FromPos = append(p.FromPos, v.pos())
+		}
+	})
+}
+
+func readUses(r *reader, v value, s *Service) {
+	r.list(v, someUses, maxList, func(v value) {
+		u := Use{Pos: v.pos()}
+		if !mapping(r, v, aUse, useKeys(), &u) {
+			return
+		}
+		given := 0
+		for _, text := range []string{u.Call, u.Spawn, u.Connect} {
+			if text != "" {
+				given++
+			}
+		}
+		switch {
+		case given != 1:
+			r.refuse(v, "write {call: service.method}, {spawn: template} or {connect: service:port}", "want exactly one of call, spawn and connect")
+			return
+		case u.Bound && u.Call == "":
+			r.refuse(v, "", "bound goes with call only")
+			return
+		}
+		for _, other := range s.Uses {
+			if other.Call == u.Call && other.Spawn == u.Spawn && other.Connect == u.Connect {
+				r.refuse(v, "", "this use stands at %s already", r.where(other.Pos))
+				return
+			}
+		}
+		i := len(s.Uses)
+		s.Uses = append(s.Uses, u)
+		r.check(func(a *App) { r.checkUse(v, a, s, &s.Uses[i]) })
+	})
+}
+
+func readUseCall(r *reader, v value, u *Use) {
+	text, ok := r.text(v, aMethod)
+	if !ok {
+		return
+	}
+	service, method, _ := strings.Cut(text, ".")
+	if !serviceNames.MatchString(service) || !serviceNames.MatchString(method) {
+		r.refuse(v, "", "%.64q is not %s", text, aMethod)
+		return
+	}
+	u.Call = text
+	r.check(func(a *App) {
+		s := a.Service(service)
+		switch {
+		case s == nil:
+			r.unknownService(v, a, service)
+		case r.flaws[service], s.provide(method) != nil:
+		default:
+			names := make([]string, len(s.Provides))
+			for i, p := range s.Provides {
+				names[i] = p.Call
+			}
+			hint := didYouMean(method, names)
+			if hint == "" {
+				hint = fmt.Sprintf("write services.%s.provides: [{call: %s}]", service, method)
+			}
+			r.refuse(v, hint, "service %q does not provide %q", service, method)
+		}
+	})
+}
+
+func readUseSpawn(r *reader, v value, u *Use) {
+	r.peer(v, &u.Spawn, func(s *Service) {
+		if !s.Template {
+			r.refuse(v, fmt.Sprintf("write services.%s.template: true", s.Name), "%q is not a template", s.Name)
+		}
+	})
+}
+
+func readUseConnect(r *reader, v value, u *Use) {
+	text, ok := r.text(v, aPeer)
+	if !ok {
+		return
+	}
+	service, port, ok := splitPort(text)
+	if !ok || !serviceNames.MatchString(service) {
+		r.refuse(v, "", "%.64q is not %s", text, aPeer)
+		return
+	}
+	u.Connect = text
+	r.check(func(a *App) {
+		s := a.Service(service)
+		switch {
+		case s == nil:
+			r.unknownService(v, a, service)
+		case r.flaws[service]:
+		case s.Template:
+			r.refuse(v, "", "%q is a template; no name leads to its instances", service)
+		case port == 0 && len(s.ports()) != 1:
+			r.refuse(v, fmt.Sprintf("write %s:PORT", service), "service %q has %d ports", service, len(s.ports()))
+		case port != 0 && !slices.Contains(s.ports(), port):
+			r.refuse(v, fmt.Sprintf("write services.%s.tcp: %d", service, port), "service %q does not declare port %d", service, port)
+		}
+	})
+}
+
+// ports are all that s listens on, the one for HTTP first.
+func (s *Service) ports() []int {
+	if s.HTTP == 0 {
+		return s.TCP
+	}
+	return append([]int{s.HTTP}, s.TCP...)
+}
+
+// checkUse asks what concerns both ends of a use, and writes the port that was
+// left out.
+func (r *reader) checkUse(v value, a *App, s *Service, u *Use) {
+	if u.Bound && !s.Template {
+		r.refuse(v, "", "bound is for templates: nobody spawns %q and binds something to it", s.Name)
+	}
+	if service, method, ok := strings.Cut(u.Call, "."); ok {
+		to := a.Service(service)
+		if to == nil || r.flaws[service] {
+			return
+		}
+		if p := to.provide(method); p != nil && p.From != nil && !slices.Contains(p.From, s.Name) {
+			r.refuse(v, fmt.Sprintf("add %s to that list, or drop this use", s.Name),
+				"%s does not let %q call it: its from at %s is the whole list", u.Call, s.Name, r.where(p.Pos))
+		}
+	}
+	if service, port, ok := splitPort(u.Connect); ok && port == 0 && u.Connect != "" {
+		if to := a.Service(service); to != nil && len(to.ports()) == 1 {
+			u.Connect = service + ":" + strconv.Itoa(to.ports()[0])
+			r.checkTwice(v, s, u)
+		}
+	}
+}
+
+// checkTwice refuses a use that became like another when its port was filled in.
+func (r *reader) checkTwice(v value, s *Service, u *Use) {
+	for i := range s.Uses {
+		if other := &s.Uses[i]; other != u && other.Connect == u.Connect {
+			r.refuse(v, "", "this use stands at %s already", r.where(other.Pos))
+			return
+		}
+	}
+}

@@ -1,0 +1,271 @@
+package manifest
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// Resolved is a as a manifest in YAML with nothing left to a default. It parses
+// as the same application, whatever directory it lies in.
+func (a *App) Resolved() []byte {
+	out, err := yaml.Dump(a.node(), yaml.WithIndent(2), yaml.WithLineWidth(-1))
+	if err != nil {
+		panic(fmt.Sprintf("manifest: a tree of our own does not encode: %v", err))
+	}
+	return out
+}
+
+// ResolvedJSON is the same in JSON.
+func (a *App) ResolvedJSON() []byte {
+	var compact, out bytes.Buffer
+	appendJSON(&compact, a.node())
+	if err := json.Indent(&out, compact.Bytes(), "", "  "); err != nil {
+		panic(fmt.Sprintf("manifest: a tree of our own is not JSON: %v", err))
+	}
+	out.WriteByte('\n')
+	return out.Bytes()
+}
+
+// object is a mapping under construction. Keys whose value is nil are left out.
+type object struct{ node yaml.Node }
+
+func (o *object) add(key string, val *yaml.Node) {
+	if val != nil {
+		o.node.Content = append(o.node.Content, text(key), val)
+	}
+}
+
+func (o *object) done() *yaml.Node {
+	o.node.Kind = yaml.MappingNode
+	return &o.node
+}
+
+// text is a string, quoted wherever it could be read as something else, be it
+// by a reader of YAML 1.1.
+func text(s string) *yaml.Node {
+	n := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s}
+	switch strings.ToLower(s) {
+	case "y", "n", "yes", "no", "on", "off":
+		n.Style = yaml.DoubleQuotedStyle
+	}
+	if kindOf(n) != isText || !printable(s) {
+		n.Style = yaml.DoubleQuotedStyle
+	}
+	return n
+}
+
+func number(s string) *yaml.Node {
+	n := &yaml.Node{Kind: yaml.ScalarNode, Value: s}
+	switch kindOf(n) {
+	case isText: // unlimited
+		n.Tag = "!!str"
+	case isFloat:
+		n.Tag = "!!float"
+	default:
+		n.Tag = "!!int"
+	}
+	return n
+}
+
+func count(n int) *yaml.Node {
+	if n == Unlimited {
+		return text(unlimited)
+	}
+	return number(strconv.Itoa(n))
+}
+
+// some are the things that hold only if they were written.
+func someText(s string) *yaml.Node {
+	if s == "" {
+		return nil
+	}
+	return text(s)
+}
+
+func somePort(n int) *yaml.Node {
+	if n == 0 {
+		return nil
+	}
+	return count(n)
+}
+
+func truth(b bool) *yaml.Node {
+	if !b {
+		return nil
+	}
+	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: "true"}
+}
+
+// sequence is a list, nil if it is empty.
+func sequence[T any](items []T, each func(T) *yaml.Node) *yaml.Node {
+	if len(items) == 0 {
+		return nil
+	}
+	n := &yaml.Node{Kind: yaml.SequenceNode}
+	flow := true
+	for _, item := range items {
+		c := each(item)
+		flow = flow && c.Kind == yaml.ScalarNode
+		n.Content = append(n.Content, c)
+	}
+	if flow {
+		n.Style = yaml.FlowStyle
+	}
+	return n
+}
+
+func (a *App) node() *yaml.Node {
+	var o object
+	o.add("version", count(1))
+	o.add("name", text(a.Name))
+	if a.Gateway != nil {
+		o.add("gateway", a.Gateway.node())
+	}
+	var all object
+	for _, s := range a.Services {
+		all.add(s.Name, s.node())
+	}
+	if len(a.Services) > 0 {
+		o.add("services", all.done())
+	}
+	o.add("allow_degraded", sequence(a.AllowDegraded, text))
+	return o.done()
+}
+
+func (g *Gateway) node() *yaml.Node {
+	var o, l object
+	o.add("listen", text(g.Listen))
+	o.add("routes", sequence(g.Routes, func(route Route) *yaml.Node {
+		var o object
+		o.add("path", text(route.Path))
+		o.add("to", text(route.To))
+		return o.done()
+	}))
+	l.add("header", text(formatSize(g.Limits.HeaderBytes)))
+	l.add("body", text(formatSize(g.Limits.BodyBytes)))
+	l.add("timeout", text(formatDuration(g.Limits.Timeout)))
+	l.add("connections", count(g.Limits.Connections))
+	o.add("limits", l.done())
+	return o.done()
+}
+
+func (s *Service) node() *yaml.Node {
+	var o object
+	o.add("template", truth(s.Template))
+	o.add("runtime", someText(s.Runtime))
+	o.add("command", sequence(s.Command, text))
+	o.add("environment", sequence(s.Environment, text))
+	o.add("working_dir", text(s.WorkingDir))
+	o.add("files", sequence(s.Files, func(f File) *yaml.Node {
+		var o object
+		o.add("from", text(f.From))
+		o.add("to", text(f.To))
+		return o.done()
+	}))
+	o.add("volumes", sequence(s.Volumes, func(v Volume) *yaml.Node {
+		var o object
+		o.add("name", text(v.Name))
+		o.add("to", text(v.To))
+		o.add("size", text(formatSize(v.SizeBytes)))
+		o.add("read_only", truth(v.ReadOnly))
+		return o.done()
+	}))
+	o.add("tmpfs", sequence(s.Tmpfs, func(t Tmpfs) *yaml.Node {
+		var o object
+		o.add("to", text(t.To))
+		o.add("size", text(formatSize(t.SizeBytes)))
+		return o.done()
+	}))
+	o.add("http", somePort(s.HTTP))
+	o.add("tcp", sequence(s.TCP, count))
+	o.add("stdio", someText(s.Stdio))
+	o.add("provides", sequence(s.Provides, Provide.node))
+	o.add("uses", sequence(s.Uses, func(u Use) *yaml.Node {
+		var o object
+		o.add("call", someText(u.Call))
+		o.add("spawn", someText(u.Spawn))
+		o.add("connect", someText(u.Connect))
+		o.add("bound", truth(u.Bound))
+		return o.done()
+	}))
+	o.add("instances", text(s.Instances))
+	o.add("limits", s.Limits.node())
+	o.add("depends_on", sequence(s.DependsOn, text))
+	if !s.ends() {
+		o.add("restart", s.Restart.node())
+		o.add("stop_grace_period", text(formatDuration(s.StopGracePeriod)))
+	}
+	return o.done()
+}
+
+func (p Provide) node() *yaml.Node {
+	var o object
+	o.add("call", text(p.Call))
+	if p.From != nil && len(p.From) == 0 {
+		o.add("from", &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle})
+	}
+	o.add("from", sequence(p.From, text))
+	o.add("deadline", text(formatDuration(p.Deadline)))
+	o.add("idempotent", truth(p.Idempotent))
+	return o.done()
+}
+
+func (l Limits) node() *yaml.Node {
+	var o object
+	o.add("memory", text(formatSize(l.Memory)))
+	o.add("pids", count(l.Pids))
+	o.add("cpus", number(formatShare(l.CPUs)))
+	o.add("cpu", text(formatDuration(l.CPU)))
+	o.add("wall", text(formatDuration(l.Wall)))
+	o.add("output", text(formatSize(l.Output)))
+	o.add("files", count(l.Files))
+	o.add("file_size", text(formatSize(l.FileSize)))
+	o.add("tmp", text(formatSize(l.Tmp)))
+	return o.done()
+}
+
+func (s Restart) node() *yaml.Node {
+	var o object
+	o.add("policy", text(s.Policy))
+	o.add("intensity", count(s.Intensity))
+	o.add("period", text(formatDuration(s.Period)))
+	o.add("backoff", text(formatDuration(s.Backoff)))
+	o.add("backoff_max", text(formatDuration(s.BackoffMax)))
+	return o.done()
+}
+
+// appendJSON writes a tree that node made, keeping the order of its keys.
+func appendJSON(b *bytes.Buffer, n *yaml.Node) {
+	switch n.Kind {
+	case yaml.MappingNode:
+		b.WriteByte('{')
+		for i, c := range n.Content {
+			if i > 0 {
+				b.WriteByte(",:"[i%2])
+			}
+			appendJSON(b, c)
+		}
+		b.WriteByte('}')
+	case yaml.SequenceNode:
+		b.WriteByte('[')
+		for i, c := range n.Content {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			appendJSON(b, c)
+		}
+		b.WriteByte(']')
+	default:
+		if n.Tag != "!!str" {
+			b.WriteString(n.Value)
+			return
+		}
+		quoted, _ := json.Marshal(n.Value) // a string always encodes
+		b.Write(quoted)
+	}
+}
