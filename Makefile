@@ -1,0 +1,39 @@
+# Each target is a plain command; read them as documentation.
+# GO may name another go; VERSION goes into `cofferdam version`.
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+export CGO_ENABLED ?= 0
+
+.PHONY: help build demo test check fuzz bench clean
+
+help: ## what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+build: ## bin/cofferdam and the programs of the examples
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/cofferdam
+	$(GO) build -trimpath -ldflags '-s -w' -o examples/zoobar/bin/ ./examples/zoobar/cmd/...
+
+demo: ## the zoobar site on http://127.0.0.1:8888, privilege-separated
+	@scripts/install demo
+	@$(MAKE) --no-print-directory build
+	@scripts/demo
+
+test: ## everything that CI runs
+	@scripts/install test
+	@scripts/test
+
+check: ## format, vet, lint, known vulnerabilities
+	@scripts/check
+
+fuzz: ## every fuzz target for FUZZTIME (default 20s) each
+	@scripts/fuzz
+
+bench: ## our figures as ratios to named peers, measured side by side
+	@scripts/install bench
+	@$(MAKE) --no-print-directory build
+	@scripts/bench
+
+clean: ## what was built
+	rm -rf bin examples/zoobar/bin
