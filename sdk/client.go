@@ -1,0 +1,190 @@
+package sdk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+
+	"cofferdam/wire"
+)
+
+// SocketVariable names the environment variable that holds the path of the
+// monitor's socket.
+const SocketVariable = "COFFERDAM_SOCKET"
+
+// Identity is who an environment is.
+type Identity = wire.Identity
+
+// Client is a connection to the monitor, for calling, spawning and serving at
+// once. It is safe for concurrent use.
+//
+// One goroutine reads and never waits for anybody; whoever sends writes its
+// frame itself, under writing. Of the two locks none is taken while the other
+// is held.
+type Client struct {
+	nc     net.Conn
+	self   Identity
+	closed chan struct{} // closed when the connection has ended
+
+	writing sync.Mutex
+	scratch []byte // guarded by writing
+
+	mu     sync.Mutex
+	err    error // why the connection has ended
+	lastID uint64
+	asked  map[uint64]chan<- reply // unanswered requests of ours
+	server *server                 // nil until Serve
+}
+
+// reply ends a request: with a code and a body, or with err.
+type reply struct {
+	code wire.Code
+	body []byte
+	err  error
+}
+
+// Connect connects to the monitor of the environment that the program runs in.
+// It is an error if COFFERDAM_SOCKET is not set: then it runs in none.
+func Connect(ctx context.Context) (*Client, error) {
+	path := os.Getenv(SocketVariable)
+	if path == "" {
+		return nil, errors.New("connect to the monitor: " + SocketVariable + " is not set: not inside an environment")
+	}
+	var d net.Dialer
+	nc, err := d.DialContext(ctx, "unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the monitor: %w", err)
+	}
+	return NewClient(ctx, nc)
+}
+
+// NewClient talks to a monitor over a connection made elsewhere, which it owns
+// from now on. It asks the monitor who we are and fails if that fails.
+func NewClient(ctx context.Context, nc net.Conn) (*Client, error) {
+	c := &Client{
+		nc:     nc,
+		closed: make(chan struct{}),
+		asked:  make(map[uint64]chan<- reply),
+	}
+	go c.read()
+	body, err := c.request(ctx, wire.OpHello, "", nil)
+	if err == nil {
+		c.self, err = wire.ParseIdentity(body)
+	}
+	if err != nil {
+		c.Close()
+		return nil, fmt.Errorf("connect to the monitor: hello: %w", err)
+	}
+	return c, nil
+}
+
+// Self is who the monitor says we are. Its Bound must not be changed.
+func (c *Client) Self() Identity { return c.self }
+
+// Close ends the connection. What is in flight fails with ErrClosed, and the
+// contexts of handlers end. Closing twice is no error.
+func (c *Client) Close() error {
+	c.end(nil)
+	return nil
+}
+
+// Closed is closed when the connection has ended, by either side.
+func (c *Client) Closed() <-chan struct{} { return c.closed }
+
+// read handles frames until the connection ends. A frame that breaks the rules
+// ends it.
+func (c *Client) read() {
+	r := wire.NewReader(c.nc)
+	var callers callers
+	for {
+		f, err := r.Next()
+		if err == nil {
+			err = c.handle(&f, &callers)
+		}
+		if err != nil {
+			c.end(err)
+			return
+		}
+	}
+}
+
+// handle must not keep f, and not wait.
+func (c *Client) handle(f *wire.Frame, callers *callers) error {
+	if wire.Ops[f.Op].From&wire.Monitor == 0 {
+		return fmt.Errorf("monitor sent a %v", f.Op)
+	}
+	c.mu.Lock()
+	s := c.server
+	var to chan<- reply
+	if f.Op == wire.OpReply {
+		to = c.asked[f.ID]
+		delete(c.asked, f.ID)
+	}
+	c.mu.Unlock()
+
+	switch {
+	case to != nil:
+		to <- reply{code: f.Code, body: append([]byte(nil), f.Body...)} // has room for it
+	case f.Op == wire.OpReply: // to what was withdrawn
+	case s == nil:
+		return fmt.Errorf("monitor sent a %v to a client that does not serve", f.Op)
+	case f.Op == wire.OpCancel:
+		s.cancel(f.ID)
+	default:
+		caller, err := callers.parse(f)
+		if err != nil {
+			return err
+		}
+		return s.accept(f, caller)
+	}
+	return nil
+}
+
+// send writes one frame, in one piece. The monitor always reads, so it does not
+// wait for long.
+func (c *Client) send(f *wire.Frame) error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	var err error
+	if len(f.Body) <= copyBytes {
+		c.scratch = wire.AppendFrame(c.scratch[:0], f)
+		_, err = c.nc.Write(c.scratch)
+	} else {
+		c.scratch = wire.AppendHead(c.scratch[:0], f, len(f.Body))
+		parts := net.Buffers{c.scratch, f.Body}
+		_, err = parts.WriteTo(c.nc)
+	}
+	return err
+}
+
+// copyBytes is up to where a copy is cheaper than writev(2).
+const copyBytes = 16 << 10
+
+// end ends the connection, for the first reason given.
+func (c *Client) end(reason error) {
+	c.mu.Lock()
+	if c.err != nil {
+		c.mu.Unlock()
+		return
+	}
+	c.err = ErrClosed
+	if reason != nil {
+		c.err = fmt.Errorf("%w: %w", ErrClosed, reason)
+	}
+	asked, s := c.asked, c.server
+	c.asked = nil
+	lost := reply{err: fmt.Errorf("%w: %w", ErrInterrupted, c.err)}
+	c.mu.Unlock()
+
+	c.nc.Close()
+	close(c.closed)
+	for _, to := range asked {
+		to <- lost
+	}
+	if s != nil {
+		s.cancelAll()
+	}
+}

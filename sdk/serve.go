@@ -1,0 +1,302 @@
+package sdk
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+
+	"cofferdam/wire"
+)
+
+// Bounds of a server. A request beyond the queue is answered ErrBusy.
+const (
+	MaxHandlers    = 64       // handlers running at a time
+	MaxQueue       = 1024     // requests waiting for one of them
+	MaxQueuedBytes = 16 << 20 // in the bodies of those
+)
+
+// Handler answers one method. body is the handler's to keep and at most
+// [wire.MaxBody] bytes, and so must be what it returns. Handlers run at the same
+// time as each other and may call.
+//
+// ctx ends with the request: at its deadline, when its caller withdraws it, and
+// when the connection ends. What a handler returns then is of no interest to
+// anybody.
+//
+// An error is sent to the caller as a [Failure] with the words of the error, so
+// they should hold nothing that the caller must not know. For an error that is
+// one of ErrDenied, ErrBusy, ErrTooLarge and ErrMalformed that code is sent. A
+// panic is logged with its stack, and the caller learns "internal error".
+type Handler func(ctx context.Context, caller Caller, body []byte) ([]byte, error)
+
+// Caller is who sent a request, as the monitor says.
+type Caller struct {
+	Identity
+	Call uint64 // the monitor's number of the call: the same if the call is repeated
+}
+
+// Serve answers the methods of handlers until ctx or the connection ends, which
+// it returns the reason of. When ctx ends, further requests are answered ErrBusy;
+// Serve returns when the handlers that run have returned.
+//
+// The names are those of "provides" in the manifest; if the monitor refuses one
+// of them, Serve returns ErrDenied at once. A client can serve only once.
+func (c *Client) Serve(ctx context.Context, handlers map[string]Handler) error {
+	var body []byte
+	for name, h := range handlers {
+		if !wire.ValidWord([]byte(name)) || h == nil {
+			return fmt.Errorf("serve %q: not a method with a handler", name)
+		}
+		body = wire.AppendField(body, wire.KeyMethod, name)
+	}
+	if len(handlers) == 0 || len(handlers) > wire.MaxFields {
+		return fmt.Errorf("serve: %d methods, want 1 to %d", len(handlers), wire.MaxFields)
+	}
+	s := newServer(c, context.WithoutCancel(ctx), handlers)
+	c.mu.Lock()
+	if c.server != nil {
+		c.mu.Unlock()
+		return errors.New("serve: this client has served before")
+	}
+	c.server = s // before the monitor knows, who may send a call at once
+	c.mu.Unlock()
+
+	if _, err := c.request(ctx, wire.OpServe, "", body); err != nil {
+		s.drain()
+		return fmt.Errorf("serve: %w", err)
+	}
+	select {
+	case <-ctx.Done():
+		s.drain()
+		return fmt.Errorf("serve: %w", context.Cause(ctx))
+	case <-c.closed:
+		s.drain()
+		return fmt.Errorf("serve: %w", c.err)
+	}
+}
+
+// server runs handlers on goroutines that it keeps for the next request. It has
+// one lock, which is never held while a frame is sent or a handler runs.
+type server struct {
+	c        *Client
+	ctx      context.Context
+	handlers map[string]Handler
+
+	mu          sync.Mutex
+	draining    bool
+	lost        bool                // the connection has ended
+	drained     chan struct{}       // closed when draining and the last worker has ended
+	open        map[uint64]*request // running and queued
+	queue       []*request
+	queuedBytes int
+	workers     int
+	idle        []chan *request // of workers that wait, the last one to do so at the end
+}
+
+// request is one call to us.
+type request struct {
+	id     uint64
+	method string
+	handle Handler
+	caller Caller
+	body   []byte
+	ctx    context.Context
+	cancel context.CancelFunc
+}
+
+func newServer(c *Client, ctx context.Context, handlers map[string]Handler) *server {
+	s := &server{
+		c:        c,
+		ctx:      ctx,
+		handlers: make(map[string]Handler, len(handlers)),
+		drained:  make(chan struct{}),
+		open:     make(map[uint64]*request),
+	}
+	for name, h := range handlers {
+		s.handlers[name] = h
+	}
+	return s
+}
+
+// accept takes the call in f, which it does not keep.
+func (s *server) accept(f *wire.Frame, caller Caller) error {
+	method := string(f.NameBytes)
+	h := s.handlers[method]
+	if h == nil {
+		return fmt.Errorf("monitor sent a call of %q, which was not offered", f.NameBytes)
+	}
+	r := &request{id: f.ID, method: method, handle: h, caller: caller, body: bytes.Clone(f.Body)}
+	if f.Timeout > 0 {
+		r.ctx, r.cancel = context.WithTimeout(s.ctx, f.Timeout)
+	} else {
+		r.ctx, r.cancel = context.WithCancel(s.ctx)
+	}
+	taken, err := s.enter(r)
+	if err != nil || !taken {
+		r.cancel()
+	}
+	if err == nil && !taken {
+		// Not here: the reader must not wait for its own peer.
+		go s.c.send(&wire.Frame{Header: wire.Header{Op: wire.OpReply, Code: wire.Busy, ID: r.id}})
+	}
+	return err
+}
+
+// enter gives r to an idle worker, a new one, or the queue. It reports false if
+// there is no room.
+func (s *server) enter(r *request) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open[r.id] != nil {
+		return false, fmt.Errorf("monitor sent request %d twice", r.id)
+	}
+	n := len(s.idle)
+	switch {
+	case s.draining || s.lost:
+		return false, nil
+	case n > 0:
+		s.idle[n-1] <- r // has room for it
+		s.idle = s.idle[:n-1]
+	case s.workers < MaxHandlers:
+		s.workers++
+		go s.work(r)
+	case len(s.queue) < MaxQueue && s.queuedBytes+len(r.body) <= MaxQueuedBytes:
+		s.queue = append(s.queue, r)
+		s.queuedBytes += len(r.body)
+	default:
+		return false, nil
+	}
+	s.open[r.id] = r
+	return true, nil
+}
+
+func (s *server) work(r *request) {
+	wake := make(chan *request, 1)
+	for r != nil {
+		s.run(r)
+		r = s.next(r, wake)
+	}
+}
+
+// next takes done out of the books and returns what its worker does next, or nil
+// if the worker is to end.
+func (s *server) next(done *request, wake chan *request) *request {
+	s.mu.Lock()
+	delete(s.open, done.id)
+	if len(s.queue) > 0 {
+		r := s.queue[0]
+		s.queue[0] = nil
+		s.queue = s.queue[1:]
+		s.queuedBytes -= len(r.body)
+		s.mu.Unlock()
+		return r
+	}
+	if s.draining {
+		s.leave()
+		s.mu.Unlock()
+		return nil
+	}
+	s.idle = append(s.idle, wake)
+	s.mu.Unlock()
+	return <-wake
+}
+
+// leave counts a worker out. The caller holds mu.
+func (s *server) leave() {
+	if s.workers--; s.workers == 0 {
+		close(s.drained)
+	}
+}
+
+// drain takes no further requests and waits for those that are there.
+func (s *server) drain() {
+	s.mu.Lock()
+	if !s.draining {
+		s.draining = true
+		for _, wake := range s.idle {
+			close(wake)
+		}
+		s.workers -= len(s.idle)
+		s.idle = nil
+		if s.workers == 0 {
+			close(s.drained)
+		}
+	}
+	s.mu.Unlock()
+	<-s.drained
+}
+
+// run answers r. A request that has ended gets no error from us: whoever ended
+// it knows better why.
+func (s *server) run(r *request) {
+	defer r.cancel()
+	if r.ctx.Err() != nil {
+		return
+	}
+	out, err := r.answer()
+	if err != nil && r.ctx.Err() != nil {
+		return
+	}
+	f := wire.Frame{Header: wire.Header{Op: wire.OpReply, ID: r.id}, Body: out}
+	switch {
+	case err != nil:
+		f.Code, f.Body = refusal(err)
+	case len(out) > wire.MaxBody:
+		f.Code, f.Body = wire.TooLarge, nil
+	}
+	if err := s.c.send(&f); err != nil {
+		s.c.end(err)
+	}
+}
+
+func (r *request) answer() (out []byte, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			slog.Error("handler panicked", "method", r.method, "panic", v, "stack", string(debug.Stack()))
+			out, err = nil, errors.New("internal error")
+		}
+	}()
+	return r.handle(r.ctx, r.caller, r.body)
+}
+
+func (s *server) cancel(id uint64) {
+	s.mu.Lock()
+	r := s.open[id]
+	s.mu.Unlock()
+	if r != nil {
+		r.cancel()
+	}
+}
+
+func (s *server) cancelAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lost = true
+	for _, r := range s.open {
+		r.cancel()
+	}
+}
+
+// callers remembers the last caller, since most requests come from the same.
+type callers struct {
+	raw []byte
+	id  Identity
+}
+
+func (c *callers) parse(f *wire.Frame) (Caller, error) {
+	if c.raw == nil || !bytes.Equal(c.raw, f.CallerBytes) {
+		raw := bytes.Clone(f.CallerBytes)
+		id, err := wire.ParseIdentity(raw)
+		if err != nil {
+			return Caller{}, fmt.Errorf("monitor sent a caller: %w", err)
+		}
+		c.raw, c.id = raw, id
+	}
+	id := c.id
+	id.Bound = bytes.Clone(id.Bound) // handlers may write to theirs
+	return Caller{Identity: id, Call: f.Call}, nil
+}
