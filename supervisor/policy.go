@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"fmt"
 	"net/netip"
 	"sort"
 	"strconv"
@@ -15,9 +14,9 @@ import (
 // gatewayName is the service that the gateway is.
 const gatewayName = "gateway"
 
-// bridgePort is where the gateway takes HTTP between services, inside its own
+// BridgePort is where the gateway takes HTTP between services, inside its own
 // environment.
-const bridgePort = 8080
+const BridgePort = 8080
 
 // policyOf is the manifest in the monitor's words.
 func policyOf(app *manifest.App) monitor.Policy {
@@ -32,9 +31,9 @@ func policyOf(app *manifest.App) monitor.Policy {
 		}
 		p.Services = append(p.Services, s)
 	}
-	if needsDoor(app) {
+	if NeedsDoor(app) {
 		p.Services = append(p.Services, monitor.Service{Name: gatewayName})
-		p.Door = monitor.Door{Service: gatewayName, Port: bridgePort}
+		p.Door = monitor.Door{Service: gatewayName, Port: BridgePort}
 	}
 	for _, e := range edges(app) {
 		p.Grants = append(p.Grants, e.grant)
@@ -120,17 +119,16 @@ func reachOf(app *manifest.App, service string) reach {
 	return r
 }
 
-// Explain is what the monitor would answer, and the line of the manifest that
-// would change a refusal into a grant.
-func (s *Supervisor) Explain(subject, op, object string, bound bool) (monitor.Verdict, string) {
-	v := s.monitor.Decide(subject, op, object, bound)
-	if v.Allowed {
-		return v, ""
-	}
-	return v, GrantLine(s.App, subject, op, object)
+// Decide is what the monitor answers under the manifest app: may an instance of
+// subject (with something bound to it or not) do op to object? Nothing has to
+// run for it, and nothing is recorded. The error is that no grant is involved
+// in op.
+func Decide(app *manifest.App, subject, op, object string, bound bool) (monitor.Verdict, error) {
+	return policyOf(app).Decide(subject, op, object, bound)
 }
 
-// GrantLine is the line of the manifest that would grant op on object to subject.
+// GrantLine is what to write in the manifest, and where, to grant op on object
+// to subject: a line for each change, "" if no line can.
 func GrantLine(app *manifest.App, subject, op, object string) string {
 	switch op {
 	case "call":
@@ -148,5 +146,5 @@ func GrantLine(app *manifest.App, subject, op, object string) string {
 		}
 		return app.GrantFor(subject, "connect", to, port)
 	}
-	return fmt.Sprintf("no line of the manifest grants %q", op)
+	return ""
 }

@@ -8,7 +8,6 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"cofferdam/executor"
 	"cofferdam/manifest"
@@ -140,21 +139,3 @@ func limitsOf(l manifest.Limits) executor.Limits {
 		TmpBytes:    l.Tmp,
 	}
 }
-
-// gatewayLimits are those of the gateway's own environment.
-func gatewayLimits() manifest.Limits {
-	return manifest.Limits{
-		Memory:   128 << 20,
-		Pids:     64,
-		CPUs:     2,
-		CPU:      manifest.Unlimited,
-		Wall:     manifest.Unlimited,
-		Output:   manifest.Unlimited,
-		Files:    4096,
-		FileSize: 1 << 20,
-		Tmp:      1 << 20,
-	}
-}
-
-// stopGrace is how long the gateway may finish what it is at.
-const stopGrace = 5 * time.Second

@@ -44,6 +44,7 @@ type Options struct {
 	Log      *audit.Log
 	Dirs     Dirs
 	Gateway  *os.File // the host's listening socket, nil without a gateway
+	Door     []string // environment of the gateway ("K=V"): what it is told
 	Self     string   // path of the executable that doors run
 	Logger   *slog.Logger
 	Output   func(Line) // gets every line that services print
@@ -72,10 +73,8 @@ func New(o Options) (*Supervisor, error) {
 		runs:    make(map[string]*instance),
 		started: time.Now(),
 	}
-	for _, d := range []string{s.volumesDir(), s.logsDir(), s.socketsDir()} {
-		if err := os.MkdirAll(d, 0o700); err != nil {
-			return nil, fmt.Errorf("prepare: %w", err)
-		}
+	if err := s.prepare(); err != nil {
+		return nil, err
 	}
 	s.logs = newLogs(s.logsDir(), o.Output)
 	mon, err := monitor.New(o.Log, policyOf(o.App), s)
@@ -91,6 +90,15 @@ func New(o Options) (*Supervisor, error) {
 	return s, nil
 }
 
+func (s *Supervisor) prepare() error {
+	for _, d := range []string{s.volumesDir(), s.logsDir(), s.socketsDir()} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return fmt.Errorf("prepare: %w", err)
+		}
+	}
+	return nil
+}
+
 // Monitor is the monitor of this application.
 func (s *Supervisor) Monitor() *monitor.Monitor { return s.monitor }
 
@@ -100,10 +108,10 @@ func (s *Supervisor) socketsDir() string { return filepath.Join(s.Dirs.Runtime, 
 
 // services is the manifest's, and the gateway as one more.
 func (s *Supervisor) services() []*manifest.Service {
-	if !needsDoor(s.App) {
+	if !NeedsDoor(s.App) {
 		return s.App.Services
 	}
-	return append([]*manifest.Service{gatewayService(s.App)}, s.App.Services...)
+	return append([]*manifest.Service{s.gatewayService()}, s.App.Services...)
 }
 
 // Run starts every service after those it depends on, calls ready once all of
