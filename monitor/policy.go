@@ -132,15 +132,22 @@ func (g grants) decide(o op, object string, bound bool) Verdict {
 }
 
 // Decide answers a question about the policy without asking for anything: may
-// an instance of service (with something bound to it or not) do op to object?
-// It is for explanations, and leaves no record.
-func (m *Monitor) Decide(service, operation, object string, bound bool) Verdict {
+// an instance of service (with something bound to it or not) do operation to
+// object? It is for explanations: it runs what enforces, and leaves no record.
+//
+// The error is that p contradicts itself, or that no grant is involved in the
+// operation.
+func (p Policy) Decide(service, operation, object string, bound bool) (Verdict, error) {
+	table, err := p.compile()
+	if err != nil {
+		return Verdict{}, err
+	}
 	for _, o := range []op{opCall, opSpawn, opConnect} {
 		if o.name == operation {
-			return m.policy.of(service).decide(o, object, bound)
+			return table.of(service).decide(o, object, bound), nil
 		}
 	}
-	return Verdict{Rule: fmt.Sprintf("no operation %q", operation)}
+	return Verdict{}, fmt.Errorf("operation %q needs no grant", operation)
 }
 
 // open decides whether e may do o to object and records the answer. Only a nil
