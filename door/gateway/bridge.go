@@ -13,22 +13,16 @@ import (
 // maxPreface is the longest preface, line feed included, in bytes.
 const maxPreface = 128
 
-// preface is what the monitor says about a connection between services.
+// preface is what the monitor says about a connection between services, in one
+// line: "COFFERDAM caller callee port\n".
 type preface struct {
 	caller, callee string
 	port           int // of the callee
 }
 
-// WritePreface writes the line that precedes the bytes of caller on a connection
-// to the bridge. It is what the monitor calls.
-func WritePreface(w io.Writer, caller, callee string, port int) error {
-	_, err := io.WriteString(w, "COFFERDAM "+caller+" "+callee+" "+strconv.Itoa(port)+"\n")
-	return err
-}
-
 var errPreface = errors.New("not a preface")
 
-// parsePreface reads exactly what WritePreface writes.
+// parsePreface accepts one way of writing a preface.
 func parsePreface(line string) (preface, error) {
 	words := strings.Split(strings.TrimSuffix(line, "\n"), " ")
 	if len(words) != 4 || words[0] != "COFFERDAM" || !isName(words[1]) || !isName(words[2]) {

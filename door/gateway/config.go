@@ -14,6 +14,9 @@ const ConfigEnv = "COFFERDAM_GATEWAY"
 
 // Config is everything the gateway is told. It holds nothing secret.
 type Config struct {
+	// Outside says that descriptor 3 is a listening socket, for people.
+	Outside bool `json:"outside,omitempty"`
+
 	// Routes from outside; the first match wins.
 	Routes []Route `json:"routes"`
 

@@ -47,8 +47,11 @@ import (
 )
 
 // drainTime is how long requests may go on after the end was asked for. It is
-// under the default stop_grace_period.
-const drainTime = 5 * time.Second
+// under the grace that the supervisor gives before it kills.
+const drainTime = 4 * time.Second
+
+// slack is how long after the timeout of a request its connection is cut.
+const slack = time.Second
 
 // listenFD is the descriptor at which the gateway inherits the host's socket.
 const listenFD = 3
@@ -93,8 +96,8 @@ func New(c Config, log *slog.Logger) (*Gateway, error) {
 }
 
 // Main is the role "gateway" of the command: it takes its configuration from
-// the variable [ConfigEnv], the host's listening socket from descriptor 3, opens
-// the bridge on the loopback, and serves until ctx ends.
+// the variable [ConfigEnv] and the host's listening socket from descriptor 3,
+// opens the bridge on the loopback, and serves until ctx ends.
 func Main(ctx context.Context, getenv func(string) string, stderr io.Writer) error {
 	c, err := ParseConfig([]byte(getenv(ConfigEnv)))
 	if err != nil {
@@ -104,22 +107,25 @@ func Main(ctx context.Context, getenv func(string) string, stderr io.Writer) err
 	if err != nil {
 		return fmt.Errorf("gateway: %s: %w", ConfigEnv, err)
 	}
-	file := os.NewFile(listenFD, "listener")
-	outside, err := net.FileListener(file)
-	file.Close() // FileListener has a duplicate
-	if err != nil {
-		return fmt.Errorf("gateway: descriptor %d: %w", listenFD, err)
+	var outside, bridge net.Listener
+	if c.Outside {
+		if outside, err = inherited(); err != nil {
+			return fmt.Errorf("gateway: descriptor %d: %w", listenFD, err)
+		}
 	}
-	defer outside.Close()
-	var bridge net.Listener
 	if c.Bridge != 0 {
-		bridge, err = net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", c.Bridge))
-		if err != nil {
+		if bridge, err = net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", c.Bridge)); err != nil {
 			return fmt.Errorf("gateway: bridge: %w", err)
 		}
-		defer bridge.Close()
 	}
 	return g.Serve(ctx, outside, bridge)
+}
+
+// inherited is the host's socket.
+func inherited() (net.Listener, error) {
+	file := os.NewFile(listenFD, "listener")
+	defer file.Close() // the listener has a duplicate
+	return net.FileListener(file)
 }
 
 // Serve serves people on outside and services on bridge, either of which may be
@@ -164,7 +170,7 @@ func (g *Gateway) Serve(ctx context.Context, outside, bridge net.Listener) error
 func (g *Gateway) server(h http.Handler) *http.Server {
 	limits := g.config.Limits
 	// The request's own timeout comes first: it ends with a page that says so.
-	whole := limits.timeout() + time.Second
+	whole := limits.timeout() + slack
 	s := &http.Server{
 		Handler:                      h,
 		ReadHeaderTimeout:            min(limits.timeout(), 10*time.Second),

@@ -89,8 +89,14 @@ func (g *Gateway) handle(out http.ResponseWriter, r *http.Request, caller string
 		whole = true
 		return
 	}
+	if len(r.TransferEncoding) > 0 {
+		// Chunks and a length together are read as chunks by net/http, which
+		// does not tell. Who stands before us may have gone by the length, so
+		// what follows may be no request of theirs (RFC 9112 section 6.1).
+		w.Header().Set("Connection", "close")
+	}
 	x.port = g.config.Services[x.service]
-	x.body = &watched{ReadCloser: http.MaxBytesReader(out, r.Body, limits.BodyBytes)}
+	x.body = g.watch(out, r, start)
 
 	r = r.WithContext(ctx)
 	r.Body = x.body
@@ -98,6 +104,23 @@ func (g *Gateway) handle(out http.ResponseWriter, r *http.Request, caller string
 	scrub(r.Header)
 	g.proxy.ServeHTTP(w, r)
 	whole = true
+}
+
+// watch bounds the body of r in size, and in time: a client that stops sending
+// must fail by itself, for net/http would wait for it even after the service
+// has been given up.
+func (g *Gateway) watch(out http.ResponseWriter, r *http.Request, start time.Time) *watched {
+	limits := g.config.Limits
+	client := http.NewResponseController(out)
+	if r.Body != http.NoBody {
+		client.SetReadDeadline(start.Add(limits.timeout()))
+	}
+	return &watched{
+		ReadCloser: http.MaxBytesReader(out, r.Body, limits.BodyBytes),
+		// Once it is read, the connection is watched for the client's leaving,
+		// and the deadline would look like that.
+		ended: func() { client.SetReadDeadline(start.Add(limits.timeout() + slack)) },
+	}
 }
 
 var errCutShort = errors.New("the answer was cut short")

@@ -16,6 +16,7 @@ var sentences = map[int]string{
 	http.StatusRequestEntityTooLarge:   "The request is too large.",
 	http.StatusRequestURITooLong:       "The address is too long.",
 	http.StatusBadGateway:              "The service did not answer. Please try again in a moment.",
+	http.StatusServiceUnavailable:      "The service is not available at the moment. Please try again later.",
 	http.StatusGatewayTimeout:          "The service took too long to answer.",
 	http.StatusHTTPVersionNotSupported: "This version of HTTP is not available here.",
 }

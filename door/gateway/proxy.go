@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"os"
 	"strconv"
 	"sync/atomic"
 	"syscall"
@@ -36,12 +37,19 @@ func rewrite(p *httputil.ProxyRequest) {
 	}
 }
 
+// errUnavailable is the bare 503 with which the monitor, which speaks no HTTP but
+// these bytes, answers for a service that is down or broken.
+var errUnavailable = errors.New("the service is not available")
+
 // checkResponse looks at what a service answers before anybody sees it.
 func checkResponse(res *http.Response) error {
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		// Nobody asked for it, and it would hand the client's connection, with
 		// the requests for other services that may follow on it, to this one.
 		return errors.New("the service switched protocols")
+	}
+	if res.StatusCode == http.StatusServiceUnavailable && res.ContentLength == 0 {
+		return errUnavailable
 	}
 	for name := range res.Header {
 		if ours(name) {
@@ -100,16 +108,16 @@ func proxyError(w http.ResponseWriter, r *http.Request, err error) {
 	rec := w.(*recorder)
 	rec.cause = err
 	var tooLarge *http.MaxBytesError
-	var timeout net.Error
 	bodyErr := x.body.failure()
 	switch {
+	case errors.Is(err, errUnavailable):
+		w.Header().Set("Retry-After", "2")
+		page(w, http.StatusServiceUnavailable, x.id)
 	case errors.As(bodyErr, &tooLarge):
 		page(w, http.StatusRequestEntityTooLarge, x.id)
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
-		if x.body.waiting.Load() {
-			page(w, http.StatusRequestTimeout, x.id)
-			return
-		}
+	case errors.Is(bodyErr, os.ErrDeadlineExceeded):
+		page(w, http.StatusRequestTimeout, x.id)
+	case errors.Is(err, context.DeadlineExceeded):
 		page(w, http.StatusGatewayTimeout, x.id)
 	case errors.Is(r.Context().Err(), context.Canceled):
 		rec.status = statusClientGone
@@ -124,15 +132,17 @@ func proxyError(w http.ResponseWriter, r *http.Request, err error) {
 // client that failed from a service that did.
 type watched struct {
 	io.ReadCloser
-	waiting atomic.Bool // for the client
-	err     atomic.Pointer[error]
+	ended func() // called when there is no more to read
+	err   atomic.Pointer[error]
 }
 
 func (b *watched) Read(p []byte) (int, error) {
-	b.waiting.Store(true)
 	n, err := b.ReadCloser.Read(p)
-	b.waiting.Store(false)
-	if err != nil && !errors.Is(err, io.EOF) {
+	if err == nil {
+		return n, nil
+	}
+	b.ended()
+	if !errors.Is(err, io.EOF) {
 		b.err.Store(&err)
 	}
 	return n, err

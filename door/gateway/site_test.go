@@ -1,0 +1,213 @@
+package gateway
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// site is a gateway between a test and its services, all on the loopback.
+type site struct {
+	outside, bridge string // addresses
+	log             *syncBuffer
+	static, dynamic *service
+}
+
+// service is what stands behind the gateway; it keeps what reached it.
+type service struct {
+	answer http.HandlerFunc // nil answers with its name
+
+	mu   sync.Mutex
+	seen []*http.Request
+	body []string
+}
+
+func (s *service) requests() []*http.Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.seen
+}
+
+func (s *service) bodies() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.body
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+var testRoutes = []Route{
+	{Path: `/zoobar/index\.cgi(/.*)?`, To: "dynamic"},
+	{Path: `/(index\.html|favicon\.ico|zoobar/media/.*)?`, To: "static"},
+	{Path: `/zoobar/media/never`, To: "dynamic"},
+	{Path: `/raw(/.*)?`, To: "raw"},
+	{Path: `/down`, To: "down"},
+}
+
+// start serves a site until the test ends. raw answers for the service "raw",
+// one connection at a time, and may be nil. "down" is a port nobody listens on.
+func start(t testing.TB, limits Limits, raw func(net.Conn)) *site {
+	t.Helper()
+	s := &site{log: &syncBuffer{}, static: &service{}, dynamic: &service{}}
+	addrs := map[string]string{
+		"static":  serve(t, "static", s.static),
+		"dynamic": serve(t, "dynamic", s.dynamic),
+		"raw":     listenRaw(t, raw),
+		"down":    "127.0.0.1:1",
+	}
+	services := make(map[string]int)
+	for name := range addrs {
+		services[name] = 8081
+	}
+	g, err := New(Config{Routes: testRoutes, Services: services, Limits: limits}, slog.New(slog.NewJSONHandler(s.log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.proxy.Transport.(*transport).DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		name, _, _ := strings.Cut(addr, ":")
+		return new(net.Dialer).DialContext(ctx, network, addrs[name])
+	}
+	outside, bridge := listen(t), listen(t)
+	s.outside, s.bridge = outside.Addr().String(), bridge.Addr().String()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- g.Serve(ctx, outside, bridge) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Serve = %v", err)
+		}
+	})
+	return s
+}
+
+func listen(t testing.TB) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+func serve(t testing.TB, name string, s *service) string {
+	l := listen(t)
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		s.mu.Lock()
+		s.seen = append(s.seen, r)
+		s.body = append(s.body, string(body))
+		s.mu.Unlock()
+		if s.answer != nil {
+			s.answer(w, r)
+			return
+		}
+		fmt.Fprintf(w, "from %s", name)
+	})}
+	go server.Serve(l)
+	t.Cleanup(func() { server.Close() })
+	return l.Addr().String()
+}
+
+func listenRaw(t testing.TB, raw func(net.Conn)) string {
+	l := listen(t)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if raw != nil {
+				raw(c)
+			}
+			c.Close()
+		}
+	}()
+	return l.Addr().String()
+}
+
+// answer is what came back for one request written as bytes.
+type answer struct {
+	*http.Response
+	text string
+	err  error // of reading the body
+}
+
+// send writes raw to addr and reads one answer. A nil Response means that the
+// connection was closed without one.
+func send(t testing.TB, addr, raw string) answer {
+	t.Helper()
+	c := dial(t, addr)
+	io.WriteString(c, raw) // the gateway may refuse before it has read everything
+	return receive(t, bufio.NewReader(c))
+}
+
+func dial(t testing.TB, addr string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func receive(t testing.TB, r *bufio.Reader) answer {
+	t.Helper()
+	res, err := http.ReadResponse(r, nil)
+	if err != nil {
+		return answer{err: err}
+	}
+	b, err := io.ReadAll(res.Body)
+	return answer{Response: res, text: string(b), err: err}
+}
+
+// status is 0 for no answer.
+func (a answer) status() int {
+	if a.Response == nil {
+		return 0
+	}
+	return a.StatusCode
+}
+
+func get(path string, headers ...string) string {
+	return "GET " + path + " HTTP/1.1\r\nHost: zoobar.example\r\n" + lines(headers) + "\r\n"
+}
+
+func post(path, body string, headers ...string) string {
+	return "POST " + path + " HTTP/1.1\r\nHost: zoobar.example\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n" + lines(headers) + "\r\n" + body
+}
+
+func lines(headers []string) string {
+	if len(headers) == 0 {
+		return ""
+	}
+	return strings.Join(headers, "\r\n") + "\r\n"
+}
