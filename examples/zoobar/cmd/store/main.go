@@ -1,0 +1,40 @@
+// Command store is zoobar's service of the same name: see package store.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"cofferdam/examples/zoobar/db"
+	"cofferdam/examples/zoobar/store"
+	"cofferdam/sdk"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "store:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	data, err := db.Open(ctx, "/data/profile.db", store.Schema)
+	if err != nil {
+		return err
+	}
+	defer data.Close()
+	peers, err := sdk.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer peers.Close()
+	if err := peers.Serve(ctx, store.New(data, peers).Methods()); ctx.Err() == nil {
+		return err
+	}
+	return nil // asked to stop, and everything is answered
+}
