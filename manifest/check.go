@@ -30,9 +30,9 @@ func (r *reader) checkService(v value, s *Service) {
 		}
 	}
 	r.checkInstances(r.key(v, "instances"), s)
-	for _, o := range s.Volumes {
+	for i, o := range s.Volumes {
 		open := strings.Contains(o.Name, principalMark)
-		at := r.place(r.key(v, "volumes"), o.Pos)
+		at := r.place(v, o.Pos, fmt.Sprintf("%s.volumes[%d].name", v.key, i))
 		switch {
 		case open && !s.Template:
 			r.refuse(at, "make it a template", "%q: %s is known only in a template with instances: per-principal", o.Name, principalMark)
@@ -87,8 +87,7 @@ func (r *reader) checkCycles(v value, a *App) {
 			return
 		case waiting:
 			cycle := append(path[slices.Index(path, s.Name):len(path):len(path)], s.Name)
-			at := r.place(v, s.Pos)
-			at.key = "services." + s.Name + ".depends_on"
+			at := r.place(v, s.Pos, "services."+s.Name+".depends_on")
 			r.refuse(at, "", "they wait for each other: %s", strings.Join(cycle, " → "))
 			return
 		}

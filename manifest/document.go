@@ -99,8 +99,10 @@ func (r *reader) plain(v value) bool {
 	for i, c := range n.Content {
 		child := v.at(i, c)
 		if n.Kind == yaml.MappingNode {
-			child = v.under(n.Content[i&^1], c)
-			if i%2 == 0 && c.Style == 0 && c.Value == "<<" {
+			key := n.Content[i&^1]
+			child = v.under(key, c)
+			if key.Style == 0 && key.Value == "<<" {
+				child.node = key
 				r.refuse(child, "write the keys here again", "merge key: a manifest has none")
 				ok = false
 				continue

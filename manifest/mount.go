@@ -13,7 +13,6 @@ var taken = []struct{ path, reason string }{
 	{"/dev", "the devices are fixed; for /dev/shm see limits.tmp"},
 	{"/etc/hosts", "it holds the names of services"},
 	{"/run/cofferdam", "the monitor is there"},
-	{"/run/cofferdam.sock", "the monitor is there"},
 }
 
 // hostRuntime are the directories that runtime: host fills.
@@ -47,21 +46,21 @@ func (r *reader) target(v value) (string, bool) {
 
 // mount is a thing that appears at a place inside.
 type mount struct {
-	pos     Pos
-	to      string
-	scratch bool // other things may be mounted below it
+	key string // of the service: "files[0].to"
+	pos Pos
+	to  string
 }
 
 func (s *Service) mounts() []mount {
 	var all []mount
-	for _, f := range s.Files {
-		all = append(all, mount{f.Pos, f.To, false})
+	for i, f := range s.Files {
+		all = append(all, mount{fmt.Sprintf("files[%d].to", i), f.Pos, f.To})
 	}
-	for _, v := range s.Volumes {
-		all = append(all, mount{v.Pos, v.To, false})
+	for i, v := range s.Volumes {
+		all = append(all, mount{fmt.Sprintf("volumes[%d].to", i), v.Pos, v.To})
 	}
-	for _, t := range s.Tmpfs {
-		all = append(all, mount{t.Pos, t.To, true})
+	for i, t := range s.Tmpfs {
+		all = append(all, mount{fmt.Sprintf("tmpfs[%d].to", i), t.Pos, t.To})
 	}
 	slices.SortStableFunc(all, func(a, b mount) int {
 		return cmp.Or(cmp.Compare(a.pos.Line, b.pos.Line), cmp.Compare(a.pos.Column, b.pos.Column))
@@ -74,7 +73,7 @@ func (s *Service) mounts() []mount {
 func (r *reader) checkMounts(v value, s *Service) {
 	all := s.mounts()
 	for i, m := range all {
-		at := r.place(v, m.pos)
+		at := r.place(v, m.pos, v.key+"."+m.key)
 		if s.Runtime == "host" {
 			for _, dir := range append(hostRuntime, "/etc") {
 				if within(m.to, dir) && (dir != "/etc" || m.to == dir) {
@@ -86,8 +85,8 @@ func (r *reader) checkMounts(v value, s *Service) {
 			switch {
 			case m.to == other.to:
 				r.refuse(at, "", "%q is taken by %s already", m.to, r.where(other.pos))
-			case within(m.to, other.to) && !other.scratch, within(other.to, m.to) && !m.scratch:
-				r.refuse(at, "put them side by side, or the outer one on a tmpfs",
+			case within(m.to, other.to), within(other.to, m.to):
+				r.refuse(at, "put them side by side",
 					"%q and %q of %s lie one within the other", m.to, other.to, r.where(other.pos))
 			}
 		}
@@ -127,14 +126,13 @@ func (r *reader) checkVolumes(v value, a *App) {
 	}
 	var all []owned
 	for _, s := range a.Services {
-		for _, o := range s.Volumes {
+		for i, o := range s.Volumes {
 			if o.Name == "" {
 				continue
 			}
 			for _, other := range all {
 				if mayCoincide(o.Name, other.Name) {
-					at := r.place(v, o.Pos)
-					at.key = fmt.Sprintf("services.%s.volumes", s.Name)
+					at := r.place(v, o.Pos, fmt.Sprintf("services.%s.volumes[%d].name", s.Name, i))
 					r.refuse(at, "let one own it and provide calls", "volume %q is the same storage as %q of %s at %s, a way past the monitor",
 						o.Name, other.Name, other.service, r.where(other.Pos))
 				}
@@ -144,9 +142,9 @@ func (r *reader) checkVolumes(v value, a *App) {
 	}
 }
 
-// place is v's key at another position.
-func (r *reader) place(v value, p Pos) value {
+// place is another position in v's document, for a message.
+func (r *reader) place(v value, p Pos, key string) value {
 	n := *v.node
 	n.Line, n.Column = p.Line, p.Column
-	return value{&n, v.key}
+	return value{&n, key}
 }

@@ -66,13 +66,13 @@ func appName(dir string) string {
 }
 
 // nearest is the word of known that is most like word: at most two edits away,
-// one for words up to four letters. It is "" if there is none.
+// one for three or four letters. It is "" if there is none.
 func nearest(word string, known []string) string {
-	if len(word) > 64 {
-		return ""
-	}
 	best, bestDistance := "", 3
-	if len(word) <= 4 {
+	switch n := len(word); {
+	case n < 3, n > 64:
+		return ""
+	case n < 5:
 		bestDistance = 2
 	}
 	for _, k := range known {

@@ -4,13 +4,18 @@ import (
 	"fmt"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
 
 func readCommand(r *reader, v value, s *Service) {
 	if kindOf(v.node) == isText {
-		r.refuse(v, fmt.Sprintf("write %s", flowList(strings.Fields(v.node.Value))), "want %s, not text: no shell splits it", aCommand)
+		hint := "write " + flowList(strings.Fields(v.node.Value))
+		if strings.ContainsAny(v.node.Value, "\"'`\\$|&;<>*?\n") {
+			hint = "if it is for a shell, write [/bin/sh, -c, the text]"
+		}
+		r.refuse(v, hint, "want %s, not text: no shell splits it", aCommand)
 		return
 	}
 	r.list(v, aCommand, maxList, func(v value) {
@@ -29,18 +34,15 @@ func flowList(words []string) string {
 		words = append(slices.Clone(words[:8]), "…")
 	}
 	for i, w := range words {
-		if !plainWord(w) {
+		if kindOf(text(w)) != isText || !plainWords.MatchString(w) {
 			words[i] = fmt.Sprintf("%.64q", w)
 		}
 	}
 	return "[" + strings.Join(words, ", ") + "]"
 }
 
-func plainWord(w string) bool {
-	return w == "…" || w != "" && !strings.ContainsFunc(w, func(c rune) bool {
-		return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '/' || c == '_' || c == '.')
-	})
-}
+// plainWords need no quotes in a list, unless they look like a number.
+var plainWords = regexp.MustCompile(`^(-{0,2}[A-Za-z0-9/._=+]+)+$|^…$`)
 
 func readEnvironment(r *reader, v value, s *Service) {
 	seen := make(map[string]bool)

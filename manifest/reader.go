@@ -168,7 +168,7 @@ func (r *reader) integer(v value, s shape, low, high int) (int, bool) {
 	}
 	n, err := strconv.Atoi(v.node.Value)
 	if err != nil || n < low || n > high || strconv.Itoa(n) != v.node.Value {
-		r.refuse(v, "", "%.32s is not %s from %d to %d", v.node.Value, s, low, high)
+		r.refuse(v, "", "%.32s is not %s (%d to %d)", v.node.Value, s, low, high)
 		return 0, false
 	}
 	return n, true
@@ -186,6 +186,8 @@ func (r *reader) size(v value, s shape, low int64) int64 {
 	}
 	n, ok := parseSize(text)
 	switch {
+	case !ok && sizes.MatchString(text):
+		r.refuse(v, "", "%.32q is more than %s", text, formatSize(maxSize))
 	case !ok:
 		r.refuse(v, sizeHint(text), "%.32q is not %s", text, s)
 	case n < low:
@@ -202,6 +204,8 @@ func (r *reader) duration(v value, s shape, high time.Duration) time.Duration {
 	}
 	parsed, ok := parseDuration(text)
 	switch {
+	case !ok && text != "" && durations.MatchString(text):
+		r.refuse(v, "", "%.32q is not between 1ms and %s", text, formatDuration(maxDuration))
 	case !ok:
 		r.refuse(v, "", "%.32q is not %s", text, s)
 	case parsed > high:
