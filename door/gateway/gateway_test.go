@@ -123,6 +123,39 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+func TestOrdinaryRequests(t *testing.T) {
+	s := start(t, Limits{}, nil)
+	s.dynamic.answer = func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodDelete {
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		io.WriteString(w, "made")
+	}
+	const dyn = "/zoobar/index.cgi"
+	for _, tt := range []struct{ name, raw, status, text string }{
+		{"HTTP/1.0", "GET " + dyn + " HTTP/1.0\r\n\r\n", "HTTP/1.0 200", "made"},
+		{"an empty line before it", "\r\n" + get(dyn), "HTTP/1.1 400", ""},
+		{"bare line feeds", "GET " + dyn + " HTTP/1.1\nHost: a\n\n", "HTTP/1.1 200", "made"},
+		{"no body in the answer", "DELETE " + dyn + " HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 204", ""},
+		{"a body on demand", "POST " + dyn + " HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\nok", "HTTP/1.1 100", ""},
+		{"an expectation nobody knows", "POST " + dyn + " HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: magic\r\n\r\nok", "HTTP/1.1 417", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := dial(t, s.outside)
+			io.WriteString(c, tt.raw)
+			in := bufio.NewReader(c)
+			first, _ := in.Peek(len(tt.status))
+			if string(first) != tt.status {
+				t.Fatalf("answered %q, want %q", first, tt.status)
+			}
+			if got := receive(t, in); tt.text != "" && got.text != tt.text {
+				t.Errorf("answered %q, want %q", got.text, tt.text)
+			}
+		})
+	}
+}
+
 // Each of these tries to hide a second request, or a header of ours, from the
 // gateway. The service must see exactly one request with our values.
 func TestSmuggling(t *testing.T) {
@@ -191,7 +224,7 @@ func authentic(h http.Header, caller, id string) error {
 		folded := strings.ToLower(strings.NewReplacer("_", "-", ".", "-").Replace(name))
 		value, known := want[folded]
 		if !known {
-			if strings.HasPrefix(folded, "cofferdam") {
+			if strings.HasPrefix(folded, "cofferdam-") {
 				return fmt.Errorf("%s reached the service", name)
 			}
 			continue
