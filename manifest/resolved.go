@@ -265,7 +265,26 @@ func appendJSON(b *bytes.Buffer, n *yaml.Node) {
 			b.WriteString(n.Value)
 			return
 		}
-		quoted, _ := json.Marshal(n.Value) // a string always encodes
-		b.Write(quoted)
+		b.WriteString(quoteJSON(n.Value))
 	}
+}
+
+// quoteJSON quotes s so that YAML, too, reads it as it is: there a raw U+0085
+// is the end of a line, and a pair of surrogates is not a character.
+func quoteJSON(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, c := range s {
+		switch {
+		case c == '"' || c == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(c)
+		case c < ' ' || c < 0x10000 && !strconv.IsPrint(c):
+			fmt.Fprintf(&b, `\u%04x`, c)
+		default:
+			b.WriteRune(c)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
 }

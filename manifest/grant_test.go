@@ -1,0 +1,327 @@
+package manifest
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// checkGrants holds the grants of any accepted manifest against its lines.
+func checkGrants(t testing.TB, a *App) {
+	t.Helper()
+	seen := make(map[Grant]bool)
+	for _, g := range a.Grants() {
+		id := g
+		id.Rule, id.Bound = "", false
+		if seen[id] {
+			t.Errorf("grant %+v stands twice", g)
+		}
+		seen[id] = true
+		to := a.Service(g.To)
+		if to == nil || g.From != "gateway" && a.Service(g.From) == nil {
+			t.Errorf("grant %+v between services that are not there", g)
+			continue
+		}
+		switch g.Kind {
+		case "call":
+			p := to.provide(g.Name)
+			if p == nil {
+				t.Errorf("grant %+v of a method that is not there", g)
+			} else if p.From != nil && !slices.Contains(p.From, g.From) {
+				t.Errorf("grant %+v past the list %v", g, p.From)
+			} else if p.From == nil && a.Service(g.From).use(g.To+"."+g.Name) == nil {
+				t.Errorf("grant %+v that nobody wrote", g)
+			}
+		case "spawn":
+			if !to.Template {
+				t.Errorf("grant %+v of what is no template", g)
+			}
+		case "http", "tcp":
+			if !slices.Contains(to.ports(), atoi(g.Name)) || to.Template {
+				t.Errorf("grant %+v of a port that is not declared", g)
+			}
+		default:
+			t.Errorf("grant %+v of an unknown kind", g)
+		}
+		if got := a.GrantFor(g.From, g.Kind, g.To, g.Name); got != "" {
+			t.Errorf("GrantFor what is granted, %+v, = %q", g, got)
+		}
+	}
+}
+
+func atoi(s string) (n int) {
+	fmt.Sscan(s, &n)
+	return n
+}
+
+func grants(a *App) map[string]bool {
+	out := make(map[string]bool)
+	for _, g := range a.Grants() {
+		out[g.From+" "+g.Kind+" "+g.Object()] = true
+	}
+	return out
+}
+
+func TestGrants(t *testing.T) {
+	const services = `version: 1
+gateway:
+  listen: 127.0.0.1:0
+  routes:
+    - {path: /a, to: web}
+    - {path: /b, to: web}
+services:
+  web: {runtime: host, command: [/bin/true], http: 80, %s}
+  bank:
+    runtime: host
+    command: [/bin/true]
+    http: 80
+    tcp: 81
+    provides: [%s]
+  box: {template: true, command: [/bin/true], %s}
+`
+	for _, tt := range []struct {
+		name, web, provides, box string
+		want                     []string
+	}{
+		{"nobody asks", ``, `{call: pay}`, ``, nil},
+		{"uses without from", `uses: [{call: bank.pay}]`, `{call: pay}`, ``, []string{"web call bank.pay m.yaml:8"}},
+		{"from without uses", ``, `{call: pay, from: [web, box]}`, ``, []string{"box call bank.pay m.yaml:14", "web call bank.pay m.yaml:14"}},
+		{"both", `uses: [{call: bank.pay}]`, `{call: pay, from: [web]}`, ``, []string{"web call bank.pay m.yaml:14"}},
+		{"an empty from is nobody", ``, `{call: pay, from: []}`, ``, nil},
+		{"empty uses are nothing", `uses: []`, `{call: pay}`, `uses: []`, nil},
+		{"bound", ``, `{call: pay}`, `uses: [{call: bank.pay, bound: true}]`, []string{"box call bank.pay m.yaml:15 bound"}},
+		{"bound stays bound with from", ``, `{call: pay, from: [box]}`, `uses: [{call: bank.pay, bound: true}]`, []string{"box call bank.pay m.yaml:14 bound"}},
+		{"spawn", `uses: [{spawn: box}]`, ``, ``, []string{"web spawn box m.yaml:8"}},
+		{"http and tcp", `uses: [{connect: 'bank:80'}, {connect: 'bank:81'}]`, ``, ``, []string{"web http bank:80 m.yaml:8", "web tcp bank:81 m.yaml:8"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a := mustParse(t, fmt.Sprintf(services, tt.web, tt.provides, tt.box))
+			checkGrants(t, a)
+			var got []string
+			for _, g := range a.Grants() {
+				line := g.From + " " + g.Kind + " " + g.Object() + " " + g.Rule
+				if g.Bound {
+					line += " bound"
+				}
+				got = append(got, line)
+			}
+			want := append([]string{"gateway http web:80 m.yaml:5"}, tt.want...)
+			slices.Sort(want)
+			slices.Sort(got)
+			if !slices.Equal(got, want) {
+				t.Errorf("Grants() =\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+		})
+	}
+}
+
+// TestEmptyNeverGrants empties, and then removes, every list of every valid
+// manifest: what is still accepted grants nothing that was not granted before.
+// An empty list that meant everything was CVE-2025-66479.
+func TestEmptyNeverGrants(t *testing.T) {
+	tried := 0
+	for _, f := range corpus(t, "valid").manifests() {
+		var doc yaml.Node
+		if err := yaml.Unmarshal([]byte(f.text), &doc); err != nil {
+			t.Fatal(err)
+		}
+		before := grants(mustParse(t, f.text))
+		try := func(what string) {
+			text, err := yaml.Marshal(&doc)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a, err := parse("m.yaml", string(text))
+			if err != nil {
+				return
+			}
+			tried++
+			for g := range grants(a) {
+				if !before[g] {
+					t.Errorf("%s: %s grants %s", f.name, what, g)
+				}
+			}
+		}
+		var walk func(n *yaml.Node, path string)
+		walk = func(n *yaml.Node, path string) {
+			for i, c := range n.Content {
+				if n.Kind == yaml.MappingNode && i%2 == 0 {
+					continue
+				}
+				here := path
+				if n.Kind == yaml.MappingNode {
+					here += "." + n.Content[i-1].Value
+				}
+				walk(c, here)
+				if c.Kind == yaml.SequenceNode {
+					kept := c.Content
+					c.Content = nil
+					try("an empty " + here)
+					c.Content = kept
+				}
+				if n.Kind == yaml.MappingNode {
+					kept := n.Content
+					n.Content = slices.Delete(slices.Clone(kept), i-1, i+1)
+					try("no " + here)
+					n.Content = kept
+				}
+			}
+		}
+		walk(&doc, f.name)
+	}
+	if tried < 50 {
+		t.Errorf("only %d changed manifests were accepted: the test tests little", tried)
+	}
+}
+
+var fixLine = regexp.MustCompile(`^m\.yaml:(\d+) ([a-z_.0-9-]+): (.+)$`)
+
+// apply does what the lines of GrantFor say.
+func apply(t *testing.T, doc *yaml.Node, fix string) {
+	t.Helper()
+	for line := range strings.SplitSeq(fix, "\n") {
+		m := fixLine.FindStringSubmatch(line)
+		if m == nil {
+			t.Fatalf("cannot read the fix %q", line)
+		}
+		var val yaml.Node
+		if err := yaml.Unmarshal([]byte(m[3]), &val); err != nil {
+			t.Fatal(err)
+		}
+		at := doc.Content[0]
+		var last *yaml.Node
+		for key := range strings.SplitSeq(m[2], ".") {
+			last = nil
+			for i := 0; i < len(at.Content); i += 2 {
+				if at.Content[i].Value == key {
+					last = at.Content[i+1]
+				}
+			}
+			if last == nil {
+				last = &yaml.Node{Kind: yaml.SequenceNode}
+				at.Content = append(at.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: key}, last)
+			}
+			at = last
+		}
+		if strings.HasSuffix(m[2], ".tcp") {
+			*last = *val.Content[0]
+			continue
+		}
+		item := val.Content[0].Content[0]
+		replaced := false
+		for i, c := range last.Content { // a method that is there already is written anew
+			if strings.HasSuffix(m[2], ".provides") && c.Content[1].Value == item.Content[1].Value {
+				last.Content[i], replaced = item, true
+			}
+		}
+		if !replaced {
+			last.Content = append(last.Content, item)
+		}
+	}
+}
+
+// TestGrantForGrants asks for everything that anybody could want, does what
+// the answer says, and finds it granted, and nothing else with it.
+func TestGrantForGrants(t *testing.T) {
+	fixes := 0
+	for _, f := range corpus(t, "valid").manifests() {
+		a := mustParse(t, f.text)
+		before := grants(a)
+		for _, from := range a.Services {
+			for _, to := range a.Services {
+				wants := [][2]string{{"spawn", ""}, {"connect", "4242"}, {"call", "new_method"}}
+				for _, p := range to.Provides {
+					wants = append(wants, [2]string{"call", p.Call})
+				}
+				for _, p := range to.ports() {
+					wants = append(wants, [2]string{"connect", fmt.Sprint(p)})
+				}
+				for _, w := range wants {
+					fix := a.GrantFor(from.Name, w[0], to.Name, w[1])
+					if fix == "" {
+						continue
+					}
+					fixes++
+					a, err := parseFixed(t, f.text, fix)
+					if err != nil && strings.Contains(err.Error(), "write peer:PORT") {
+						continue // a second port makes another's {connect: peer} ambiguous
+					}
+					if err != nil {
+						t.Errorf("%s: after %q: %v", f.name, fix, err)
+						continue
+					}
+					added := maps.Clone(grants(a))
+					for g := range before {
+						if !added[g] {
+							t.Errorf("%s: %q takes %s away", f.name, fix, g)
+						}
+						delete(added, g)
+					}
+					if len(added) != 1 {
+						t.Errorf("%s: %q adds %v, want one grant", f.name, fix, slices.Collect(maps.Keys(added)))
+					}
+					if again := a.GrantFor(from.Name, w[0], to.Name, w[1]); again != "" {
+						t.Errorf("%s: after %q it is still to do: %q", f.name, fix, again)
+					}
+				}
+			}
+		}
+	}
+	if fixes < 50 {
+		t.Errorf("only %d fixes: the test tests little", fixes)
+	}
+}
+
+func parseFixed(t *testing.T, text, fix string) (*App, error) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal([]byte(text), &doc); err != nil {
+		t.Fatal(err)
+	}
+	apply(t, &doc, fix)
+	fixed, err := yaml.Marshal(&doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parse("m.yaml", string(fixed))
+}
+
+func TestGrantFor(t *testing.T) {
+	a := mustParse(t, valid(t, "zoobar.yaml"))
+	for _, tt := range []struct{ from, kind, to, name, want string }{
+		{"static", "call", "bank", "balance", "m.yaml:11 services.static.uses: - {call: bank.balance}"},
+		{"dynamic", "call", "bank", "balance", "m.yaml:22 services.dynamic.uses: - {call: bank.balance}"},
+		{"static", "call", "bank", "transfer", "m.yaml:35 services.bank.provides: - {call: transfer, from: [dynamic, profile, static]}"},
+		{"static", "call", "bank", "close", "m.yaml:37 services.bank.provides: - {call: close}\nm.yaml:11 services.static.uses: - {call: bank.close}"},
+		{"dynamic", "spawn", "sandbox", "", "m.yaml:22 services.dynamic.uses: - {spawn: sandbox}"},
+		{"dynamic", "connect", "static", "8081", "m.yaml:22 services.dynamic.uses: - {connect: static:8081}"},
+		{"dynamic", "connect", "bank", "81", "m.yaml:30 services.bank.tcp: [81]\nm.yaml:22 services.dynamic.uses: - {connect: bank:81}"},
+		{"gateway", "connect", "static", "8081", ""}, // granted
+		{"gateway", "connect", "bank", "80", ""},     // has no http
+		{"static", "spawn", "bank", "", ""},          // no template
+		{"static", "call", "sandbox", "run", ""},     // no name leads to it
+		{"static", "call", "nobody", "run", ""},
+		{"static", "fly", "bank", "", ""},
+		{"static", "call", "bank", "a: b}", ""},
+	} {
+		if got := a.GrantFor(tt.from, tt.kind, tt.to, tt.name); got != tt.want {
+			t.Errorf("GrantFor(%s, %s, %s, %s) = %q, want %q", tt.from, tt.kind, tt.to, tt.name, got, tt.want)
+		}
+	}
+}
+
+// valid is one manifest of the corpus.
+func valid(t testing.TB, name string) string {
+	t.Helper()
+	for _, f := range corpus(t, "valid").manifests() {
+		if f.name == name {
+			return f.text
+		}
+	}
+	t.Fatalf("no %s in the corpus", name)
+	return ""
+}
