@@ -4,14 +4,14 @@ import "io"
 
 const (
 	startBytes = 4 << 10  // first buffer of a Reader
-	keepBytes  = 64 << 10 // a larger one is given back after its frame
+	keepBytes  = 68 << 10 // a larger one is given back after its frame; a body of 64 KiB fits
 
 	maxIdleReads = 100 // reads in a row that give nothing, before io.ErrNoProgress
 )
 
 // Reader reads frames. The memory it holds is at most four times what the peer
 // has really sent of the current frame (a header that announces a megabyte
-// costs nothing by itself), and at most 64 KiB between frames.
+// costs nothing by itself), and at most 68 KiB between frames.
 //
 // It is not safe for concurrent use.
 type Reader struct {

@@ -1,0 +1,467 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"flag"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "write testdata/vectors.json anew from the tables in this file")
+
+const vectorsFile = "testdata/vectors.json"
+
+// vectors is the file that both SDKs are held to. Texts are as they are, bytes
+// are in hex.
+type vectors struct {
+	Frames     []frameVector    `json:"frames"`
+	BadFrames  []badVector      `json:"bad_frames"` // at least a header, which is refused
+	Identities []identityVector `json:"identities"`
+	Spawns     []spawnVector    `json:"spawns"`
+	Exits      []exitVector     `json:"exits"`
+	BadLists   []badVector      `json:"bad_lists"`
+	Names      []nameVector     `json:"names"`
+}
+
+type frameVector struct {
+	About     string `json:"about"`
+	Hex       string `json:"hex"`
+	Op        Op     `json:"op"`
+	Code      Code   `json:"code"`
+	ID        uint64 `json:"id"`
+	TimeoutMS int64  `json:"timeout_ms"`
+	Call      uint64 `json:"call"`
+	Name      string `json:"name"`
+	Caller    string `json:"caller"`
+	Body      string `json:"body"`
+}
+
+type badVector struct {
+	About string `json:"about"`
+	Kind  string `json:"kind,omitempty"`
+	Hex   string `json:"hex"`
+}
+
+type identityVector struct {
+	Hex       string `json:"hex"`
+	Service   string `json:"service"`
+	Instance  string `json:"instance"`
+	Principal string `json:"principal"`
+	Bound     string `json:"bound"`
+}
+
+type spawnVector struct {
+	Hex       string      `json:"hex"`
+	Args      []string    `json:"args"`
+	Env       []string    `json:"env"`
+	Files     [][2]string `json:"files"` // path, hex of content
+	Stdin     string      `json:"stdin"`
+	WallMS    int64       `json:"wall_ms"`
+	Principal string      `json:"principal"`
+	Bound     string      `json:"bound"`
+}
+
+type exitVector struct {
+	Hex    string `json:"hex"`
+	Stdout string `json:"stdout"`
+	Stderr string `json:"stderr"`
+	Cause  string `json:"cause"`
+	Code   int    `json:"code"`
+	Limit  string `json:"limit"`
+	Detail string `json:"detail"`
+	WallUS int64  `json:"wall_us"`
+	CPUUS  int64  `json:"cpu_us"`
+	Memory int64  `json:"memory"`
+}
+
+type nameVector struct {
+	Text  string `json:"text"`
+	Valid bool   `json:"valid"` // as service.method
+}
+
+// What Append makes of values, and back.
+
+var goodFrames = []struct {
+	about string
+	frame Frame
+}{
+	{"a reply", Frame{Header: Header{Op: OpReply, ID: 1}, Body: []byte("seven")}},
+	{"a refusal", Frame{Header: Header{Op: OpReply, Code: Denied, ID: 0xfedcba9876543210}}},
+	{"the last code", Frame{Header: Header{Op: OpReply, Code: Interrupted, ID: 3}}},
+	{"a failure", Frame{Header: Header{Op: OpReply, Code: Failed, ID: 3}, Body: []byte("kein Benutzer „bob“")}},
+	{"hello", Frame{Header: Header{Op: OpHello, ID: 1}}},
+	{"serve", Frame{Header: Header{Op: OpServe, ID: 2}, Body: AppendField(AppendField(nil, KeyMethod, "echo"), KeyMethod, "who")}},
+	{"a call to the monitor", Frame{Header: Header{Op: OpCall, ID: 2, Timeout: 1500 * time.Millisecond}, NameBytes: []byte("bank.balance"), Body: []byte(`{"username":"alice"}`)}},
+	{"a call to a server", Frame{Header: Header{Op: OpCall, ID: 9, Timeout: MaxTimeout, Call: 1 << 40}, NameBytes: []byte("balance"), CallerBytes: goodIdentities[1].Append(nil), Body: []byte{0, 255}}},
+	{"the longest name", Frame{Header: Header{Op: OpCall, ID: 1}, NameBytes: bytes.Repeat([]byte("n"), MaxName)}},
+	{"cancel", Frame{Header: Header{Op: OpCancel, ID: 2}}},
+	{"spawn", Frame{Header: Header{Op: OpSpawn, ID: 4}, NameBytes: []byte("sandbox"), Body: goodSpawns[1].Append(nil)}},
+}
+
+var goodIdentities = []Identity{
+	{Service: "bank"},
+	{Service: "front", Instance: "front-1", Principal: "älice", Bound: []byte{0, 1, 254}},
+	{Service: strings.Repeat("s", MaxService), Instance: strings.Repeat("i", MaxInstance), Principal: strings.Repeat("p", MaxPrincipal), Bound: bytes.Repeat([]byte{7}, MaxBound)},
+}
+
+var goodSpawns = []Spawn{
+	{},
+	{
+		Args:      []string{"-v", "", "two words", "ü"},
+		Env:       []string{"A=1", "B=", "C=x=y"},
+		Files:     []File{{"/run/profile.py", []byte("print(1)\n")}, {"/run/empty", []byte{}}, {"/a=/..b/.c", []byte{0}}},
+		Stdin:     []byte("in\x00put"),
+		Wall:      5 * time.Second,
+		Principal: "alice",
+		Bound:     []byte("token"),
+	},
+	{Wall: MaxTimeout},
+	{Wall: time.Millisecond},
+}
+
+var goodExits = []Exit{
+	{Cause: "exit"},
+	{Cause: "wall", Code: 137, Limit: "5s", Detail: "wall limit 5s", Stdout: []byte("a\xffb"), Stderr: []byte("late"), Wall: 5001 * time.Millisecond, CPU: 4321 * time.Microsecond, Memory: 64 << 20},
+}
+
+// What breaks the format: a header written by hand.
+
+func header(change func(h *Header)) []byte {
+	h := Header{Op: OpCall, ID: 1, Name: 3, Size: 5}
+	change(&h)
+	b := make([]byte, HeaderSize)
+	h.Put(b)
+	return b
+}
+
+var badFrames = []struct {
+	about string
+	bytes []byte
+}{
+	{"operation 0", header(func(h *Header) { h.Op = 0 })},
+	{"operation 7", header(func(h *Header) { h.Op = 7 })},
+	{"operation 255", header(func(h *Header) { h.Op = 255 })},
+	{"a request with a code", header(func(h *Header) { h.Code = Denied })},
+	{"code 11", header(func(h *Header) { *h = Header{Op: OpReply, Code: 11} })},
+	{"reserved flags", header(func(h *Header) { h.Flags = 1 })},
+	{"reserved flags, high byte", header(func(h *Header) { h.Flags = 0x8000 })},
+	{"a call without a name", header(func(h *Header) { h.Name = 0 })},
+	{"a spawn without a name", header(func(h *Header) { h.Op, h.Name = OpSpawn, 0 })},
+	{"a name too long", header(func(h *Header) { h.Name, h.Size = MaxName+1, MaxName+1 })},
+	{"a name longer than the frame", header(func(h *Header) { h.Size = 2 })},
+	{"name and caller longer than the frame", header(func(h *Header) { h.Caller = 3 })},
+	{"a caller too long", header(func(h *Header) { h.Caller, h.Size = MaxCaller+1, 2*MaxCaller })},
+	{"a body too long", header(func(h *Header) { h.Size = 3 + MaxBody + 1 })},
+	{"a body of 4 GiB", header(func(h *Header) { h.Size = 1<<32 - 1 })},
+	{"a reply with a name", header(func(h *Header) { h.Op = OpReply })},
+	{"a reply with a timeout", header(func(h *Header) { *h = Header{Op: OpReply, Timeout: time.Second} })},
+	{"a reply with a caller", header(func(h *Header) { *h = Header{Op: OpReply, Caller: 1, Size: 1} })},
+	{"a reply with a call number", header(func(h *Header) { *h = Header{Op: OpReply, Call: 1} })},
+	{"a hello with a body", header(func(h *Header) { *h = Header{Op: OpHello, Size: 1} })},
+	{"a cancel with a body", header(func(h *Header) { *h = Header{Op: OpCancel, Size: 1} })},
+	{"a spawn with a caller", header(func(h *Header) { h.Op, h.Caller = OpSpawn, 1 })},
+	{"a spawn with a call number", header(func(h *Header) { h.Op, h.Call = OpSpawn, 1 })},
+	{"text", []byte("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")},
+}
+
+func fieldsOf(fields ...any) []byte {
+	var b []byte
+	for i := 0; i < len(fields); i += 2 {
+		switch v := fields[i+1].(type) {
+		case string:
+			b = AppendField(b, uint8(fields[i].(int)), v)
+		case int:
+			b = AppendUint(b, uint8(fields[i].(int)), uint64(v))
+		}
+	}
+	return b
+}
+
+var badLists = []struct {
+	about, kind string
+	bytes       []byte
+}{
+	{"no service", "identity", nil},
+	{"an empty service", "identity", fieldsOf(KeyService, "")},
+	{"service twice", "identity", fieldsOf(KeyService, "a", KeyService, "a")},
+	{"bound twice, once empty", "identity", fieldsOf(KeyService, "a", KeyBound, "", KeyBound, "b")},
+	{"a key of another list", "identity", fieldsOf(KeyService, "a", KeyArg, "b")},
+	{"key 0", "identity", fieldsOf(KeyService, "a", 0, "")},
+	{"key 255", "identity", fieldsOf(KeyService, "a", 255, "")},
+	{"not UTF-8", "identity", fieldsOf(KeyService, "a\xff")},
+	{"a surrogate", "identity", fieldsOf(KeyService, "\xed\xa0\x80")},
+	{"a zero byte", "identity", fieldsOf(KeyService, "a", KeyPrincipal, "b\x00c")},
+	{"service too long", "identity", fieldsOf(KeyService, strings.Repeat("a", MaxService+1))},
+	{"principal too long", "identity", fieldsOf(KeyService, "a", KeyPrincipal, strings.Repeat("a", MaxPrincipal+1))},
+	{"bound too long", "identity", fieldsOf(KeyService, "a", KeyBound, strings.Repeat("a", MaxBound+1))},
+	{"cut in a key", "identity", fieldsOf(KeyService, "a", KeyBound, "")[:7]},
+	{"cut in a length", "identity", fieldsOf(KeyService, "a", KeyBound, "")[:9]},
+	{"cut in a value", "identity", fieldsOf(KeyService, "abc")[:7]},
+	{"a length of 4 GiB", "identity", []byte{KeyService, 255, 255, 255, 255, 'a'}},
+	{"too many fields", "spawn", bytes.Repeat(fieldsOf(KeyArg, ""), MaxFields+1)},
+	{"a path without content", "spawn", fieldsOf(KeyFile, "/a")},
+	{"a path and something else", "spawn", fieldsOf(KeyFile, "/a", KeyArg, "b")},
+	{"two paths", "spawn", fieldsOf(KeyFile, "/a", KeyFile, "/b", KeyData, "")},
+	{"content without a path", "spawn", fieldsOf(KeyData, "")},
+	{"a path twice", "spawn", fieldsOf(KeyFile, "/a", KeyData, "", KeyFile, "/a", KeyData, "")},
+	{"a path that is not absolute", "spawn", fieldsOf(KeyFile, "a", KeyData, "")},
+	{"an empty path", "spawn", fieldsOf(KeyFile, "", KeyData, "")},
+	{"the root", "spawn", fieldsOf(KeyFile, "/", KeyData, "")},
+	{"a path with ..", "spawn", fieldsOf(KeyFile, "/a/../b", KeyData, "")},
+	{"a path with .", "spawn", fieldsOf(KeyFile, "/./b", KeyData, "")},
+	{"a path with //", "spawn", fieldsOf(KeyFile, "//b", KeyData, "")},
+	{"a path that ends in /", "spawn", fieldsOf(KeyFile, "/b/", KeyData, "")},
+	{"a path with a zero byte", "spawn", fieldsOf(KeyFile, "/b\x00", KeyData, "")},
+	{"a path too long", "spawn", fieldsOf(KeyFile, "/"+strings.Repeat("a", MaxPath), KeyData, "")},
+	{"an argument with a zero byte", "spawn", fieldsOf(KeyArg, "a\x00")},
+	{"a variable without =", "spawn", fieldsOf(KeyEnv, "A")},
+	{"a variable without a name", "spawn", fieldsOf(KeyEnv, "=1")},
+	{"a variable twice", "spawn", fieldsOf(KeyEnv, "A=1", KeyEnv, "A=2")},
+	{"stdin twice", "spawn", fieldsOf(KeyStdin, "a", KeyStdin, "b")},
+	{"wall 0", "spawn", fieldsOf(KeyWall, 0)},
+	{"wall too long", "spawn", fieldsOf(KeyWall, 1<<32)},
+	{"wall of 4 bytes", "spawn", fieldsOf(KeyWall, "1234")},
+	{"an unknown key", "spawn", fieldsOf(int(keys), "")},
+	{"a principal that is not UTF-8", "spawn", fieldsOf(KeyPrincipal, "\xff")},
+	{"no cause", "exit", nil},
+	{"cause twice", "exit", fieldsOf(KeyCause, "exit", KeyCause, "exit")},
+	{"an unknown key", "exit", fieldsOf(KeyCause, "exit", int(keys), "")},
+	{"a code too large", "exit", fieldsOf(KeyCause, "exit", KeyCode, 1<<31)},
+	{"a code of 1 byte", "exit", fieldsOf(KeyCause, "exit", KeyCode, "1")},
+	{"usage of 8 bytes", "exit", fieldsOf(KeyCause, "exit", KeyUsage, 1)},
+	{"usage beyond 63 bits", "exit", append(fieldsOf(KeyCause, "exit"), AppendUint(nil, KeyUsage, 0, 0, 1<<63)...)},
+	{"wall time beyond 63 bits of ns", "exit", append(fieldsOf(KeyCause, "exit"), AppendUint(nil, KeyUsage, 1<<60, 0, 0)...)},
+	{"a detail too long", "exit", fieldsOf(KeyCause, "exit", KeyDetail, strings.Repeat("a", MaxDetail+1))},
+}
+
+var names = []nameVector{
+	{"bank.balance", true},
+	{"a.b", true},
+	{"a-1_.b_2-", true},
+	{"a." + strings.Repeat("b", MaxName-2), true},
+	{"a." + strings.Repeat("b", MaxName-1), false},
+	{"", false},
+	{".", false},
+	{"bank", false},
+	{"bank.", false},
+	{".balance", false},
+	{"a.b.c", false},
+	{"a..b", false},
+	{"A.b", false},
+	{"a.B", false},
+	{"1.b", false},
+	{"a.1", false},
+	{"a.-b", false},
+	{"a._b", false},
+	{"a.b ", false},
+	{"a.b\n", false},
+	{"a.b\x00", false},
+	{"ä.b", false},
+	{"a.bé", false},
+	{"a/b", false},
+}
+
+func build() vectors {
+	var v vectors
+	for _, g := range goodFrames {
+		f := g.frame
+		v.Frames = append(v.Frames, frameVector{
+			g.about, hex.EncodeToString(AppendFrame(nil, &f)), f.Op, f.Code, f.ID, f.Timeout.Milliseconds(), f.Call,
+			string(f.NameBytes), hex.EncodeToString(f.CallerBytes), hex.EncodeToString(f.Body),
+		})
+	}
+	for _, b := range badFrames {
+		v.BadFrames = append(v.BadFrames, badVector{About: b.about, Hex: hex.EncodeToString(b.bytes)})
+	}
+	for _, id := range goodIdentities {
+		v.Identities = append(v.Identities, identityVector{hex.EncodeToString(id.Append(nil)), id.Service, id.Instance, id.Principal, hex.EncodeToString(id.Bound)})
+	}
+	for _, s := range goodSpawns {
+		files := [][2]string{}
+		for _, f := range s.Files {
+			files = append(files, [2]string{f.Path, hex.EncodeToString(f.Data)})
+		}
+		v.Spawns = append(v.Spawns, spawnVector{hex.EncodeToString(s.Append(nil)), append([]string{}, s.Args...), append([]string{}, s.Env...), files, hex.EncodeToString(s.Stdin), s.Wall.Milliseconds(), s.Principal, hex.EncodeToString(s.Bound)})
+	}
+	for _, e := range goodExits {
+		v.Exits = append(v.Exits, exitVector{hex.EncodeToString(e.Append(nil)), hex.EncodeToString(e.Stdout), hex.EncodeToString(e.Stderr), e.Cause, e.Code, e.Limit, e.Detail, e.Wall.Microseconds(), e.CPU.Microseconds(), e.Memory})
+	}
+	for _, b := range badLists {
+		v.BadLists = append(v.BadLists, badVector{b.about, b.kind, hex.EncodeToString(b.bytes)})
+	}
+	v.Names = names
+	return v
+}
+
+// The file is what the tables of this test give. A difference is a change of the
+// format, which programs in the field would not understand.
+func TestVectorsFile(t *testing.T) {
+	want, err := json.MarshalIndent(build(), "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want = append(want, '\n')
+	if *update {
+		if err := os.WriteFile(vectorsFile, want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(vectorsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s is not what the tables give; if the format is meant to change, run go test -run VectorsFile -update", vectorsFile)
+	}
+}
+
+func TestFramesComeBack(t *testing.T) {
+	for _, g := range goodFrames {
+		f, err := NewReader(bytes.NewReader(AppendFrame(nil, &g.frame))).Next()
+		if err != nil {
+			t.Errorf("%s: Next() = %v", g.about, err)
+			continue
+		}
+		want := g.frame
+		want.Name, want.Caller = uint16(len(want.NameBytes)), uint16(len(want.CallerBytes))
+		want.Size = uint32(len(want.NameBytes) + len(want.CallerBytes) + len(want.Body))
+		if f.Header != want.Header || !bytes.Equal(f.NameBytes, want.NameBytes) || !bytes.Equal(f.CallerBytes, want.CallerBytes) || !bytes.Equal(f.Body, want.Body) {
+			t.Errorf("%s: Next() = %+v, want %+v", g.about, f, want)
+		}
+	}
+}
+
+// The layout as the package describes it, byte by byte.
+func TestLayout(t *testing.T) {
+	got := hex.EncodeToString(AppendFrame(nil, &Frame{
+		Header:      Header{Op: OpCall, ID: 0x0807060504030201, Timeout: 0x14131211 * time.Millisecond, Call: 0x2827262524232221},
+		NameBytes:   []byte("nm"),
+		CallerBytes: []byte("cal"),
+		Body:        []byte("body"),
+	}))
+	want := "09000000" + "04" + "00" + "0200" + "0102030405060708" + "11121314" + "0300" + "0000" + "2122232425262728" + hex.EncodeToString([]byte("nmcalbody"))
+	if got != want {
+		t.Errorf("AppendFrame() = %s, want %s", got, want)
+	}
+}
+
+func TestBadFrames(t *testing.T) {
+	for _, b := range badFrames {
+		if h, err := ParseHeader(b.bytes); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: ParseHeader() = %+v, %v, want %v", b.about, h, err, ErrMalformed)
+		}
+	}
+}
+
+func TestListsComeBack(t *testing.T) {
+	for _, want := range goodIdentities {
+		if got, err := ParseIdentity(want.Append(nil)); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("ParseIdentity() = %+v, %v, want %+v", got, err, want)
+		}
+		if n := len(want.Append(nil)); n > MaxCaller {
+			t.Errorf("an identity takes %d bytes, at most %d fit", n, MaxCaller)
+		}
+	}
+	for _, want := range goodSpawns {
+		if got, err := ParseSpawn(want.Append(nil)); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("ParseSpawn() = %+v, %v, want %+v", got, err, want)
+		}
+	}
+	for _, want := range goodExits {
+		if got, err := ParseExit(want.Append(nil)); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("ParseExit() = %+v, %v, want %+v", got, err, want)
+		}
+	}
+}
+
+func TestBadLists(t *testing.T) {
+	for _, b := range badLists {
+		var err error
+		switch b.kind {
+		case "identity":
+			_, err = ParseIdentity(b.bytes)
+		case "spawn":
+			_, err = ParseSpawn(b.bytes)
+		case "exit":
+			_, err = ParseExit(b.bytes)
+		}
+		if !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s with %s: %v, want %v", b.kind, b.about, err, ErrMalformed)
+		}
+	}
+}
+
+// Whatever an executor reports, the parser takes it.
+func TestExitAppendIsTotal(t *testing.T) {
+	e := Exit{Cause: "exit", Code: -1, Limit: strings.Repeat("é", MaxLimit), Detail: "a\x00b\xff" + strings.Repeat("x", 2*MaxDetail), Wall: -1, Memory: -1}
+	got, err := ParseExit(e.Append(nil))
+	if err != nil || got.Code != 0 || got.Limit != strings.Repeat("é", MaxLimit/2) || !strings.HasPrefix(got.Detail, "abxx") || len(got.Detail) != MaxDetail {
+		t.Errorf("ParseExit() = %+v, %v", got, err)
+	}
+}
+
+func TestNames(t *testing.T) {
+	for _, n := range names {
+		if got := ValidName([]byte(n.Text)); got != n.Valid {
+			t.Errorf("ValidName(%q) = %v, want %v", n.Text, got, n.Valid)
+		}
+	}
+}
+
+func TestAppendFramePanics(t *testing.T) {
+	for _, f := range []Frame{
+		{Header: Header{Op: OpCall}},
+		{Header: Header{Op: OpCall}, NameBytes: make([]byte, MaxName+1)},
+		{Header: Header{Op: OpReply}, Body: make([]byte, MaxBody+1)},
+		{Header: Header{Op: OpHello}, Body: []byte("x")},
+		{},
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("AppendFrame(%+v) did not panic", f.Header)
+				}
+			}()
+			AppendFrame(nil, &f)
+		}()
+	}
+}
+
+func TestTimeoutRoundsUp(t *testing.T) {
+	b := make([]byte, HeaderSize)
+	for d, want := range map[time.Duration]time.Duration{
+		-1: 0, 0: 0, 1: time.Millisecond, time.Millisecond: time.Millisecond, time.Millisecond + 1: 2 * time.Millisecond,
+		MaxTimeout: MaxTimeout, 1<<63 - 1: MaxTimeout,
+	} {
+		Header{Op: OpCall, Name: 1, Size: 1, Timeout: d}.Put(b)
+		if h, err := ParseHeader(b); err != nil || h.Timeout != want {
+			t.Errorf("timeout %v became %v, %v, want %v", d, h.Timeout, err, want)
+		}
+	}
+}
+
+func TestWords(t *testing.T) {
+	for code := OK; code.Known(); code++ {
+		if code.String() == "" || strings.Contains(code.String(), "(") {
+			t.Errorf("code %d has no word", code)
+		}
+	}
+	for got, want := range map[string]string{
+		OpSpawn.String(): "spawn", Op(0).String(): "op(0)", Op(7).String(): "op(7)",
+		OK.String(): "ok", TooLarge.String(): "too large", Code(11).String(): "code(11)",
+		Error{Denied, "no"}.Error(): "denied: no", ErrBusy.Error(): "busy",
+	} {
+		if got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	if !errors.Is(Error{Denied, "no"}, ErrDenied) || errors.Is(ErrDenied, Error{Denied, "no"}) || errors.Is(ErrDenied, ErrBusy) || OK.Err() != nil {
+		t.Error("errors.Is does not go by the code")
+	}
+}
