@@ -21,7 +21,7 @@ func (p *project) upDetached() error {
 		return err
 	}
 	dirs := dirsOf(app.Name)
-	if err := ownDir(dirs.State); err != nil {
+	if err := prepareDirs(dirs); err != nil {
 		return err
 	}
 	logPath := filepath.Join(dirs.State, "up.log")
@@ -52,9 +52,10 @@ func (p *project) upDetached() error {
 	word, err := bufio.NewReader(r).ReadString('\n')
 	if err != nil {
 		cmd.Wait()
-		said, _ := os.ReadFile(logPath)
+		text, _ := os.ReadFile(logPath)
+		said := strings.ReplaceAll("\n"+strings.TrimSpace(string(text)), "\ncofferdam: ", "\n")
 		code := cmd.ProcessState.ExitCode()
-		return &exitError{code: max(code, 1), err: errors.New(strings.TrimPrefix(strings.TrimSpace(string(said)), "cofferdam: "))}
+		return &exitError{code: max(code, 1), err: errors.New(said[1:])}
 	}
 	if word != "ready\n" {
 		cmd.Wait()

@@ -37,6 +37,7 @@ can see. Its exit code is the program's own; 126 and 127 as in a shell.`,
 		},
 	}
 	c.Flags().SetInterspersed(false)
+	c.ValidArgsFunction = p.completeServices
 	c.Flags().StringArrayVarP(&env, "env", "e", nil, "K=V, added to the service's environment")
 	c.Flags().StringVarP(&dir, "workdir", "w", "", "directory inside")
 	return c

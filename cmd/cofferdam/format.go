@@ -53,6 +53,19 @@ func rows[T any](f format, w io.Writer, items []T, header []string, row func(T) 
 	return fmt.Errorf("--format %q: one of table, json, jsonl", f.name)
 }
 
+// one prints a single thing as JSON, over several lines or on one.
+func one(f format, w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	switch f.name {
+	case "json":
+		enc.SetIndent("", "  ")
+	case "jsonl":
+	default:
+		return fmt.Errorf("--format %q: one of table, json, jsonl", f.name)
+	}
+	return enc.Encode(v)
+}
+
 // size is a number of bytes for people.
 func size(n int64) string {
 	switch {

@@ -67,6 +67,7 @@ func logsCommand(p *project) *cobra.Command {
 			return nil
 		},
 	}
+	c.ValidArgsFunction = p.completeServices
 	c.Flags().BoolVar(&follow, "follow", false, "go on with what they print from now on")
 	c.Flags().IntVarP(&tail, "tail", "n", -1, "only the last lines (default all)")
 	f.flag(c)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -50,20 +51,22 @@ func run(args []string) int {
 		exit = &exitError{code: codeOurs, err: err}
 	}
 	if exit.err != nil {
-		fmt.Fprintf(os.Stderr, "cofferdam: %v\n", exit.err)
+		for line := range strings.SplitSeq(exit.err.Error(), "\n") {
+			fmt.Fprintf(os.Stderr, "cofferdam: %s\n", line)
+		}
 	}
 	return exit.code
 }
 
 // Exit codes that are ours; a program that ran gives its own.
 const (
-	codeWall       = 124
-	codeOurs       = 125
-	codeNotExec    = 126
-	codeNotFound   = 127
-	codeDenied     = 77 // EX_NOPERM of sysexits(3)
-	codeBadConfig  = 78 // EX_CONFIG
-	codeUnverified = 1
+	codeWall        = 124
+	codeOurs        = 125 // and 126 not executable, 127 not found: admin.ExitCode
+	codeDenied      = 77  // EX_NOPERM of sysexits(3)
+	codeBadConfig   = 78  // EX_CONFIG
+	codeUnverified  = 1   // audit verify
+	codeDegraded    = 1   // doctor
+	codeUnprotected = 2   // doctor
 )
 
 // exitError ends the command with a code, and says why unless err is nil.
@@ -87,11 +90,16 @@ func rootCommand() *cobra.Command {
 		Use:   "cofferdam",
 		Short: "Run programs that do not trust each other",
 		Long: `Cofferdam runs each program in an isolated environment in which nothing is
-reachable unless one file, cofferdam.yaml, grants it.`,
-		Example: `  cofferdam run -- python3 script.py     one program, on its own
-  cofferdam up                           the application of ./cofferdam.yaml
-  cofferdam check                        who may call whom, before anything runs
-  cofferdam why 7f                       why was that refused?`,
+reachable unless one file, cofferdam.yaml, grants it.
+
+What it keeps (audit log, volumes, logs) is under /var/lib/cofferdam for root and
+under $XDG_STATE_HOME/cofferdam for others; sockets are under /run/cofferdam and
+$XDG_RUNTIME_DIR/cofferdam. COFFERDAM_STATE_DIR and COFFERDAM_RUNTIME_DIR, both
+absolute, take the place of either.`,
+		Example: `  cofferdam run --ro script.py -- python3 script.py   one program, on its own
+  cofferdam up                                        the application of ./cofferdam.yaml
+  cofferdam check                                     who may call whom, before anything runs
+  cofferdam why 7f                                    why was that refused?`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       version,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"syscall"
 
 	"cofferdam/admin"
@@ -20,6 +21,9 @@ type project struct {
 
 // load reads the manifest.
 func (p *project) load() (*manifest.App, error) {
+	if err := p.checkName(); err != nil {
+		return nil, err
+	}
 	app, err := manifest.Load(p.file)
 	if err != nil {
 		return nil, &exitError{code: codeBadConfig, err: err}
@@ -28,6 +32,16 @@ func (p *project) load() (*manifest.App, error) {
 		app.Name = p.name
 	}
 	return app, nil
+}
+
+// appNames is the grammar of the manifest's name, which becomes a directory.
+var appNames = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
+
+func (p *project) checkName() error {
+	if p.name != "" && !appNames.MatchString(p.name) {
+		return fmt.Errorf("--project-name %q: it must match %v", p.name, appNames)
+	}
+	return nil
 }
 
 // ask sends a request to the running application and returns the client.
@@ -52,6 +66,12 @@ func refused(err error) error {
 	return err
 }
 
+// Variables that say where everything is kept, for root and others alike.
+const (
+	stateEnv   = "COFFERDAM_STATE_DIR"
+	runtimeEnv = "COFFERDAM_RUNTIME_DIR"
+)
+
 // dirsOf is where an application keeps its state: the usual places of the
 // system for root, those of the XDG base directory specification for others.
 func dirsOf(name string) supervisor.Dirs {
@@ -59,6 +79,12 @@ func dirsOf(name string) supervisor.Dirs {
 	if os.Getuid() != 0 {
 		state = filepath.Join(xdg("XDG_STATE_HOME", ".local/state"), "cofferdam")
 		runtime = userRuntimeDir()
+	}
+	if dir := os.Getenv(stateEnv); filepath.IsAbs(dir) {
+		state = dir
+	}
+	if dir := os.Getenv(runtimeEnv); filepath.IsAbs(dir) {
+		runtime = dir
 	}
 	return supervisor.Dirs{
 		State:   filepath.Join(state, name),
@@ -90,10 +116,8 @@ func auditLog(d supervisor.Dirs) string    { return filepath.Join(d.State, "audi
 // prepare makes the directories, closed to all others, and takes the lock that
 // only one `up` of an application can hold.
 func prepare(name string, d supervisor.Dirs) (lock *os.File, err error) {
-	for _, dir := range []string{filepath.Dir(filepath.Dir(d.Runtime)), d.Runtime, d.State} {
-		if err := ownDir(dir); err != nil {
-			return nil, err
-		}
+	if err := prepareDirs(d); err != nil {
+		return nil, err
 	}
 	path := filepath.Join(d.Runtime, "lock")
 	lock, err = os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
@@ -114,10 +138,39 @@ func prepare(name string, d supervisor.Dirs) (lock *os.File, err error) {
 	return lock, nil
 }
 
-// ownDir makes a directory that is ours and closed. One that somebody else
-// made in /tmp before us is refused.
-func ownDir(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+// prepareDirs makes the directories of an application, closed to all others.
+// Those above them can be passed through if root made them: the trusted process
+// goes on as an ordinary user.
+func prepareDirs(d supervisor.Dirs) error {
+	above := os.FileMode(0o700)
+	if os.Getuid() == 0 {
+		above = 0o711
+	}
+	for _, dir := range []string{filepath.Dir(d.State), filepath.Dir(filepath.Dir(d.Runtime)), filepath.Dir(d.Runtime)} {
+		if err := ownDir(dir, above); err != nil {
+			return err
+		}
+	}
+	for _, dir := range []string{d.State, d.Runtime} {
+		if err := ownDir(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ownDir makes a directory that is ours, with that mode if it was not there.
+// One that somebody else made in /tmp before us is refused.
+func ownDir(dir string, mode os.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(dir), mode|0o700); err != nil {
+		return err
+	}
+	switch err := os.Mkdir(dir, mode); {
+	case err == nil:
+		if err := os.Chmod(dir, mode); err != nil { // whatever the umask says
+			return err
+		}
+	case !errors.Is(err, os.ErrExist):
 		return err
 	}
 	info, err := os.Lstat(dir)

@@ -73,6 +73,10 @@ func (p *project) up(quiet bool) error {
 	if err != nil {
 		return err
 	}
+	door, err := doorOf(app)
+	if err != nil {
+		return err
+	}
 	exec, err := namespace.New(namespace.Options{
 		Executable: []string{self, roleSpawner},
 		App:        app.Name,
@@ -102,6 +106,7 @@ func (p *project) up(quiet bool) error {
 		Log:      log,
 		Dirs:     dirs,
 		Gateway:  gateway,
+		Door:     door,
 		Self:     self,
 		Logger:   slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		Output:   print,

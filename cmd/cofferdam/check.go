@@ -1,0 +1,161 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"cofferdam/manifest"
+)
+
+func checkCommand(p *project) *cobra.Command {
+	var f format
+	var quiet bool
+	c := &cobra.Command{
+		Use:   "check",
+		Short: "Check the manifest and show who may reach whom",
+		Long: `Check reads the manifest as up would, without starting anything, and shows
+what it means: every service with what it sees and may use, and every grant with
+the line that gives it. What is not in the table is refused.
+
+  --format table    for people (default)
+  --format yaml     the manifest with nothing left to a default
+  --format json     {"resolved": the same, "graph": nodes and edges}
+  --format dot      the graph for Graphviz
+  --format mermaid  the graph for Markdown
+
+A manifest with errors gives one line for each, and exit code 78.`,
+		Example: `  cofferdam check
+  cofferdam check --format dot | dot -Tsvg > grants.svg`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			app, err := p.load()
+			if err != nil || quiet {
+				return err
+			}
+			return showApp(stdout, app, f.name)
+		},
+	}
+	c.Flags().StringVar(&f.name, "format", "table", "table, yaml, json, dot, mermaid")
+	c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(
+		[]string{"table", "yaml", "json", "dot", "mermaid"}, cobra.ShellCompDirectiveNoFileComp))
+	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "only say what is wrong")
+	return c
+}
+
+func showApp(w io.Writer, app *manifest.App, format string) error {
+	switch format {
+	case "table":
+		return showSummary(w, app)
+	case "yaml":
+		_, err := w.Write(app.Resolved())
+		return err
+	case "json":
+		graph, err := app.Graph("json")
+		if err != nil {
+			return err
+		}
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		return enc.Encode(map[string]json.RawMessage{"resolved": app.ResolvedJSON(), "graph": json.RawMessage(graph)})
+	case "dot", "mermaid":
+		graph, err := app.Graph(format)
+		if err != nil {
+			return err
+		}
+		_, err = io.WriteString(w, graph)
+		return err
+	}
+	return fmt.Errorf("--format %q: one of table, yaml, json, dot, mermaid", format)
+}
+
+// showSummary is the manifest in two tables: what each service has, and who may
+// reach whom.
+func showSummary(w io.Writer, app *manifest.App) error {
+	fmt.Fprintf(w, "%s: %d services, %d grants\n", app.Name, len(app.Services), len(app.Grants()))
+	if app.Gateway != nil {
+		fmt.Fprintf(w, "gateway listens on %s\n", app.Gateway.Listen)
+	}
+	if len(app.AllowDegraded) > 0 {
+		fmt.Fprintf(w, "may be missing on the host: %s\n", strings.Join(app.AllowDegraded, ", "))
+	}
+	fmt.Fprintln(w)
+	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(tw, "SERVICE\tKIND\tPORTS\tREADS\tKEEPS\tMEMORY\tPIDS\tWALL\tRESTART")
+	for _, s := range app.Services {
+		fmt.Fprintln(tw, strings.Join([]string{
+			s.Name, kindOf(s), portsOf(s), readsOf(s), keepsOf(s),
+			manifest.FormatSize(s.Limits.Memory), countText(s.Limits.Pids), manifest.FormatDuration(s.Limits.Wall), s.Restart.Policy,
+		}, "\t"))
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	return app.Table(w)
+}
+
+func kindOf(s *manifest.Service) string {
+	switch {
+	case s.Template:
+		return "template"
+	case s.Stdio != "":
+		return "per call"
+	}
+	return "service"
+}
+
+func portsOf(s *manifest.Service) string {
+	var ports []string
+	if s.HTTP != 0 {
+		ports = append(ports, fmt.Sprintf("http:%d", s.HTTP))
+	}
+	for _, p := range s.TCP {
+		ports = append(ports, strconv.Itoa(p))
+	}
+	return orDash(ports)
+}
+
+// readsOf and keepsOf are places inside; which host files they are is in the
+// resolved form.
+func readsOf(s *manifest.Service) string {
+	var paths []string
+	if s.Runtime == "host" {
+		paths = append(paths, "runtime")
+	}
+	for _, f := range s.Files {
+		paths = append(paths, f.To)
+	}
+	return orDash(paths)
+}
+
+func keepsOf(s *manifest.Service) string {
+	var volumes []string
+	for _, v := range s.Volumes {
+		text := v.To + " (" + manifest.FormatSize(v.SizeBytes)
+		if v.ReadOnly {
+			text += ", read-only"
+		}
+		volumes = append(volumes, text+")")
+	}
+	return orDash(volumes)
+}
+
+func orDash(list []string) string {
+	if len(list) == 0 {
+		return "-"
+	}
+	return printable(strings.Join(list, " "))
+}
+
+func countText(n int) string {
+	if n == manifest.Unlimited {
+		return "unlimited"
+	}
+	return strconv.Itoa(n)
+}

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"cofferdam/admin"
+	"cofferdam/executor"
+	"cofferdam/executor/namespace"
+)
+
+// runName is the application that single runs are recorded under.
+const runName = "run"
+
+func runCommand() *cobra.Command {
+	var o runOptions
+	c := &cobra.Command{
+		Use:   "run [flags] -- COMMAND [ARG...]",
+		Short: "Run one program on its own",
+		Long: `Run starts one program in an environment of its own and waits for it. It sees
+the host's programs and libraries (/usr and what belongs to it, read-only), an
+empty /tmp, and what --ro and --rw show; it has no network, nobody to talk to,
+and finite limits. No daemon and no manifest are needed.
+
+HOST is a file or directory of the host, relative to the present directory, and
+INSIDE where it appears, relative to --workdir; without INSIDE it keeps its last
+name. Sizes are written 64K, 64M, 1G, times 500ms, 5s, 1m30s; "unlimited" is a
+value of every limit.
+
+The exit code is the program's own; 128+n if signal n ended it; 124 at the wall
+limit; 127 if it was not found, 126 if it cannot be executed, 125 if it could not
+be started for another reason. When a limit ends it, one line on stderr says
+which, and what raises it. With --format json one line of JSON on stderr, the
+last, says how it ended and what it used, if it was started.
+
+Its standard input is read ahead, as ssh does: give < /dev/null in a loop. Start,
+end and limits of every run are recorded: cofferdam -p run audit.`,
+		Example: `  cofferdam run -- python3 -c 'print(6*7)'
+  cofferdam run --ro script.py -- python3 script.py
+  cofferdam run --memory 64M --wall 5s --ro ./data:/data -- wc -l /data/words`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if o.format != "table" && o.format != "json" {
+				return fmt.Errorf("--format %q: one of table, json", o.format)
+			}
+			spec, err := o.spec(args)
+			if err != nil {
+				return err
+			}
+			return o.run(spec)
+		},
+	}
+	o.flags(c)
+	return c
+}
+
+// run starts the environment, waits for its end, and turns that into an exit
+// code.
+func (o *runOptions) run(spec *executor.Spec) error {
+	log, err := openRunLog(spec)
+	if err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	exec, err := namespace.New(namespace.Options{Executable: []string{self, roleSpawner}, App: runName})
+	if err != nil {
+		return err
+	}
+	defer exec.Close()
+	// From here on only the spawner can do more than an ordinary user.
+	if err := dropPrivileges(exec.MonitorID(), log.dirs); err != nil {
+		return err
+	}
+	weaker, missing := lacking(exec.Protections())
+	if o.format == "table" && !o.quiet && term.IsTerminal(int(os.Stderr.Fd())) {
+		o.summary(os.Stderr, spec, weaker, missing)
+	}
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	// A reader of our output that goes away is an error of a write, which ends
+	// the program the same way, and not the end of us.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+
+	if err := log.start(spec); err != nil {
+		return err
+	}
+	proc, err := exec.Start(context.Background(), spec)
+	if err != nil {
+		log.failed(err)
+		return &exitError{code: admin.ExitCode(err), err: err}
+	}
+	var got syscall.Signal
+	select {
+	case <-proc.Done():
+	case s := <-signals:
+		got = s.(syscall.Signal)
+		proc.Kill(executor.CausePolicy, fmt.Sprintf("cofferdam run was ended by signal %q", got))
+		<-proc.Done()
+	}
+	exit := proc.Exit()
+	logErr := log.end(exit)
+	if o.format == "json" {
+		line, err := json.Marshal(runRecord{Instance: spec.Name, Missing: missing, Exit: exit})
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(os.Stderr, "%s\n", line)
+	} else if line := limitLine(exit); line != "" && got == 0 {
+		fmt.Fprintf(os.Stderr, "cofferdam: %s\n", line)
+	}
+	switch {
+	case got != 0:
+		return &exitError{code: 128 + int(got), err: logErr}
+	case runCode(exit) != 0:
+		return &exitError{code: runCode(exit), err: logErr}
+	}
+	return logErr
+}
+
+// runRecord is how a run ended, as --format json shows it.
+type runRecord struct {
+	Instance string   `json:"instance"`
+	Missing  []string `json:"not_enforced,omitempty"` // protections that --allow-degraded let go
+	executor.Exit
+}
+
+// runCode is the exit code that stands for how a program ended.
+func runCode(e executor.Exit) int {
+	switch e.Cause {
+	case executor.CauseExit, executor.CauseSignal:
+		return e.Code
+	case executor.CauseWall:
+		return codeWall
+	case executor.CauseInternal:
+		return codeOurs
+	}
+	if e.Code == 0 {
+		return 128 + int(syscall.SIGKILL)
+	}
+	return e.Code
+}
+
+// limitLine says in one line which limit or rule ended a program and what to
+// change; "" if it ended by itself.
+func limitLine(e executor.Exit) string {
+	flag := "--" + strings.ReplaceAll(strings.TrimPrefix(e.Key, "limits."), "_", "-")
+	var used string
+	switch e.Cause {
+	case executor.CauseExit, executor.CauseSignal:
+		return ""
+	case executor.CauseOOM:
+		used = " with " + size(e.Usage.MemoryBytes) + " in use"
+	case executor.CausePids:
+		used = fmt.Sprintf(" with %d processes", e.Usage.Pids)
+	case executor.CauseCPU:
+		used = fmt.Sprintf(" after %.1fs of processor time", e.Usage.CPU.Seconds())
+	case executor.CauseWall:
+		used = fmt.Sprintf(" after %.1fs", e.Usage.Wall.Seconds())
+	case executor.CauseOutput:
+		used = fmt.Sprintf(" after %d bytes", e.Usage.OutputBytes)
+	}
+	if e.Limit == "" || e.Key == "" {
+		return strings.TrimSpace(fmt.Sprintf("ended: %s %s", e.Cause, printable(e.Detail)))
+	}
+	name := strings.ReplaceAll(strings.TrimPrefix(flag, "--"), "-", " ")
+	return fmt.Sprintf("%s limit %s reached%s; raise it with %s", name, e.Limit, used, flag)
+}
+
+// lacking names the protections that this host gives by a weaker mechanism, and
+// those that it does not give.
+func lacking(all []executor.Protection) (weaker, missing []string) {
+	for _, p := range all {
+		switch p.Status {
+		case executor.Pass:
+		case executor.Degraded:
+			weaker = append(weaker, p.Name)
+		default:
+			missing = append(missing, p.Name)
+		}
+	}
+	return weaker, missing
+}

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"cofferdam/audit"
+	"cofferdam/supervisor"
+)
+
+func whyCommand(p *project) *cobra.Command {
+	var f format
+	c := &cobra.Command{
+		Use:   "why [ID]",
+		Short: "Explain a decision, and the line that would change it",
+		Long: `Why shows the record with this ID (see cofferdam audit), or the latest denial
+without one. It asks the code that decided once more, under the manifest as it is
+now, and shows what to write in it for a denial to become a grant.
+
+What is asked again is whether an instance like that one may: an instance that
+its spawner bound something to, if the record permits something only to those.`,
+		Example: `  cofferdam why        the latest denial
+  cofferdam why 7f3a`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			path, err := p.auditLog()
+			if err != nil {
+				return err
+			}
+			var r audit.Record
+			if len(args) > 0 {
+				r, err = findRecord(path, args[0])
+			} else {
+				r, err = lastDenial(path)
+			}
+			if err != nil {
+				return err
+			}
+			e, err := p.explain(r)
+			if err != nil {
+				return err
+			}
+			if f.name != "table" {
+				return one(f, stdout, e)
+			}
+			e.print()
+			return nil
+		},
+	}
+	f.flag(c)
+	return c
+}
+
+// explanation is what there is to say about a record.
+type explanation struct {
+	ID     string       `json:"id"`
+	Record audit.Record `json:"record"`
+
+	// Of decisions that a grant is needed for: the answer under the present
+	// manifest, the rule, and what to write, line by line.
+	Now   string   `json:"now,omitempty"`
+	Rule  string   `json:"rule,omitempty"`
+	Write []string `json:"write,omitempty"`
+	Note  string   `json:"note,omitempty"`
+}
+
+func (p *project) explain(r audit.Record) (explanation, error) {
+	e := explanation{ID: audit.ID(r.Seq), Record: r}
+	if r.Kind != audit.KindDecision {
+		e.Note = kindNotes[r.Kind]
+		return e, nil
+	}
+	app, err := p.load()
+	if err != nil {
+		return e, err
+	}
+	// The record does not say whether something was bound to the instance. What
+	// was permitted may have needed it; what was denied did not get by with it.
+	v, err := supervisor.Decide(app, r.Subject, r.Op, r.Object, r.Verdict == audit.Allow)
+	if err != nil {
+		e.Note = "it concerns the environment itself: " + err.Error()
+		return e, nil
+	}
+	e.Now, e.Rule = audit.Allow, v.Rule
+	if !v.Allowed {
+		e.Now = audit.Deny
+		if lines := supervisor.GrantLine(app, r.Subject, r.Op, r.Object); lines != "" {
+			e.Write = strings.Split(lines, "\n")
+		} else {
+			e.Note = "no single line of the manifest grants this: its subject or its object is not declared, or it is granted on a condition that was not met"
+		}
+	}
+	if e.Now != r.Verdict {
+		e.Note = "the manifest has changed since; a running application keeps the one it was started with"
+	}
+	return e, nil
+}
+
+// kindNotes say what records are that nobody decided.
+var kindNotes = map[audit.Kind]string{
+	audit.KindStart: "no decision: an environment was started",
+	audit.KindExit:  "no decision: an environment ended",
+	audit.KindLimit: "no decision: a limit fired",
+	audit.KindGrant: "no decision: a grant was given or taken back",
+	audit.KindMount: "no decision: something was mounted or unmounted",
+	audit.KindApp:   "no decision: it concerns the application as a whole",
+}
+
+func (e explanation) print() {
+	r := e.Record
+	line := func(name, text string) {
+		if text != "" {
+			fmt.Fprintf(stdout, "%-9s %s\n", name, printable(text))
+		}
+	}
+	line("record", e.ID)
+	line("time", r.Time.Local().Format(time.RFC3339Nano))
+	line("subject", strings.TrimSpace(r.Subject+" "+parens(r.Instance)))
+	line("operation", r.Op)
+	line("object", r.Object)
+	line("verdict", r.Verdict)
+	line("rule", r.Rule)
+	line("detail", r.Detail)
+	if e.Now != "" {
+		line("now", e.Now+" "+parens(e.Rule))
+	}
+	line("note", e.Note)
+	if len(e.Write) > 0 {
+		fmt.Fprintf(stdout, "\nto allow it, write at\n")
+		for _, l := range e.Write {
+			fmt.Fprintf(stdout, "  %s\n", printable(l))
+		}
+	}
+}
+
+func parens(s string) string {
+	if s == "" {
+		return ""
+	}
+	return "(" + s + ")"
+}
+
+func findRecord(path, id string) (audit.Record, error) {
+	seq, err := audit.ParseID(id)
+	if err != nil {
+		return audit.Record{}, err
+	}
+	file, err := openLog(path)
+	if err != nil {
+		return audit.Record{}, err
+	}
+	defer file.Close()
+	r, err := audit.Find(file, seq)
+	if errors.Is(err, audit.ErrNotFound) {
+		return r, fmt.Errorf("%s has no record %s; cofferdam audit lists the latest", path, id)
+	}
+	return r, err
+}
+
+func lastDenial(path string) (audit.Record, error) {
+	file, err := openLog(path)
+	if err != nil {
+		return audit.Record{}, err
+	}
+	defer file.Close()
+	var last audit.Record
+	err = audit.Scan(file, func(r audit.Record) error {
+		if r.Verdict == audit.Deny {
+			last = r
+		}
+		return nil
+	})
+	if err == nil && last.Seq == 0 {
+		err = fmt.Errorf("nothing was denied yet, says %s", path)
+	}
+	return last, err
+}
+
+// openLog opens an audit log for reading, and says who can if we cannot.
+func openLog(path string) (*os.File, error) {
+	f, err := os.Open(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil, fmt.Errorf("no audit log at %s: the application was never started by this user", path)
+	case errors.Is(err, os.ErrPermission):
+		return nil, &exitError{code: codeDenied, err: err}
+	}
+	return f, err
+}
