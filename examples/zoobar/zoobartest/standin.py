@@ -5,24 +5,19 @@ import os
 import socket
 
 
-class Failure(Exception):
+class Failed(Exception):
     pass
 
 
-class Client:
-    def __init__(self):
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.connect(os.environ["COFFERDAM_SOCKET"])
-        self._file = self._socket.makefile("rw")
-
-    def call_json(self, name, args):
-        self._file.write(json.dumps([name, args]) + "\n")
-        self._file.flush()
-        error, result = json.loads(self._file.readline())
-        if error is not None:
-            raise Failure(error)
-        return result
+_socket = socket.socket(socket.AF_UNIX)
+_socket.connect(os.environ["COFFERDAM_SOCKET"])
+_lines = _socket.makefile("rw")
 
 
-def connect():
-    return Client()
+def call_json(name, args=None):
+    _lines.write(json.dumps([name, args]) + "\n")
+    _lines.flush()
+    error, result = json.loads(_lines.readline())
+    if error is not None:
+        raise Failed(error)
+    return result
