@@ -2,6 +2,9 @@ package zoobartest_test
 
 import (
 	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"testing"
 
@@ -12,7 +15,7 @@ import (
 // The manifest grants exactly what the table in the tests does, and besides
 // that only the doors of the gateway and the spawn.
 func TestGrants(t *testing.T) {
-	app, err := manifest.Load("../cofferdam.yaml")
+	app, err := manifest.Load(withFiles(t, "../cofferdam.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,4 +47,29 @@ func TestGrants(t *testing.T) {
 	if want := []string{"gateway http dynamic", "gateway http static", "profile spawn sandbox"}; !slices.Equal(others, want) {
 		t.Errorf("further grants %q, want %q", others, want)
 	}
+}
+
+// withFiles copies a manifest to where all files that it shows exist, so that
+// nothing need be built.
+func withFiles(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "examples", "zoobar")
+	for _, from := range regexp.MustCompile(`from: ([^,{}\[\]]+),`).FindAllSubmatch(text, -1) {
+		file := filepath.Join(dir, string(from[1]))
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	copied := filepath.Join(dir, "cofferdam.yaml")
+	if err := os.WriteFile(copied, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return copied
 }
