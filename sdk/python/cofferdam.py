@@ -1,0 +1,756 @@
+"""What a Python application imports: call, serve and spawn through the monitor.
+
+    import cofferdam
+    balance = cofferdam.call_json("bank.balance", {"username": "alice"})
+
+    with cofferdam.connect() as client:
+        client.serve({"echo": lambda caller, body: body})
+
+Who we are, the monitor knows from the socket; who calls us, it says with every
+request. Names, order and meaning are those of the Go package sdk; the format is
+that of the Go package wire, and both are held to wire/testdata/vectors.json.
+
+One file, standard library only, Python 3.9 or later. It starts no thread and no
+process. A Client is for one thread at a time; each thread can have its own.
+
+Trusted: no. It runs inside, and is as trustworthy as the program around it.
+"""
+
+import os
+import struct
+import time
+
+try:
+    # The class behind socket.socket. The module socket around it takes longer to
+    # import than everything else here together, at every start of a sandbox.
+    import _socket as socket
+except ImportError:
+    import socket
+
+SOCKET_VARIABLE = "COFFERDAM_SOCKET"
+
+# Bounds, as in wire/wire.go, wire/identity.go, wire/exit.go and sdk/serve.go.
+HEADER_SIZE = 32
+MAX_NAME = 128
+MAX_CALLER = 1 << 10
+MAX_BODY = 1 << 20
+MAX_FIELDS = 1024
+MAX_SERVICE = 64
+MAX_INSTANCE = 64
+MAX_PRINCIPAL = 256
+MAX_BOUND = 512
+MAX_PATH = 1 << 10
+MAX_CAUSE = 32
+MAX_LIMIT = 128
+MAX_DETAIL = 1 << 10
+MAX_MESSAGE = 4 << 10
+MAX_QUEUE = 1024
+MAX_QUEUED_BYTES = 16 << 20
+MAX_TIMEOUT_MS = (1 << 32) - 1
+
+
+# Errors
+
+
+class Error(Exception):
+    """How a call or a spawn can end other than well: one subclass for each code.
+
+    message is what the other side said beyond the code, at most MAX_MESSAGE
+    bytes; request is what failed, like "call bank.balance", or None if the error
+    was not the end of a request.
+    """
+
+    code = 0
+    word = "error"
+
+    def __init__(self, message="", request=None):
+        super().__init__(message)
+        self.message = message
+        self.request = request
+
+    def __str__(self):
+        return ": ".join(filter(None, (self.request, self.word, self.message)))
+
+
+class Denied(Error):
+    """Not granted, or not there: no way to tell."""
+
+    code, word = 1, "denied"
+
+
+class Unavailable(Error):
+    """No instance answered in time, or there is no connection: nothing was done."""
+
+    code, word = 2, "unavailable"
+
+
+class Broken(Error):
+    """The service has crashed too often."""
+
+    code, word = 3, "broken"
+
+
+class Deadline(Error):
+    """Too late; the work may or may not have been done."""
+
+    code, word = 4, "deadline"
+
+
+class Canceled(Error):
+    """Withdrawn; the work may or may not have been done."""
+
+    code, word = 5, "canceled"
+
+
+class TooLarge(Error):
+    """Request or reply beyond MAX_BODY."""
+
+    code, word = 6, "too large"
+
+
+class Busy(Error):
+    """A queue or a rate limit is full: try later."""
+
+    code, word = 7, "busy"
+
+
+class Malformed(Error):
+    """The request, or what came from the monitor, makes no sense."""
+
+    code, word = 8, "malformed"
+
+
+class Failed(Error):
+    """The server's own error, in its words; trust them as you trust the server."""
+
+    code, word = 9, "failed"
+
+
+class Interrupted(Error):
+    """The instance or the connection died; the work may or may not have been done."""
+
+    code, word = 10, "interrupted"
+
+
+_ERRORS = {e.code: e for e in Error.__subclasses__()}
+_GONE = "connection to the monitor has ended"
+
+
+# What crosses the border
+
+
+class Identity:
+    """Who an environment is: service, instance, principal (str) and bound (bytes)."""
+
+    __slots__ = ("service", "instance", "principal", "bound")
+
+    def __init__(self, service, instance="", principal="", bound=b""):
+        self.service = service
+        self.instance = instance
+        self.principal = principal
+        self.bound = bound
+
+    def __repr__(self):
+        return "Identity(%r, %r, %r, %r)" % (self.service, self.instance, self.principal, self.bound)
+
+
+class Caller(Identity):
+    """Who sent a request.
+
+    call is the monitor's number of the call, the same if the call is repeated;
+    deadline is when the request ends on the clock time.monotonic(), or None.
+    """
+
+    __slots__ = ("call", "deadline")
+
+
+class Exit:
+    """How a spawned instance ended.
+
+    stdout, stderr: bytes, what was captured. cause: "exit", "wall", "oom", ….
+    code: exit status, 128+n for signal n. limit, detail: the limit that fired
+    and one sentence, or "". wall, cpu: seconds. memory: peak in bytes.
+    """
+
+    __slots__ = ("stdout", "stderr", "cause", "code", "limit", "detail", "wall", "cpu", "memory")
+
+    def __init__(self):
+        self.stdout = self.stderr = b""
+        self.cause = self.limit = self.detail = ""
+        self.code = self.memory = 0
+        self.wall = self.cpu = 0.0
+
+    def __repr__(self):
+        return "Exit(cause=%r, code=%r, limit=%r, detail=%r)" % (self.cause, self.code, self.limit, self.detail)
+
+
+# Client
+
+
+def connect():
+    """Connects to the monitor of the environment that the program runs in.
+
+    Raises Unavailable if COFFERDAM_SOCKET is not set (then it runs in none) or
+    nobody answers there.
+    """
+    path = os.environ.get(SOCKET_VARIABLE)
+    if not path:
+        raise Unavailable(SOCKET_VARIABLE + " is not set: not inside an environment")
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.connect(path)
+    except OSError as e:
+        sock.close()
+        raise Unavailable("connect to the monitor: %s" % e) from None
+    return Client(sock)
+
+
+class Client:
+    """A connection to the monitor, for calling, spawning and serving.
+
+    It is made by connect(), or from a connected stream socket, which it owns from
+    then on. It is for one thread at a time.
+    """
+
+    def __init__(self, sock):
+        self._sock = sock
+        self._data = bytearray()  # read and not yet taken apart
+        self._last_id = 0
+        self._handlers = None
+        self._queue = []  # requests to us, as (frame, caller)
+        self._queued_bytes = 0
+        self._deadline = None  # of the request that a handler is at
+        try:
+            self.identity = _parse_identity(self._request(_HELLO, "", b"", None))
+        except BaseException:
+            self.close()
+            raise
+
+    def self_(self):
+        """Who the monitor says we are; also the attribute identity."""
+        return self.identity
+
+    def close(self):
+        """Ends the connection. Closing twice is no error."""
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+    def call(self, name, body=b"", timeout=None):
+        """Asks a service, named "service.method", and returns its reply as bytes.
+
+        Request and reply are at most MAX_BODY bytes. timeout is in seconds;
+        without one the deadline of the request that is being handled applies, or
+        else that of the manifest.
+
+        Raises the Error of the code with which the call ended.
+        """
+        try:
+            if not _valid_name(name):
+                raise Malformed("not a service.method")
+            return self._request(_CALL, name, body, timeout)
+        except Error as e:
+            e.request = "call %s" % (name,)
+            raise
+
+    def call_json(self, name, args=None, timeout=None):
+        """call() with a request and a reply in JSON; args None sends an empty request."""
+        import json
+
+        body = b""
+        if args is not None:
+            try:
+                body = json.dumps(args, allow_nan=False).encode()
+            except (TypeError, ValueError, RecursionError) as e:
+                raise Malformed(str(e), "call %s" % (name,)) from None
+        out = self.call(name, body, timeout)
+        try:
+            return _decode_json(out)
+        except ValueError as e:
+            raise Malformed("reply: %s" % e, "call %s" % (name,)) from None
+
+    def spawn(self, template, args=(), env=(), files=(), stdin=b"", wall=None,
+              principal="", bound=b"", timeout=None):
+        """Runs one instance of a template to its end and returns its Exit.
+
+        args: further arguments. env: "K=V" each, or a dict. files: pairs (path,
+        bytes), or a dict. stdin: all of its standard input. wall: seconds, can
+        only lower the template's limit. principal: for whom it runs. bound: what
+        servers see as bound to it. All together at most MAX_BODY bytes.
+
+        That it ended badly is no error. Raises the Error of the code with which
+        the request ended.
+        """
+        try:
+            if not _valid_word(template):
+                raise Malformed("not the name of a template")
+            body = _spawn_fields(args, env, files, stdin, wall, principal, bound)
+            return _parse_exit(self._request(_SPAWN, template, body, timeout))
+        except Error as e:
+            e.request = "spawn %s" % (template,)
+            raise
+
+    def serve(self, handlers):
+        """Answers the methods of handlers, a dict of handler(caller, body) -> bytes.
+
+        Requests are answered one after the other, on this thread, until the
+        connection ends, which raises Interrupted. A handler may call and spawn.
+
+        Raising Denied, Busy, TooLarge or Malformed in a handler ends its request
+        with that code, Failed with the words given to it. An Error of a request
+        that the handler itself made is sent as Failed with its words. Any other
+        exception is printed, and the caller learns "internal error".
+
+        Raises Denied at once if the monitor refuses one of the methods, which
+        are those of "provides" in the manifest. A client can serve only once.
+        """
+        if self._handlers is not None:
+            raise ValueError("serve: this client has served before")
+        if not 0 < len(handlers) <= MAX_FIELDS:
+            raise ValueError("serve: %d methods, want 1 to %d" % (len(handlers), MAX_FIELDS))
+        for name, handler in handlers.items():
+            if not _valid_word(name) or not callable(handler):
+                raise ValueError("serve %r: not a method with a handler" % (name,))
+        self._handlers = dict(handlers)
+        self._request(_SERVE, "", b"".join(_field(_METHOD, name.encode()) for name in handlers), None)
+        while True:
+            while not self._queue:
+                self._dispatch(self._read(None))
+            frame, caller = self._queue.pop(0)
+            self._queued_bytes -= len(frame.body)
+            if caller.deadline is None or time.monotonic() < caller.deadline:
+                self._answer(frame, caller)
+
+    # Below: how.
+
+    def _answer(self, frame, caller):
+        code, body = 0, b""
+        self._deadline = caller.deadline
+        try:
+            body = self._handlers[frame.name.decode()](caller, frame.body)
+            body = b"" if body is None else bytes(memoryview(body))
+            if len(body) > MAX_BODY:
+                code, body = TooLarge.code, b""
+        except Error as e:
+            if self._sock is None:
+                raise  # there is nobody left to tell
+            code, body = _refusal(e)
+        except Exception:
+            import sys
+
+            sys.excepthook(*sys.exc_info())
+            code, body = Failed.code, b"internal error"
+        finally:
+            self._deadline = None
+        self._send(_frame(_REPLY, code=code, id=frame.id, body=body))
+
+    def _request(self, op, name, body, timeout):
+        """Sends a request and returns the body of its reply, or raises."""
+        body = bytes(memoryview(body))
+        if len(body) > MAX_BODY:
+            raise TooLarge("%d bytes, at most %d" % (len(body), MAX_BODY))
+        deadline = None
+        if name:
+            deadline = self._deadline
+            if timeout is not None:
+                own = time.monotonic() + timeout
+                deadline = own if deadline is None else min(own, deadline)
+        timeout_ms = 0
+        if deadline is not None:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise Deadline()
+            timeout_ms = _milliseconds(left)
+        self._last_id += 1
+        id = self._last_id
+        if self._sock is None:
+            raise Unavailable(_GONE)
+        self._send(_frame(op, id=id, timeout_ms=timeout_ms, name=name.encode(), body=body))
+        while True:
+            frame = self._read(deadline)
+            if frame is None:
+                self._send(_frame(_CANCEL, id=id))
+                raise Deadline()
+            if frame.op != _REPLY:
+                self._dispatch(frame)
+            elif frame.id == id:
+                break  # any other is to a request that we gave up
+        if frame.code != 0:
+            raise _ERRORS[frame.code](frame.body[:MAX_MESSAGE].decode(errors="replace"))
+        return frame.body
+
+    def _dispatch(self, frame):
+        """Queues a request to us, or takes it back. Never waits for its peer's peer."""
+        if frame.op == _REPLY:
+            return  # to a request that we gave up
+        if frame.op == _CANCEL:
+            for i, (queued, _) in enumerate(self._queue):
+                if queued.id == frame.id:
+                    self._queued_bytes -= len(queued.body)
+                    del self._queue[i]
+                    break
+            return
+        if frame.op != _CALL:
+            self._break("monitor sent operation %d" % frame.op)
+        if self._handlers is None or frame.name.decode(errors="replace") not in self._handlers:
+            self._break("monitor sent a call of %r, which was not offered" % frame.name)
+        if len(self._queue) >= MAX_QUEUE or self._queued_bytes + len(frame.body) > MAX_QUEUED_BYTES:
+            self._send(_frame(_REPLY, code=Busy.code, id=frame.id))
+            return
+        try:
+            caller = _parse_identity(frame.caller, Caller)
+        except Malformed as e:
+            self._break("monitor sent a caller: %s" % e.message)
+        caller.call = frame.call
+        caller.deadline = time.monotonic() + frame.timeout_ms / 1000 if frame.timeout_ms else None
+        self._queue.append((frame, caller))
+        self._queued_bytes += len(frame.body)
+
+    def _read(self, deadline):
+        """The next frame, or None if the deadline passes first."""
+        header = None
+        need = HEADER_SIZE
+        while True:
+            if len(self._data) >= need:
+                if header is None:
+                    try:
+                        header = _parse_header(self._data)
+                    except Malformed as e:
+                        self._break(e.message)
+                    need += header.size
+                if len(self._data) >= need:
+                    raw = bytes(memoryview(self._data)[:need])
+                    del self._data[:need]
+                    return header.split(raw)
+            if self._sock is None:
+                raise Interrupted(_GONE)
+            try:
+                if deadline is not None:
+                    left = deadline - time.monotonic()
+                    if left <= 0:
+                        return None
+                    self._sock.settimeout(left)
+                data = self._sock.recv(65536)
+            except OSError as e:
+                if deadline is not None and isinstance(e, socket.timeout):
+                    return None
+                self.close()
+                raise Interrupted("%s: %s" % (_GONE, e)) from None
+            finally:
+                if deadline is not None and self._sock is not None:
+                    self._sock.settimeout(None)
+            if not data:
+                self._break("")
+            self._data += data
+
+    def _send(self, frame):
+        if self._sock is None:
+            raise Interrupted(_GONE)
+        try:
+            self._sock.sendall(frame)
+        except OSError as e:
+            self.close()
+            raise Interrupted("%s: %s" % (_GONE, e)) from None
+        except BaseException:
+            self.close()  # half a frame may be out
+            raise
+
+    def _break(self, why):
+        self.close()
+        raise Interrupted(": ".join(filter(None, (_GONE, why))))
+
+
+def json_handler(handle):
+    """Makes a handler of handle(caller, args) -> result, on values in JSON.
+
+    A request that is not one JSON value is Malformed; an empty one is None.
+    """
+    import json
+
+    def handler(caller, body):
+        try:
+            args = _decode_json(body) if body else None
+        except ValueError as e:
+            raise Malformed(str(e)) from None
+        return json.dumps(handle(caller, args), allow_nan=False).encode()
+
+    return handler
+
+
+# One connection for the whole program, made when it is first needed.
+
+_client = None
+
+
+def _shared():
+    global _client
+    if _client is None or _client._sock is None:
+        _client = connect()
+    return _client
+
+
+def call(name, body=b"", timeout=None):
+    """Client.call() on a connection shared by the whole program."""
+    return _shared().call(name, body, timeout)
+
+
+def call_json(name, args=None, timeout=None):
+    """Client.call_json() on a connection shared by the whole program."""
+    return _shared().call_json(name, args, timeout)
+
+
+def spawn(template, **options):
+    """Client.spawn() on a connection shared by the whole program."""
+    return _shared().spawn(template, **options)
+
+
+# Frames: the format is described in wire/wire.go.
+
+_REPLY, _HELLO, _SERVE, _CALL, _CANCEL, _SPAWN = 1, 2, 3, 4, 5, 6
+_NAMED = (_CALL, _SPAWN)
+_WITH_BODY = (_REPLY, _SERVE, _CALL, _SPAWN)
+
+_HEADER = struct.Struct("<IBBHQIHHQ")
+_FIELD = struct.Struct("<BI")
+_U64 = struct.Struct("<Q")
+
+(_METHOD, _SERVICE, _INSTANCE, _PRINCIPAL, _BOUND, _ARG, _ENV, _FILE, _DATA, _STDIN,
+ _WALL, _STDOUT, _STDERR, _CAUSE, _CODE, _LIMIT, _USAGE, _DETAIL) = range(1, 19)
+
+
+class _Frame:
+    __slots__ = ("size", "op", "code", "id", "timeout_ms", "call", "_name", "_caller", "name", "caller", "body")
+
+    def split(self, raw):
+        """Takes the parts out of the whole frame."""
+        name = HEADER_SIZE + self._name
+        caller = name + self._caller
+        self.name = raw[HEADER_SIZE:name]
+        self.caller = raw[name:caller]
+        self.body = raw[caller:HEADER_SIZE + self.size]
+        return self
+
+
+def _frame(op, code=0, id=0, timeout_ms=0, call=0, name=b"", caller=b"", body=b""):
+    size = len(name) + len(caller) + len(body)
+    header = _HEADER.pack(size, op, code, len(name), id, timeout_ms, len(caller), 0, call)
+    return b"".join((header, name, caller, body))
+
+
+def _parse_header(data):
+    """Reads the first 32 bytes of data and checks every bound, as wire.ParseHeader does."""
+    f = _Frame()
+    f.size, f.op, f.code, f._name, f.id, f.timeout_ms, f._caller, flags, f.call = _HEADER.unpack_from(data)
+    rest = f.size - f._name - f._caller
+    if not _REPLY <= f.op <= _SPAWN:
+        raise Malformed("unknown operation %d" % f.op)
+    if flags != 0:
+        raise Malformed("reserved flags %#x" % flags)
+    if f.code != 0 and (f.op != _REPLY or f.code not in _ERRORS):
+        raise Malformed("operation %d with code %d" % (f.op, f.code))
+    if f._name > MAX_NAME or (f._name != 0) != (f.op in _NAMED):
+        raise Malformed("operation %d with a name of %d bytes" % (f.op, f._name))
+    if f.timeout_ms != 0 and f.op not in _NAMED:
+        raise Malformed("operation %d with a timeout" % f.op)
+    if f._caller > MAX_CALLER or (f._caller or f.call) and f.op != _CALL:
+        raise Malformed("operation %d with a caller of %d bytes" % (f.op, f._caller))
+    if not 0 <= rest <= MAX_BODY or rest and f.op not in _WITH_BODY:
+        raise Malformed("operation %d with a body of %d bytes" % (f.op, rest))
+    return f
+
+
+def _field(key, value):
+    return _FIELD.pack(key, len(value)) + value
+
+
+def _fields(data):
+    """The (key, value) pairs of a list."""
+    out = []
+    at = 0
+    while at < len(data):
+        if len(out) == MAX_FIELDS:
+            raise Malformed("more than %d fields" % MAX_FIELDS)
+        if len(data) - at < _FIELD.size:
+            raise Malformed("field %d: cut short" % len(out))
+        key, size = _FIELD.unpack_from(data, at)
+        at += _FIELD.size
+        if size > len(data) - at:
+            raise Malformed("field %d: %d bytes announced, %d there" % (len(out), size, len(data) - at))
+        out.append((key, bytes(data[at:at + size])))
+        at += size
+    return out
+
+
+def _singles(kind, data, known):
+    """A list in which every key is one of known and comes at most once."""
+    out = {}
+    for key, value in _fields(data):
+        if key not in known:
+            raise Malformed("%s: unknown key %d" % (kind, key))
+        if key in out:
+            raise Malformed("%s: key %d twice" % (kind, key))
+        out[key] = value
+    return out
+
+
+def _text(kind, fields, key, limit):
+    """A value that people will see: UTF-8 without zero bytes."""
+    value = fields.get(key, b"")
+    if len(value) > limit:
+        raise Malformed("%s: key %d has %d bytes, at most %d" % (kind, key, len(value), limit))
+    if 0 in value:
+        raise Malformed("%s: key %d has a zero byte" % (kind, key))
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise Malformed("%s: key %d is not UTF-8" % (kind, key)) from None
+
+
+def _parse_identity(data, make=Identity):
+    f = _singles("identity", data, (_SERVICE, _INSTANCE, _PRINCIPAL, _BOUND))
+    identity = make(
+        _text("identity", f, _SERVICE, MAX_SERVICE),
+        _text("identity", f, _INSTANCE, MAX_INSTANCE),
+        _text("identity", f, _PRINCIPAL, MAX_PRINCIPAL),
+        f.get(_BOUND, b""),
+    )
+    if not identity.service:
+        raise Malformed("identity: no service")
+    if len(identity.bound) > MAX_BOUND:
+        raise Malformed("identity: bound of %d bytes, at most %d" % (len(identity.bound), MAX_BOUND))
+    return identity
+
+
+def _parse_exit(data):
+    f = _singles("exit", data, (_STDOUT, _STDERR, _CAUSE, _CODE, _LIMIT, _USAGE, _DETAIL))
+    e = Exit()
+    e.stdout = f.get(_STDOUT, b"")
+    e.stderr = f.get(_STDERR, b"")
+    e.cause = _text("exit", f, _CAUSE, MAX_CAUSE)
+    e.limit = _text("exit", f, _LIMIT, MAX_LIMIT)
+    e.detail = _text("exit", f, _DETAIL, MAX_DETAIL)
+    if not e.cause:
+        raise Malformed("exit: no cause")
+    code = f.get(_CODE, bytes(8))
+    usage = f.get(_USAGE, bytes(24))
+    if len(code) != 8 or len(usage) != 24:
+        raise Malformed("exit: numbers of %d and %d bytes" % (len(code), len(usage)))
+    e.code = _U64.unpack(code)[0]
+    wall, cpu, e.memory = struct.unpack("<3Q", usage)
+    most = ((1 << 63) - 1) // 1000  # µs, so that it fits in 63 bits of ns
+    if e.code >= 1 << 31 or wall > most or cpu > most or e.memory >= 1 << 63:
+        raise Malformed("exit: code %d, usage %d, %d, %d" % (e.code, wall, cpu, e.memory))
+    e.wall, e.cpu = wall / 1e6, cpu / 1e6
+    return e
+
+
+def _spawn_fields(args, env, files, stdin, wall, principal, bound):
+    if hasattr(env, "items"):
+        env = ["%s=%s" % kv for kv in env.items()]
+    if hasattr(files, "items"):
+        files = files.items()
+    out = []
+    for arg in args:
+        out.append(_field(_ARG, _kernel_text(arg)))
+    seen = set()
+    for kv in env:
+        kv = _kernel_text(kv)
+        name, equals, _ = kv.partition(b"=")
+        if not name or not equals or name in seen:
+            raise Malformed("spawn: environment %r is not K=V, or there twice" % kv)
+        seen.add(name)
+        out.append(_field(_ENV, kv))
+    seen = set()
+    for path, data in files:
+        path = _kernel_text(path)
+        if len(path) > MAX_PATH or not _clean(path) or path in seen:
+            raise Malformed("spawn: path %r is not absolute and clean, or there twice" % path)
+        seen.add(path)
+        out.append(_field(_FILE, path))
+        out.append(_field(_DATA, bytes(memoryview(data))))
+    if stdin:
+        out.append(_field(_STDIN, bytes(memoryview(stdin))))
+    if wall is not None:
+        if wall <= 0:
+            raise Malformed("spawn: wall limit of %r s" % wall)
+        out.append(_field(_WALL, _U64.pack(_milliseconds(wall))))
+    if principal:
+        principal = principal.encode()
+        if len(principal) > MAX_PRINCIPAL or 0 in principal:
+            raise Malformed("spawn: principal %r" % principal)
+        out.append(_field(_PRINCIPAL, principal))
+    if bound:
+        if len(bound) > MAX_BOUND:
+            raise Malformed("spawn: bound of %d bytes, at most %d" % (len(bound), MAX_BOUND))
+        out.append(_field(_BOUND, bytes(memoryview(bound))))
+    if len(out) > MAX_FIELDS:
+        raise Malformed("more than %d fields" % MAX_FIELDS)
+    return b"".join(out)
+
+
+def _kernel_text(value):
+    """A value that the kernel will see: any bytes but zero."""
+    value = os.fsencode(value)
+    if 0 in value:
+        raise Malformed("spawn: zero byte in %r" % value)
+    return value
+
+
+def _clean(path):
+    """Whether path is absolute and has no empty part, "." or ".."."""
+    return path[:1] == b"/" and not {b"", b".", b".."} & set(path[1:].split(b"/"))
+
+
+def _milliseconds(seconds):
+    """Rounded up, so that some time left is never sent as none set."""
+    if seconds >= MAX_TIMEOUT_MS / 1000:
+        return MAX_TIMEOUT_MS
+    return max(1, -int(-seconds * 1000 // 1))
+
+
+def _refusal(e):
+    """The code and body to send for an Error that a handler raised: see serve()."""
+    if e.request is None:
+        if isinstance(e, Denied):
+            return e.code, b""  # and not a word more
+        if isinstance(e, (Busy, TooLarge, Malformed, Failed)):
+            return e.code, _message(e.message)
+    return Failed.code, _message(str(e))
+
+
+def _message(text):
+    """At most MAX_MESSAGE bytes of UTF-8."""
+    return text.encode(errors="replace")[:MAX_MESSAGE].decode(errors="ignore").encode()
+
+
+def _valid_name(name):
+    """Whether name is service.method."""
+    words = name.split(".") if isinstance(name, str) and len(name) <= MAX_NAME else ()
+    return len(words) == 2 and _valid_word(words[0]) and _valid_word(words[1])
+
+
+_WORD = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
+
+
+def _valid_word(word):
+    """Whether word is a name of a service, template or method: [a-z][a-z0-9_-]*."""
+    return isinstance(word, str) and len(word) <= MAX_NAME and "a" <= word[:1] <= "z" and _WORD.issuperset(word)
+
+
+def _decode_json(data):
+    """One JSON value as in RFC 8259: UTF-8, without NaN and Infinity. Raises ValueError."""
+    import json
+
+    def refuse(constant):
+        raise ValueError("%s is not JSON" % constant)
+
+    try:
+        return json.loads(data.decode(), parse_constant=refuse)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
