@@ -102,8 +102,9 @@ func (r *reader) plain(v value) bool {
 			key := n.Content[i&^1]
 			child = v.under(key, c)
 			if key.Style == 0 && key.Value == "<<" {
-				child.node = key
-				r.refuse(child, "write the keys here again", "merge key: a manifest has none")
+				if c == key {
+					r.refuse(child, "write the keys here again", "merge key: a manifest has none")
+				}
 				ok = false
 				continue
 			}

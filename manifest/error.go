@@ -7,8 +7,12 @@ import (
 	"strings"
 )
 
-// maxErrors is how many problems of one manifest are told.
-const maxErrors = 20
+// maxErrors is how many problems of one manifest are told, maxFound how many
+// are kept to choose the first from.
+const (
+	maxErrors = 20
+	maxFound  = 1000
+)
 
 // Error is one thing wrong with a manifest.
 type Error struct {
@@ -56,19 +60,19 @@ func (es Errors) Unwrap() []error {
 	return out
 }
 
-// report sorts and bounds what was found; nil if that is nothing.
-func report(found []*Error) error {
+// report sorts and bounds what was found of count problems; nil if there are
+// none.
+func report(found []*Error, count int) error {
 	if len(found) == 0 {
 		return nil
 	}
 	slices.SortStableFunc(found, func(a, b *Error) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
-	found = slices.CompactFunc(found, func(a, b *Error) bool { return *a == *b })
-	if rest := len(found) - maxErrors; rest > 0 {
+	if len(found) > maxErrors {
 		last := *found[maxErrors]
 		last.Key, last.Hint = "", ""
-		last.Message = fmt.Sprintf("and %d more from here on", rest)
+		last.Message = fmt.Sprintf("and %d more from here on", count-maxErrors)
 		found = append(found[:maxErrors:maxErrors], &last)
 	}
 	return Errors(found)

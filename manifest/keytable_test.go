@@ -133,7 +133,7 @@ func schemaOf() map[shape]any {
 		}}},
 		aRuntime:     words("host"),
 		someFiles:    listOf(members{{"anyOf", []any{ref("file"), pattern(`^[^:]+:/[^:]*$`)}}}, maxList),
-		someVolumes:  listOf(ref("volume"), maxList),
+		someVolumes:  listOf(ref("volume"), maxVolumes),
 		aVolumeName:  pattern(`^([a-z0-9]|\{principal\})([a-z0-9._-]|\{principal\})*$`),
 		someTmpfs:    listOf(ref("tmpfs"), maxList),
 		aSize:        size,

@@ -44,7 +44,7 @@ func Parse(file string, data []byte, dir string, resolve func(path string) (stri
 			question(app)
 		}
 	}
-	if err := report(r.found); err != nil {
+	if err := report(r.found, r.count); err != nil {
 		return nil, err
 	}
 	return app, nil

@@ -82,12 +82,14 @@ func (r *reader) checkMounts(v value, s *Service) {
 			}
 		}
 		for _, other := range all[:i] {
-			switch {
-			case m.to == other.to:
+			if m.to == other.to {
 				r.refuse(at, "", "%q is taken by %s already", m.to, r.where(other.pos))
-			case within(m.to, other.to), within(other.to, m.to):
+				break
+			}
+			if within(m.to, other.to) || within(other.to, m.to) {
 				r.refuse(at, "put them side by side",
 					"%q and %q of %s lie one within the other", m.to, other.to, r.where(other.pos))
+				break
 			}
 		}
 	}

@@ -13,6 +13,7 @@ import (
 const (
 	maxServices = 256
 	maxList     = 1024
+	maxVolumes  = 16   // of a service
 	maxPattern  = 1024 // bytes of a route's path
 )
 
@@ -53,11 +54,11 @@ func readServices(r *reader, v value, a *App) {
 			return
 		}
 		a.Services = append(a.Services, s)
-		before := len(r.found)
+		before := r.count
 		if mapping(r, val, aService, serviceKeys(), s) {
 			r.checkService(val, s)
 		}
-		r.flaws[name] = len(r.found) > before
+		r.flaws[name] = r.count > before
 	})
 	r.check(func(a *App) { r.checkVolumes(v, a) })
 	r.check(func(a *App) { r.checkCycles(v, a) })
@@ -159,7 +160,7 @@ func (r *reader) unknownService(v value, a *App, name string) {
 	for i, s := range a.Services {
 		names[i] = s.Name
 	}
-	r.refuse(v, didYouMean(name, names), "no service %.64q", name)
+	r.refuse(v, r.didYouMean(name, names), "no service %.64q", name)
 }
 
 // Service is the service or template of that name, nil if there is none.

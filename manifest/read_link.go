@@ -106,7 +106,7 @@ func readUseCall(r *reader, v value, u *Use) {
 			for i, p := range s.Provides {
 				names[i] = p.Call
 			}
-			hint := didYouMean(method, names)
+			hint := r.didYouMean(method, names)
 			if hint == "" {
 				hint = fmt.Sprintf("write services.%s.provides: [{call: %s}]", service, method)
 			}

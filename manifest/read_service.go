@@ -154,7 +154,7 @@ func readFrom(r *reader, v value, f *File) {
 }
 
 func readVolumes(r *reader, v value, s *Service) {
-	r.list(v, someVolumes, maxList, func(v value) {
+	r.list(v, someVolumes, maxVolumes, func(v value) {
 		if name, to, ok := strings.Cut(v.node.Value, ":"); ok && kindOf(v.node) == isText {
 			hint := fmt.Sprintf("write {name: %.64s, to: %.64s}", name, to)
 			if strings.ContainsAny(name, "./~") {

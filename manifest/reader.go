@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -16,7 +17,8 @@ type reader struct {
 	dir     string
 	resolve func(path string) (string, error)
 
-	found []*Error
+	found []*Error        // the first maxFound
+	count int             // of all there are
 	later []func(*App)    // checks of one part against another
 	flaws map[string]bool // services that could not be read in full
 }
@@ -47,11 +49,15 @@ func (v value) under(key, n *yaml.Node) value {
 }
 
 func printable(s string) bool {
-	return !strings.ContainsFunc(s, func(c rune) bool { return !strconv.IsPrint(c) })
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(c rune) bool { return !strconv.IsPrint(c) })
 }
 
 // refuse notes something wrong at v.
 func (r *reader) refuse(v value, hint, format string, args ...any) {
+	r.count++
+	if r.count > maxFound {
+		return
+	}
 	r.found = append(r.found, &Error{
 		File: r.file, Line: v.node.Line, Column: v.node.Column, Key: v.key,
 		Message: fmt.Sprintf(format, args...), Hint: hint,
@@ -157,7 +163,7 @@ func (r *reader) oneOf(v value, s shape, words ...string) (string, bool) {
 			return w, true
 		}
 	}
-	r.refuse(v, didYouMean(word, words), "%.64q is not %s", word, s)
+	r.refuse(v, r.didYouMean(word, words), "%.64q is not %s", word, s)
 	return "", false
 }
 
@@ -254,7 +260,11 @@ func (r *reader) pairs(v value, s shape, most int, each func(name string, key, v
 	}
 }
 
-func didYouMean(word string, known []string) string {
+// didYouMean guesses what was meant, as long as somebody will read it.
+func (r *reader) didYouMean(word string, known []string) string {
+	if r.count > maxFound {
+		return ""
+	}
 	if k := nearest(word, known); k != "" {
 		return fmt.Sprintf("did you mean %q?", k)
 	}

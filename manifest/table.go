@@ -28,7 +28,7 @@ type refusal struct {
 
 // mapping reads v by a table. It tells whether nothing in it was refused.
 func mapping[T any](r *reader, v value, s shape, t table[T], into *T) bool {
-	before := len(r.found)
+	before := r.count
 	given := make(map[string]bool)
 	r.pairs(v, s, len(t.keys)+len(t.refused)+maxErrors, func(name string, at, val value) {
 		given[name] = true
@@ -46,7 +46,7 @@ func mapping[T any](r *reader, v value, s shape, t table[T], into *T) bool {
 		for i, k := range t.keys {
 			names[i] = k.name
 		}
-		r.refuse(at, didYouMean(name, names), "unknown key")
+		r.refuse(at, r.didYouMean(name, names), "unknown key")
 	})
 	if kindOf(v.node) == isMapping {
 		for _, k := range t.keys {
@@ -55,7 +55,7 @@ func mapping[T any](r *reader, v value, s shape, t table[T], into *T) bool {
 			}
 		}
 	}
-	return len(r.found) == before
+	return r.count == before
 }
 
 func (t table[T]) key(name string) *key[T] {
