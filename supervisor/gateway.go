@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"debug/elf"
 	"time"
 
 	"cofferdam/manifest"
@@ -32,6 +33,7 @@ func NeedsDoor(app *manifest.App) bool {
 func (s *Supervisor) gatewayService() *manifest.Service {
 	return &manifest.Service{
 		Name:            gatewayName,
+		Runtime:         runtimeFor(s.Self),
 		Command:         []string{gatewayPath, "gateway"},
 		Environment:     s.Door,
 		WorkingDir:      "/",
@@ -48,6 +50,23 @@ func (s *Supervisor) gatewayService() *manifest.Service {
 			BackoffMax: 10 * time.Second,
 		},
 	}
+}
+
+// runtimeFor is the runtime that the program at path needs: the host's if it was
+// linked dynamically, as `go build` with a C compiler at hand does, and none
+// otherwise.
+func runtimeFor(path string) string {
+	f, err := elf.Open(path)
+	if err != nil {
+		return "" // its start will say what is wrong with it
+	}
+	defer f.Close()
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			return "host"
+		}
+	}
+	return ""
 }
 
 // gatewayLimits are those of the gateway's own environment.

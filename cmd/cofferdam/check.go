@@ -77,7 +77,7 @@ func showApp(w io.Writer, app *manifest.App, format string) error {
 // showSummary is the manifest in two tables: what each service has, and who may
 // reach whom.
 func showSummary(w io.Writer, app *manifest.App) error {
-	fmt.Fprintf(w, "%s: %d services, %d grants\n", app.Name, len(app.Services), len(app.Grants()))
+	fmt.Fprintf(w, "%s: %s, %s\n", app.Name, plural(len(app.Services), "service"), plural(len(app.Grants()), "grant"))
 	if app.Gateway != nil {
 		fmt.Fprintf(w, "gateway listens on %s\n", app.Gateway.Listen)
 	}
@@ -144,6 +144,13 @@ func keepsOf(s *manifest.Service) string {
 		volumes = append(volumes, text+")")
 	}
 	return orDash(volumes)
+}
+
+func plural(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
 }
 
 func orDash(list []string) string {

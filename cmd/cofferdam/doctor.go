@@ -57,7 +57,7 @@ func protections() ([]protection, error) {
 	if err != nil {
 		return nil, err
 	}
-	exec, err := namespace.New(namespace.Options{Executable: []string{self, roleSpawner}, App: "doctor"})
+	exec, err := namespace.New(namespace.Options{Executable: []string{self, roleSpawner}, App: "doctor", Warm: -1})
 	if err != nil {
 		return nil, err
 	}

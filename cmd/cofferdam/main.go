@@ -29,13 +29,21 @@ func main() {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case roleSpawner:
-			spawner.Main(os.Args[2:])
-			return
+			os.Exit(spawnerMain())
 		case roleGateway:
 			os.Exit(gatewayMain())
 		}
 	}
 	os.Exit(run(os.Args[1:]))
+}
+
+// spawnerMain is the role of the spawner, whose socket is descriptor 3.
+func spawnerMain() int {
+	if err := spawner.Main(3); err != nil {
+		fmt.Fprintf(os.Stderr, "cofferdam: spawner: %v\n", err)
+		return codeOurs
+	}
+	return 0
 }
 
 // run executes a command line and returns the exit code.

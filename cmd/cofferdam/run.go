@@ -63,7 +63,9 @@ end and limits of every run are recorded: cofferdam -p run audit.`,
 }
 
 // run starts the environment, waits for its end, and turns that into an exit
-// code.
+// code. Started as root we stay root, unlike up: the log is one for all runs, each
+// of which would become another user, and of what the program does nothing but
+// the bytes of its output gets here, which are passed on unread.
 func (o *runOptions) run(spec *executor.Spec) error {
 	log, err := openRunLog(spec)
 	if err != nil {
@@ -73,15 +75,11 @@ func (o *runOptions) run(spec *executor.Spec) error {
 	if err != nil {
 		return err
 	}
-	exec, err := namespace.New(namespace.Options{Executable: []string{self, roleSpawner}, App: runName})
+	exec, err := namespace.New(namespace.Options{Executable: []string{self, roleSpawner}, App: runName, Warm: -1})
 	if err != nil {
 		return err
 	}
 	defer exec.Close()
-	// From here on only the spawner can do more than an ordinary user.
-	if err := dropPrivileges(exec.MonitorID(), log.dirs); err != nil {
-		return err
-	}
 	weaker, missing := lacking(exec.Protections())
 	if o.format == "table" && !o.quiet && term.IsTerminal(int(os.Stderr.Fd())) {
 		o.summary(os.Stderr, spec, weaker, missing)

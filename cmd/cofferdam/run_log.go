@@ -9,7 +9,6 @@ import (
 
 	"cofferdam/audit"
 	"cofferdam/executor"
-	"cofferdam/supervisor"
 )
 
 // runLogPatience is how long a run waits for others to finish their record.
@@ -19,14 +18,14 @@ const runLogPatience = 10 * time.Second
 // one writer at a time, so each run takes it for the moment of a record and
 // gives it back: the chain goes through all runs in the order they recorded.
 type runLog struct {
-	dirs supervisor.Dirs
-	name string
+	path string
+	name string // of the instance
 }
 
-// openRunLog makes the place for the log, and sees that it can be written.
+// openRunLog makes the place for the log.
 func openRunLog(spec *executor.Spec) (*runLog, error) {
-	l := &runLog{dirs: dirsOf(runName), name: spec.Name}
-	return l, prepareDirs(l.dirs)
+	dirs := dirsOf(runName)
+	return &runLog{path: auditLog(dirs), name: spec.Name}, prepareDirs(dirs)
 }
 
 // start records what is about to run. A run that cannot be recorded does not
@@ -86,7 +85,7 @@ func (l *runLog) add(records ...audit.Record) error {
 // open waits its turn.
 func (l *runLog) open() (*audit.Log, error) {
 	for deadline := time.Now().Add(runLogPatience); ; {
-		log, err := audit.Open(auditLog(l.dirs), audit.Options{})
+		log, err := audit.Open(l.path, audit.Options{})
 		if !errors.Is(err, audit.ErrLocked) || time.Now().After(deadline) {
 			return log, err
 		}

@@ -226,7 +226,7 @@ func serviceNames(app *manifest.App) []string {
 
 // announce says in a few lines what is up, and what it can reach.
 func announce(w io.Writer, app *manifest.App, url string, took time.Duration) {
-	fmt.Fprintf(w, "%s is up (%d services, %v)\n", app.Name, len(app.Services), took.Round(time.Millisecond))
+	fmt.Fprintf(w, "%s is up (%s, %v)\n", app.Name, plural(len(app.Services), "service"), took.Round(time.Millisecond))
 	if url != "" {
 		fmt.Fprintf(w, "  open      %s\n", url)
 	}
@@ -236,7 +236,7 @@ func announce(w io.Writer, app *manifest.App, url string, took time.Duration) {
 			paths = append(paths, s.Name+":"+v.Name)
 		}
 	}
-	fmt.Fprintf(w, "  messages  %d grants, nothing else: cofferdam check\n", len(app.Grants()))
+	fmt.Fprintf(w, "  messages  %s, nothing else: cofferdam check\n", plural(len(app.Grants()), "grant"))
 	fmt.Fprintf(w, "  network   none but what is granted\n")
 	fmt.Fprintf(w, "  storage   %s\n", orNone(strings.Join(paths, " ")))
 	fmt.Fprintf(w, "  denials   cofferdam audit, then: cofferdam why ID\n")

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestMain makes the test binary the command, with its roles, and the programs
+// that the scripts confine.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"cofferdam": main,
+		"caller":    caller,
+		"answerer":  answerer,
+	})
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(e *testscript.Env) error {
+			// Sockets need a short path, and the trusted process, which does
+			// not stay root, one that it may pass through.
+			dir, err := os.MkdirTemp("/tmp", "cofferdam-test-")
+			if err != nil {
+				return err
+			}
+			e.Defer(func() { os.RemoveAll(dir) })
+			if err := os.Chmod(dir, 0o711); err != nil {
+				return err
+			}
+			for _, program := range []string{"cofferdam", "caller", "answerer"} {
+				path, err := exec.LookPath(program)
+				if err != nil {
+					return err
+				}
+				if err := os.Link(path, filepath.Join(e.WorkDir, program)); err != nil {
+					return err
+				}
+			}
+			e.Setenv("COFFERDAM_STATE_DIR", filepath.Join(dir, "state"))
+			e.Setenv("COFFERDAM_RUNTIME_DIR", filepath.Join(dir, "run"))
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Condition: func(name string) (bool, error) {
+			switch name {
+			case "root":
+				return os.Getuid() == 0, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", name)
+		},
+	})
+}
+
+// exits is the script command "exits CODE PROGRAM ARG...": the program must end
+// with that exit code.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE PROGRAM [ARG...]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("%q: %v", args[1:], err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("%q: exit code %d, want %d", args[1:], got, want)
+	}
+}
