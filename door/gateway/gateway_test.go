@@ -177,6 +177,7 @@ func TestSmuggling(t *testing.T) {
 		{"ours on a folded line", get(dyn, "A: b", " Cofferdam-Caller: bank"), false, ""},
 		{"ours on a folded first line", "GET " + dyn + " HTTP/1.1\r\n Cofferdam-Caller: bank\r\nHost: a\r\n\r\n", true, ""},
 		{"an upgrade", get(dyn, "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__"), false, ""},
+		{"what concerns one connection", get(dyn, "TE: trailers", "Expect: ", "Keep-Alive: 5", "Proxy-Authorization: x", "Upgrade: x"), false, ""},
 		{"a web socket", get(dyn, "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: x"), false, ""},
 		{"an underscored length", post(dyn, "ok", "Content_Length: 0", "Transfer_Encoding: chunked"), false, "ok"},
 		{"a length that hides a request", post(dyn, hidden), false, hidden},
@@ -208,7 +209,12 @@ func TestSmuggling(t *testing.T) {
 			if got := r.Header["X-Forwarded-For"]; len(got) != 1 || got[0] != "127.0.0.1" {
 				t.Errorf("X-Forwarded-For = %q", got)
 			}
-			if len(r.Trailer) != 0 || r.Header.Get("Upgrade") != "" || r.Header.Get("Connection") != "close" {
+			for name := range hopByHop {
+				if _, there := r.Header[name]; there && name != "Connection" {
+					t.Errorf("%s reached the service", name)
+				}
+			}
+			if len(r.Trailer) != 0 || r.Header.Get("Connection") != "close" {
 				t.Errorf("trailer %v, header %v reached the service", r.Trailer, r.Header)
 			}
 		})
@@ -269,7 +275,12 @@ func TestLengthAndChunks(t *testing.T) {
 }
 
 func TestSlowClients(t *testing.T) {
-	s := start(t, Limits{TimeoutMS: 300}, nil)
+	s := start(t, Limits{TimeoutMS: 300}, func(c net.Conn) { io.Copy(io.Discard, c) })
+	t.Run("not the client but the service", func(t *testing.T) {
+		if got := send(t, s.outside, post("/raw", "body")); got.status() != 504 {
+			t.Errorf("a whole body and no answer: %d, %v, want 504", got.status(), got.err)
+		}
+	})
 	t.Run("header", func(t *testing.T) {
 		c := dial(t, s.outside)
 		begin := time.Now()
@@ -314,9 +325,10 @@ func TestServiceFails(t *testing.T) {
 		{"it closes at once", func(c net.Conn) {}, "/raw", 502, false},
 		{"it closes after the request", func(c net.Conn) { http.ReadRequest(bufio.NewReader(c)) }, "/raw", 502, false},
 		{"it speaks something else", answering("220 mail.example ESMTP\r\n"), "/raw", 502, false},
-		{"it sends an endless header", answering("HTTP/1.1 200 OK\r\nA: " + strings.Repeat("x", 1<<20)), "/raw", 502, false},
+		{"it sends a header too long", answering("HTTP/1.1 200 OK\r\nA: " + strings.Repeat("x", 2*maxResponseHeader) + "\r\nContent-Length: 0\r\n\r\n"), "/raw", 502, false},
 		{"it switches protocols", answering("HTTP/1.1 101 Switching Protocols\r\n\r\n"), "/raw", 502, false},
 		{"it switches protocols by name", answering("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"), "/raw", 502, false},
+		{"it switches protocols to none", answering("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n\r\n"), "/raw", 502, false},
 		{"it says nothing", func(c net.Conn) { io.Copy(io.Discard, c) }, "/raw", 504, false},
 		{"the monitor answers for it", answering("HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"), "/raw", 503, false},
 		{"it dies in mid-answer", answering(head + "some"), "/raw", 0, true},

@@ -108,19 +108,13 @@ func (g *Gateway) handle(out http.ResponseWriter, r *http.Request, caller string
 
 // watch bounds the body of r in size, and in time: a client that stops sending
 // must fail by itself, for net/http would wait for it even after the service
-// has been given up.
+// has been given up. Once the body is read, net/http lifts the deadline.
 func (g *Gateway) watch(out http.ResponseWriter, r *http.Request, start time.Time) *watched {
-	limits := g.config.Limits
-	client := http.NewResponseController(out)
 	if r.Body != http.NoBody {
-		client.SetReadDeadline(start.Add(limits.timeout()))
+		// An error means that out is no connection, which has nothing to wait for.
+		_ = http.NewResponseController(out).SetReadDeadline(start.Add(g.config.Limits.timeout()))
 	}
-	return &watched{
-		ReadCloser: http.MaxBytesReader(out, r.Body, limits.BodyBytes),
-		// Once it is read, the connection is watched for the client's leaving,
-		// and the deadline would look like that.
-		ended: func() { client.SetReadDeadline(start.Add(limits.timeout() + slack)) },
-	}
+	return &watched{ReadCloser: http.MaxBytesReader(out, r.Body, g.config.Limits.BodyBytes)}
 }
 
 var errCutShort = errors.New("the answer was cut short")

@@ -41,13 +41,10 @@ func rewrite(p *httputil.ProxyRequest) {
 // these bytes, answers for a service that is down or broken.
 var errUnavailable = errors.New("the service is not available")
 
-// checkResponse looks at what a service answers before anybody sees it.
+// checkResponse looks at what a service answers before anybody sees it. That it
+// cannot take the client's connection over, with whatever requests follow on it,
+// by switching protocols is seen to by net/http: nobody asked it to.
 func checkResponse(res *http.Response) error {
-	if res.StatusCode == http.StatusSwitchingProtocols {
-		// Nobody asked for it, and it would hand the client's connection, with
-		// the requests for other services that may follow on it, to this one.
-		return errors.New("the service switched protocols")
-	}
 	if res.StatusCode == http.StatusServiceUnavailable && res.ContentLength == 0 {
 		return errUnavailable
 	}
@@ -132,17 +129,12 @@ func proxyError(w http.ResponseWriter, r *http.Request, err error) {
 // client that failed from a service that did.
 type watched struct {
 	io.ReadCloser
-	ended func() // called when there is no more to read
-	err   atomic.Pointer[error]
+	err atomic.Pointer[error]
 }
 
 func (b *watched) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err == nil {
-		return n, nil
-	}
-	b.ended()
-	if !errors.Is(err, io.EOF) {
+	if err != nil && !errors.Is(err, io.EOF) {
 		b.err.Store(&err)
 	}
 	return n, err
