@@ -4,12 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"go.yaml.in/yaml/v4"
 )
-
-// doubleQuoted is the style of what is text whatever it looks like.
-const doubleQuoted = yaml.DoubleQuotedStyle
 
 // checkService holds the keys of one service against each other, once all of
 // them are read.

@@ -5,8 +5,12 @@ import (
 	"time"
 )
 
-// maxDeadline is what the monitor allows a call at most.
-const maxDeadline = 10 * time.Minute
+// The deadline of a call: what it has without one written, and the most that
+// the monitor allows.
+const (
+	defaultDeadline = 30 * time.Second
+	maxDeadline     = 10 * time.Minute
+)
 
 // fillDefaults gives every field that nothing was written for its value.
 func (a *App) fillDefaults() {
@@ -37,7 +41,7 @@ func (s *Service) fillDefaults() {
 		orElse(&s.Tmpfs[i].SizeBytes, 16<<20)
 	}
 	for i := range s.Provides {
-		orElse(&s.Provides[i].Deadline, 30*time.Second)
+		orElse(&s.Provides[i].Deadline, defaultDeadline)
 	}
 	switch {
 	case s.Template:

@@ -55,8 +55,14 @@ func (a *App) fixCall(caller, callee *Service, method string) string {
 	case p.From == nil:
 		return use
 	}
-	list := append(slices.Clone(p.From), caller.Name)
-	return a.fix(p.Pos, "services."+callee.Name+".provides", "- {call: "+method+", from: ["+strings.Join(list, ", ")+"]}")
+	line := "- {call: " + method + ", from: [" + strings.Join(append(slices.Clone(p.From), caller.Name), ", ") + "]"
+	if p.Deadline != defaultDeadline {
+		line += ", deadline: " + formatDuration(p.Deadline)
+	}
+	if p.Idempotent {
+		line += ", idempotent: true"
+	}
+	return a.fix(p.Pos, "services."+callee.Name+".provides", line+"}")
 }
 
 func (a *App) fixConnect(caller, callee *Service, port string) string {

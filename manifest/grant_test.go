@@ -297,13 +297,15 @@ func TestGrantFor(t *testing.T) {
 		{"dynamic", "call", "bank", "balance", "m.yaml:22 services.dynamic.uses: - {call: bank.balance}"},
 		{"static", "call", "bank", "transfer", "m.yaml:35 services.bank.provides: - {call: transfer, from: [dynamic, profile, static]}"},
 		{"static", "call", "bank", "close", "m.yaml:37 services.bank.provides: - {call: close}\nm.yaml:11 services.static.uses: - {call: bank.close}"},
+		{"static", "call", "auth", "check_token", "m.yaml:11 services.static.uses: - {call: auth.check_token}"},
 		{"dynamic", "spawn", "sandbox", "", "m.yaml:22 services.dynamic.uses: - {spawn: sandbox}"},
 		{"dynamic", "connect", "static", "8081", "m.yaml:22 services.dynamic.uses: - {connect: static:8081}"},
 		{"dynamic", "connect", "bank", "81", "m.yaml:30 services.bank.tcp: [81]\nm.yaml:22 services.dynamic.uses: - {connect: bank:81}"},
 		{"gateway", "connect", "static", "8081", ""}, // granted
 		{"gateway", "connect", "bank", "80", ""},     // has no http
-		{"static", "spawn", "bank", "", ""},          // no template
-		{"static", "call", "sandbox", "run", ""},     // no name leads to it
+		{"gateway", "http", "nobody", "80", ""},
+		{"static", "spawn", "bank", "", ""},      // no template
+		{"static", "call", "sandbox", "run", ""}, // no name leads to it
 		{"static", "call", "nobody", "run", ""},
 		{"static", "fly", "bank", "", ""},
 		{"static", "call", "bank", "a: b}", ""},
@@ -311,6 +313,24 @@ func TestGrantFor(t *testing.T) {
 		if got := a.GrantFor(tt.from, tt.kind, tt.to, tt.name); got != tt.want {
 			t.Errorf("GrantFor(%s, %s, %s, %s) = %q, want %q", tt.from, tt.kind, tt.to, tt.name, got, tt.want)
 		}
+	}
+}
+
+// TestGrantForKeepsTheRest: the line to write in place of a method's has all
+// that the old one had.
+func TestGrantForKeepsTheRest(t *testing.T) {
+	a := mustParse(t, `version: 1
+gateway: {listen: '127.0.0.1:0'}
+services:
+  a: {runtime: host, command: [/bin/true], http: 80, provides: [{call: m, from: [], deadline: 2s, idempotent: true}]}
+`)
+	want := "m.yaml:4 services.a.provides: - {call: m, from: [a], deadline: 2s, idempotent: true}"
+	if got := a.GrantFor("a", "call", "a", "m"); got != want {
+		t.Errorf("GrantFor = %q, want %q", got, want)
+	}
+	want = "m.yaml:2 gateway.routes: - {path: '/a(/.*)?', to: a}"
+	if got := a.GrantFor("gateway", "connect", "a", "80"); got != want {
+		t.Errorf("GrantFor = %q, want %q", got, want)
 	}
 }
 

@@ -48,7 +48,7 @@ func sections() []section {
 	}
 }
 
-// object is a JSON object that keeps the order of its keys.
+// members is a JSON object that keeps the order of its keys.
 type members []member
 
 type member struct {

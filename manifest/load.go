@@ -60,7 +60,9 @@ var closed = []struct{ path, reason string }{
 
 // HostPath resolves path, which must be absolute, to a file or directory that
 // may be shown to an environment. Not every one may: the whole root, /proc,
-// /sys, /dev, /run, devices and sockets are more than files.
+// /sys, /dev, /run, devices and sockets are more than files. It does not look
+// into a directory: a socket further down can be connected to even where it is
+// shown read-only (connect(2) asks for write permission of the inode alone).
 func HostPath(path string) (string, error) {
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {

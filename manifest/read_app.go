@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -171,17 +170,4 @@ func (a *App) Service(name string) *Service {
 		}
 	}
 	return nil
-}
-
-// port reads a port number.
-func (r *reader) port(v value) (int, bool) { return r.integer(v, aPort, 1, 65535) }
-
-// splitPort parts "service:port"; a port of 0 means none was written.
-func splitPort(s string) (service string, port int, ok bool) {
-	service, digits, given := strings.Cut(s, ":")
-	if !given {
-		return service, 0, true
-	}
-	port, err := strconv.Atoi(digits)
-	return service, port, err == nil && port >= 1 && port <= 65535 && strconv.Itoa(port) == digits
 }

@@ -191,3 +191,13 @@ func (r *reader) checkTwice(v value, s *Service, u *Use) {
 		}
 	}
 }
+
+// splitPort parts "service:port"; a port of 0 means none was written.
+func splitPort(s string) (service string, port int, ok bool) {
+	service, digits, given := strings.Cut(s, ":")
+	if !given {
+		return service, 0, true
+	}
+	port, err := strconv.Atoi(digits)
+	return service, port, err == nil && port >= 1 && port <= 65535 && strconv.Itoa(port) == digits
+}

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"go.yaml.in/yaml/v4"
 )
 
 func readCommand(r *reader, v value, s *Service) {
@@ -23,7 +25,8 @@ func readCommand(r *reader, v value, s *Service) {
 			s.Command = append(s.Command, arg)
 		}
 	})
-	if kindOf(v.node) == isList && (len(v.node.Content) == 0 || v.node.Content[0].Value == "") {
+	if items := v.node.Content; kindOf(v.node) == isList &&
+		(len(items) == 0 || kindOf(items[0]) == isText && items[0].Value == "") {
 		r.refuse(v, "", "no program in the command")
 	}
 }
@@ -34,7 +37,7 @@ func flowList(words []string) string {
 		words = append(slices.Clone(words[:8]), "…")
 	}
 	for i, w := range words {
-		if kindOf(text(w)) != isText || !plainWords.MatchString(w) {
+		if !plainWords.MatchString(w) || kindOf(&yaml.Node{Kind: yaml.ScalarNode, Value: w}) != isText {
 			words[i] = fmt.Sprintf("%.64q", w)
 		}
 	}
@@ -118,7 +121,7 @@ func (r *reader) shortFile(v value, f *File) {
 	} {
 		part := *v.node
 		part.Value = parts[i]
-		part.Style |= doubleQuoted
+		part.Style |= yaml.DoubleQuotedStyle // text, whatever it looks like
 		read(value{&part, v.key})
 	}
 }
@@ -192,7 +195,7 @@ func readTmpfs(r *reader, v value, s *Service) {
 
 func readTCP(r *reader, v value, s *Service) {
 	add := func(v value) {
-		port, ok := r.port(v)
+		port, ok := r.integer(v, aPort, 1, 65535)
 		if ok && slices.Contains(s.TCP, port) {
 			r.refuse(v, "", "port %d stands twice", port)
 		} else if ok {

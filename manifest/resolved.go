@@ -79,7 +79,7 @@ func count(n int) *yaml.Node {
 	return number(strconv.Itoa(n))
 }
 
-// some are the things that hold only if they were written.
+// someText is s if there is any: an empty one was not written.
 func someText(s string) *yaml.Node {
 	if s == "" {
 		return nil

@@ -64,7 +64,8 @@ func TestResolvedParsesBack(t *testing.T) {
 	}
 }
 
-// TestResolvedWholeNothingLeft: a resolved service has no zero limit.
+// TestResolvedLimitsAreNeverZero: zero would be the executor's default, by luck
+// the same.
 func TestResolvedLimitsAreNeverZero(t *testing.T) {
 	for _, f := range corpus(t, "valid").manifests() {
 		for _, s := range mustParse(t, f.text).Services {

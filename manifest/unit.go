@@ -81,10 +81,13 @@ func parseDuration(s string) (time.Duration, bool) {
 	return d, true
 }
 
-// formatDuration is the text that parses as d.
+// formatDuration is the text that parses as d, cut to milliseconds.
 func formatDuration(d time.Duration) string {
-	if d == Unlimited {
+	switch {
+	case d == Unlimited:
 		return unlimited
+	case d < time.Millisecond:
+		return "0s" // does not parse: no limit is nothing
 	}
 	var b strings.Builder
 	for _, part := range []struct {

@@ -83,6 +83,42 @@ func TestUnitsParseBack(t *testing.T) {
 	}
 }
 
+// TestValues: the exported readers say what would have been right.
+func TestValues(t *testing.T) {
+	if n, err := ParseSize("2K"); n != 2048 || err != nil || FormatSize(n) != "2K" {
+		t.Errorf("ParseSize(2K) = %d, %v", n, err)
+	}
+	if d, err := ParseDuration("90s"); d != 90*time.Second || err != nil || FormatDuration(d) != "1m30s" {
+		t.Errorf("ParseDuration(90s) = %v, %v", d, err)
+	}
+	if f, err := ParseShare("0.5"); f != 0.5 || err != nil || FormatShare(f) != "0.5" {
+		t.Errorf("ParseShare(0.5) = %v, %v", f, err)
+	}
+	n, err1 := ParseSize(unlimited)
+	d, err2 := ParseDuration(unlimited)
+	f, err3 := ParseShare(unlimited)
+	if n != Unlimited || d != Unlimited || f != Unlimited || err1 != nil || err2 != nil || err3 != nil {
+		t.Errorf("unlimited = %d, %v, %v; %v, %v, %v", n, d, f, err1, err2, err3)
+	}
+	for text, want := range map[string]string{
+		"64mb": `"64mb" is not a size such as 64M, or unlimited; write "64M"; a unit counts in powers of 1024`,
+		"":     `"" is not a size such as 64M, or unlimited`,
+	} {
+		if _, err := ParseSize(text); err == nil || err.Error() != want {
+			t.Errorf("ParseSize(%q): %v, want %s", text, err, want)
+		}
+	}
+	if _, err := ParseDuration("soon"); err == nil {
+		t.Error("ParseDuration(soon) gave no error")
+	}
+	if _, err := ParseShare("2000"); err == nil {
+		t.Error("ParseShare(2000) gave no error")
+	}
+	if got := FormatDuration(0); got != "0s" {
+		t.Errorf("FormatDuration(0) = %q", got)
+	}
+}
+
 func TestMayCoincide(t *testing.T) {
 	for _, tt := range []struct {
 		a, b string
