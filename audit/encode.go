@@ -117,7 +117,7 @@ func appendRune(dst []byte, r rune) []byte {
 func decode(line []byte) (Record, error) {
 	var r Record
 	if err := json.Unmarshal(line, &r); err != nil {
-		return Record{}, fmt.Errorf("not a record: %v", err)
+		return Record{}, fmt.Errorf("not a record: %w", err)
 	}
 	if !isHash(r.Prev) || !bytes.Equal(appendRecord(make([]byte, 0, len(line)), &r, []byte(r.Prev)), line) {
 		return Record{}, errors.New("not a record: not written the way the log writes it")

@@ -122,7 +122,7 @@ func Scan(r io.Reader, f func(Record) error) error {
 		n++
 		record, err := l.record()
 		if err != nil {
-			return fmt.Errorf("%w: line %d: %v", ErrDamaged, n, err)
+			return fmt.Errorf("%w: line %d: %w", ErrDamaged, n, err)
 		}
 		return f(record)
 	})

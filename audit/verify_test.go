@@ -169,7 +169,7 @@ func TestFindAndScan(t *testing.T) {
 			return stop
 		}
 		return nil
-	}); err != stop || n != 3 {
+	}); !errors.Is(err, stop) || n != 3 {
 		t.Errorf("Scan = %v after %d records, want %v after 3", err, n, stop)
 	}
 	n = 0

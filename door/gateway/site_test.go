@@ -185,6 +185,7 @@ func receive(t testing.TB, r *bufio.Reader) answer {
 	if err != nil {
 		return answer{err: err}
 	}
+	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
 	return answer{Response: res, text: string(b), err: err}
 }
