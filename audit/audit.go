@@ -54,16 +54,16 @@ const (
 // Record is one line. Seq, Time and Prev are set by [Log.Append]; every string
 // may come from a confined program and is escaped.
 type Record struct {
-	Seq      uint64    `json:"seq"`      // 1 for the first, and no gaps
-	Time     time.Time `json:"time"`     // UTC, microseconds
-	Prev     string    `json:"prev"`     // SHA-256 of the line before in hex; zeros in the first
-	Kind     Kind      `json:"kind"`     // what the record is about
-	Subject  string    `json:"subject"`  // the service that asked
-	Instance string    `json:"instance"` // the environment that asked
-	Op       string    `json:"op"`       // what it asked to do: "call", "connect", …
-	Object   string    `json:"object"`   // what it asked for
-	Verdict  string    `json:"verdict"`  // Allow, Deny or ""
-	Rule     string    `json:"rule"`     // file:line of the manifest, or "default: nothing is granted"
+	Seq      uint64    `json:"seq"`              // 1 for the first, and no gaps
+	Time     time.Time `json:"time"`             // UTC, microseconds
+	Prev     string    `json:"prev"`             // SHA-256 of the line before in hex; zeros in the first
+	Kind     Kind      `json:"kind"`             // what the record is about
+	Subject  string    `json:"subject"`          // the service that asked
+	Instance string    `json:"instance"`         // the environment that asked
+	Op       string    `json:"op"`               // what it asked to do: "call", "connect", …
+	Object   string    `json:"object"`           // what it asked for
+	Verdict  string    `json:"verdict"`          // Allow, Deny or ""
+	Rule     string    `json:"rule"`             // file:line of the manifest, or "default: nothing is granted"
 	Call     uint64    `json:"call,omitempty"`   // the monitor's number of the call, 0 for none
 	Detail   string    `json:"detail,omitempty"` // one sentence for people
 }
