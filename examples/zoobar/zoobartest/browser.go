@@ -1,6 +1,7 @@
 package zoobartest
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
@@ -33,31 +34,48 @@ func NewBrowser(t testing.TB, base string) *Browser {
 // Get returns a page; path is below [Prefix]. Anything but 200 ends the test.
 func (b *Browser) Get(path string) string {
 	b.t.Helper()
-	response, err := b.client.Get(b.base + Prefix + path)
-	return b.body(response, err)
+	page, err := b.TryGet(path)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return page
 }
 
 // Post sends a form and returns the page that comes of it.
 func (b *Browser) Post(path string, form url.Values) string {
 	b.t.Helper()
-	response, err := b.client.PostForm(b.base+Prefix+path, form)
-	return b.body(response, err)
+	page, err := b.TryPost(path, form)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return page
 }
 
-func (b *Browser) body(response *http.Response, err error) string {
-	b.t.Helper()
+// TryGet is Get for any goroutine.
+func (b *Browser) TryGet(path string) (string, error) {
+	response, err := b.client.Get(b.base + Prefix + path)
+	return body(response, err)
+}
+
+// TryPost is Post for any goroutine.
+func (b *Browser) TryPost(path string, form url.Values) (string, error) {
+	response, err := b.client.PostForm(b.base+Prefix+path, form)
+	return body(response, err)
+}
+
+func body(response *http.Response, err error) (string, error) {
 	if err != nil {
-		b.t.Fatal(err)
+		return "", err
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
+	text, err := io.ReadAll(response.Body)
 	if err != nil {
-		b.t.Fatal(err)
+		return "", err
 	}
 	if response.StatusCode != http.StatusOK {
-		b.t.Fatalf("%s %s: %s: %s", response.Request.Method, response.Request.URL, response.Status, body)
+		return "", fmt.Errorf("%s %s: %s: %s", response.Request.Method, response.Request.URL, response.Status, text)
 	}
-	return string(body)
+	return string(text), nil
 }
 
 // Register makes an account and returns the page after it.
@@ -83,7 +101,12 @@ func (b *Browser) enter(button, name, password string) string {
 // Transfer sends zoobars and returns the page after it.
 func (b *Browser) Transfer(recipient, zoobars string) string {
 	b.t.Helper()
-	return b.Post("/transfer", url.Values{"recipient": {recipient}, "zoobars": {zoobars}, "submission": {"Send"}})
+	return b.Post("/transfer", TransferForm(recipient, zoobars))
+}
+
+// TransferForm is what the page of transfers sends.
+func TransferForm(recipient, zoobars string) url.Values {
+	return url.Values{"recipient": {recipient}, "zoobars": {zoobars}, "submission": {"Send"}}
 }
 
 // SaveProfile sets the visitor's own profile.

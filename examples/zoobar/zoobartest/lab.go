@@ -39,28 +39,35 @@ func labTokens(t *testing.T, base string) {
 	source, other := NewBrowser(t, base), NewBrowser(t, base)
 	source.Register("test8src", "aaa")
 	other.Register("test8dst", "bbb")
-	slow := func(b *Browser, seconds int) string {
-		return b.Post("/transfer", url.Values{
-			"recipient": {"test8dst"}, "zoobars": {"3"}, "submission": {"Send"}, "delay": {fmt.Sprint(seconds)},
-		})
+	slow := func(seconds int) url.Values {
+		form := TransferForm("test8dst", "3")
+		form.Set("delay", fmt.Sprint(seconds))
+		return form
 	}
 	balances := func(src, dst int) {
 		t.Helper()
 		Contains(t, other.View("test8src"), fmt.Sprintf(`<span id="zoobars" class="%d">`, src))
 		Contains(t, other.View("test8dst"), fmt.Sprintf(`<span id="zoobars" class="%d">`, dst))
 	}
-	Contains(t, slow(source, 2), "Sent 3 zoobars")
+	Contains(t, source.Post("/transfer", slow(2)), "Sent 3 zoobars")
 	balances(7, 13)
 
 	again := NewBrowser(t, base)
 	again.Login("test8src", "aaa")
-	NotContains(t, slow(source, 1), "Sent") // with the cookie of the login before
+	NotContains(t, source.Post("/transfer", slow(1)), "Sent") // with the cookie of the login before
 	balances(7, 13)
 
-	page := make(chan string)
-	go func() { page <- slow(again, 3) }()
+	page, failure := make(chan string), make(chan error, 1)
+	go func() {
+		text, err := again.TryPost("/transfer", slow(3))
+		failure <- err
+		page <- text
+	}()
 	time.Sleep(time.Second) // the page has checked the token, the bank has not
 	NewBrowser(t, base).Login("test8src", "aaa")
+	if err := <-failure; err != nil {
+		t.Error(err)
+	}
 	NotContains(t, <-page, "Sent")
 	balances(7, 13)
 }

@@ -1,0 +1,471 @@
+package zoobar_test
+
+import (
+	"bufio"
+	"bytes"
+	"database/sql"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"cofferdam/examples/zoobar/auth"
+	"cofferdam/examples/zoobar/bank"
+	"cofferdam/examples/zoobar/zoobartest"
+)
+
+// site is the whole application under the real cofferdam.
+type site struct {
+	url   string
+	dir   string // of everything below
+	state string // of the application, with its volumes
+	bin   string // the cofferdam command
+	yaml  string // the manifest, with a free port and the probe in every service
+
+	cmd *exec.Cmd
+	log *bytes.Buffer // complete once the command has ended
+	end chan error
+}
+
+// start builds and starts the site, and stops it with the test. Its directory
+// has a short name, for a socket's path has only 108 bytes.
+func start(t *testing.T) *site {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts the whole site: not in short mode")
+	}
+	for _, tool := range []string{"go", "python3"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("needs %s", tool)
+		}
+	}
+	dir, err := os.MkdirTemp("/tmp", "zb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Errorf("something was left behind: %v", err)
+		}
+	})
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s := &site{dir: dir, bin: filepath.Join(dir, "cofferdam"), log: new(bytes.Buffer), end: make(chan error, 1)}
+	s.state = filepath.Join(dir, "state", "zoobar")
+	s.lay(t)
+	s.up(t)
+	return s
+}
+
+// lay builds the programs and writes the manifest, in the shape of the source
+// tree so that its relative paths lead to the same things.
+func (s *site) lay(t *testing.T) {
+	t.Helper()
+	app := filepath.Join(s.dir, "examples", "zoobar")
+	if err := os.MkdirAll(filepath.Join(app, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, build := range [][]string{
+		{"-o", s.bin, "cofferdam/cmd/cofferdam"},
+		{"-o", filepath.Join(app, "bin") + "/", "cofferdam/examples/zoobar/cmd/...", "cofferdam/examples/zoobar/probe"},
+	} {
+		cmd := exec.Command("go", append([]string{"build"}, build...)...)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s", cmd.Args, err, out)
+		}
+	}
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, target := range map[string]string{
+		filepath.Join(app, "media"):   filepath.Join(here, "media"),
+		filepath.Join(app, "sandbox"): filepath.Join(here, "sandbox"),
+		filepath.Join(s.dir, "sdk"):   filepath.Join(here, "..", "..", "sdk"),
+	} {
+		if err := os.Symlink(target, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile("cofferdam.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := strings.Replace(string(text), "listen: 127.0.0.1:8888", "listen: 127.0.0.1:0", 1)
+	changed = regexp.MustCompile(`\{from: bin/(\w+), to: /app/\w+\}`).
+		ReplaceAllString(changed, "$0, {from: bin/probe, to: /app/probe}")
+	s.yaml = filepath.Join(app, "cofferdam.yaml")
+	if err := os.WriteFile(s.yaml, []byte(changed), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *site) command(args ...string) *exec.Cmd {
+	cmd := exec.Command(s.bin, append([]string{"-f", s.yaml}, args...)...)
+	cmd.Env = append(os.Environ(),
+		"COFFERDAM_STATE_DIR="+filepath.Join(s.dir, "state"),
+		"COFFERDAM_RUNTIME_DIR="+filepath.Join(s.dir, "run"))
+	return cmd
+}
+
+// up starts the command and waits until it says where the site is.
+func (s *site) up(t *testing.T) {
+	t.Helper()
+	s.cmd = s.command("up")
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.cmd.Stdout, s.cmd.Stderr = write, write
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	write.Close()
+	found := make(chan string, 1)
+	go func() {
+		opened := regexp.MustCompile(`open +(http://\S+)/`)
+		lines := bufio.NewScanner(read)
+		for lines.Scan() {
+			fmt.Fprintln(s.log, lines.Text())
+			if m := opened.FindStringSubmatch(lines.Text()); m != nil {
+				found <- m[1]
+			}
+		}
+		s.end <- s.cmd.Wait()
+	}()
+	t.Cleanup(func() { s.down(t) })
+	select {
+	case s.url = <-found:
+	case err := <-s.end:
+		s.end <- err
+		if strings.Contains(s.log.String(), "not supported by this host") {
+			t.Skipf("this host lacks a protection: %s", s.log)
+		}
+		t.Fatalf("cofferdam up: %v\n%s", err, s.log)
+	case <-time.After(time.Minute):
+		t.Fatal("cofferdam up has not become ready in a minute")
+	}
+}
+
+// down stops the site, and fails the test if anything of it is left.
+func (s *site) down(t *testing.T) {
+	t.Helper()
+	s.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case err := <-s.end:
+		if err != nil {
+			t.Errorf("cofferdam up ended with %v", err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Errorf("cofferdam up has not stopped in 30 s")
+		s.cmd.Process.Kill()
+		<-s.end
+	}
+	if t.Failed() {
+		t.Logf("cofferdam up said:\n%s", s.log)
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, s.dir) {
+			t.Errorf("a mount is left: %s", line)
+		}
+	}
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range lines {
+		if text, err := os.ReadFile(line); err == nil && bytes.Contains(text, []byte(s.dir)) {
+			t.Errorf("a process is left: %q", text)
+		}
+	}
+}
+
+// probe runs the probe inside a service and returns its verdicts by name.
+func (s *site) probe(t *testing.T, service string, args ...string) map[string]string {
+	t.Helper()
+	cmd := s.command(append([]string{"exec", service, "--", "/app/probe"}, args...)...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("probe %v in %s: %v\n%s", args, service, err, &stderr)
+	}
+	found := make(map[string]string)
+	for line := range strings.Lines(string(out)) {
+		name, verdict, _ := strings.Cut(strings.TrimSpace(line), " ")
+		found[name] = verdict
+	}
+	return found
+}
+
+// database opens a copy of a service's database.
+func (s *site) database(t *testing.T, volume, name string) *sql.DB {
+	t.Helper()
+	dir := t.TempDir()
+	for _, suffix := range []string{"", "-wal"} {
+		from, err := os.Open(filepath.Join(s.state, "volumes", volume, name+suffix))
+		if err != nil {
+			if suffix != "" && os.IsNotExist(err) {
+				continue
+			}
+			t.Fatal(err)
+		}
+		to, err := os.Create(filepath.Join(dir, name+suffix))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(to, from); err != nil {
+			t.Fatal(err)
+		}
+		from.Close()
+		to.Close()
+	}
+	return zoobartest.Open(t, filepath.Join(dir, name), "")
+}
+
+var services = []string{"static", "dynamic", "auth", "bank", "store", "profile", "echo"}
+
+// TestZoobar starts the site once and lets everything happen to it in turn.
+func TestZoobar(t *testing.T) {
+	s := start(t)
+	if !t.Run("lab", func(t *testing.T) { zoobartest.Lab(t, s.url, "/data") }) {
+		return // nothing below says more
+	}
+	t.Run("2 services", s.testServices)
+	t.Run("3 5 9 12 nobody reaches whom it need not", s.testReach)
+	t.Run("4 6 7 databases", s.testDatabases)
+	t.Run("defects", s.testDefects)
+	t.Run("gateway", s.testGateway)
+	t.Run("profiles", s.testProfiles)
+	t.Run("killed bank", s.testKilledBank)
+}
+
+func (s *site) testServices(t *testing.T) {
+	out, err := s.command("ps", "--format", "json").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, service := range append([]string{"gateway"}, services...) {
+		if !bytes.Contains(out, []byte(`"`+service+`"`)) {
+			t.Errorf("%s does not run:\n%s", service, out)
+		}
+	}
+	for _, service := range []string{"static", "profile", "echo"} {
+		for path, there := range s.probe(t, service, "exists", "/data", "/zoobar", "/etc/passwd", "/app/bank", "/usr") {
+			if there != "no" {
+				t.Errorf("%s sees %s", service, path)
+			}
+		}
+	}
+}
+
+// testReach tries every connection and every call from every service.
+func (s *site) testReach(t *testing.T) {
+	ports := []string{strings.TrimPrefix(s.url, "http://"), "1.1.1.1:53", "gateway:8080", "main:8080"}
+	var names []string
+	for name := range zoobartest.Grants {
+		names = append(names, name)
+	}
+	names = append(names, "bank.nothing", "nobody.nothing", "sandbox.run")
+	for _, from := range services {
+		addrs := slices.Clone(ports)
+		for _, to := range services {
+			if to != from {
+				addrs = append(addrs, to+":8081")
+			}
+		}
+		for addr, verdict := range s.probe(t, from, append([]string{"connect"}, addrs...)...) {
+			if verdict != "closed" {
+				t.Errorf("%s can connect to %s", from, addr)
+			}
+		}
+		for name, verdict := range s.probe(t, from, append([]string{"call"}, names...)...) {
+			want := "denied"
+			if slices.Contains(zoobartest.Grants[name], from) {
+				want = "answered"
+			}
+			if verdict != want {
+				t.Errorf("call of %s from %s: %s, want %s", name, from, verdict, want)
+			}
+		}
+	}
+}
+
+func (s *site) testDatabases(t *testing.T) {
+	for _, tt := range []struct {
+		volume, file, table string
+		has, lacks          []string
+	}{
+		{"person", "person.db", "person", []string{"username"}, []string{"password", "token", "zoobars", "profile"}},
+		{"cred", "cred.db", "cred", []string{"username", "password", "token", "salt", "iterations"}, []string{"zoobars"}},
+		{"bank", "bank.db", "bank", []string{"username", "zoobars"}, []string{"password", "token"}},
+		{"bank", "bank.db", "transfer", []string{"id", "sender", "recipient", "amount", "time"}, nil},
+		{"profile", "profile.db", "profile", []string{"username", "profile"}, []string{"password", "token", "zoobars"}},
+	} {
+		var create string
+		db := s.database(t, tt.volume, tt.file)
+		if err := db.QueryRow(`SELECT sql FROM sqlite_master WHERE name = ?`, tt.table).Scan(&create); err != nil {
+			t.Errorf("%s: table %s: %v", tt.file, tt.table, err)
+		}
+		for _, column := range tt.has {
+			if !strings.Contains(create, column) {
+				t.Errorf("%s has no column %s: %s", tt.table, column, create)
+			}
+		}
+		for _, column := range tt.lacks {
+			if strings.Contains(create, column) {
+				t.Errorf("%s has %s in it: %s", tt.table, column, create)
+			}
+		}
+	}
+	files, err := filepath.Glob(filepath.Join(s.state, "volumes", "cred", "*"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("files of auth: %q, %v", files, err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(text, []byte("supersecretpassword")) {
+			t.Errorf("%s has the password", file)
+		}
+	}
+	s.checkBooks(t)
+}
+
+// checkBooks holds the invariants of the money.
+func (s *site) checkBooks(t *testing.T) (transfers int) {
+	t.Helper()
+	var sum, accounts, negative, unexplained int
+	err := s.database(t, "bank", "bank.db").QueryRow(`SELECT
+		(SELECT count(*) FROM transfer), (SELECT sum(zoobars) FROM bank), (SELECT count(*) FROM bank),
+		(SELECT count(*) FROM bank WHERE zoobars < 0),
+		(SELECT count(*) FROM bank b WHERE zoobars != 10
+			+ (SELECT coalesce(sum(amount), 0) FROM transfer WHERE recipient = b.username)
+			- (SELECT coalesce(sum(amount), 0) FROM transfer WHERE sender = b.username))`).
+		Scan(&transfers, &sum, &accounts, &negative, &unexplained)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sum != bank.Opening*accounts || negative != 0 || unexplained != 0 {
+		t.Errorf("%d zoobars in %d accounts, %d negative, %d not explained by the log", sum, accounts, negative, unexplained)
+	}
+	return transfers
+}
+
+// testDefects does what broke the original.
+func (s *site) testDefects(t *testing.T) {
+	b := zoobartest.NewBrowser(t, s.url)
+	b.Register("careful", "pass")
+	zoobartest.NewBrowser(t, s.url).Register("other", "pass")
+	for _, tt := range []struct{ what, recipient, zoobars string }{
+		{"a: a negative amount", "other", "-5"},
+		{"b: to oneself", "careful", "5"},
+		{"c: to nobody", "nobody", "5"},
+		{"f: not an integer", "other", "1.5"},
+		{"f: an expression", "other", "__import__('os').getpid()"},
+		{"more than there is", "other", "11"},
+	} {
+		page := b.Transfer(tt.recipient, tt.zoobars)
+		zoobartest.Contains(t, page, "Transfer to "+tt.recipient+" failed")
+		if strings.Contains(page, "Sent ") {
+			t.Errorf("%s: the page says that zoobars were sent", tt.what)
+		}
+	}
+	zoobartest.Contains(t, b.Get("/"), "<b>Balance:</b> 10 zoobars")
+	zoobartest.Contains(t, b.View("nobody"), "Cannot find that user.") // g
+	zoobartest.Contains(t, b.Get("/echo?s=x"), "from dynamic")
+	zoobartest.Contains(t, zoobartest.NewBrowser(t, s.url).Register("long", strings.Repeat("p", auth.MaxPasswordBytes+1)), "Registration failed.")
+	s.checkBooks(t) // d, e
+}
+
+// testKilledBank kills the bank among transfers: what the page has confirmed is
+// in the books, and the site goes on.
+func (s *site) testKilledBank(t *testing.T) {
+	a, b := zoobartest.NewBrowser(t, s.url), zoobartest.NewBrowser(t, s.url)
+	a.Register("kill1", "pass")
+	b.Register("kill2", "pass")
+	before := s.checkBooks(t)
+	stop, confirmed := make(chan struct{}), make(chan int)
+	go func() {
+		n := 0
+		from, to := a, "kill2"
+		for {
+			select {
+			case <-stop:
+				confirmed <- n
+				return
+			default:
+			}
+			page, err := from.TryPost("/transfer", zoobartest.TransferForm(to, "1"))
+			if err == nil && strings.Contains(page, "Sent 1 zoobars") {
+				n++
+			}
+			if to == "kill2" {
+				from, to = b, "kill1"
+			} else {
+				from, to = a, "kill2"
+			}
+		}
+	}()
+	for range 3 {
+		time.Sleep(300 * time.Millisecond)
+		s.probe(t, "bank", "kill", "/app/bank")
+		time.Sleep(time.Second) // until it is up again
+	}
+	close(stop)
+	n := <-confirmed
+	after := s.checkBooks(t)
+	if n == 0 || after-before < n || after-before > n+3 {
+		t.Errorf("%d transfers confirmed, %d in the books", n, after-before)
+	}
+	zoobartest.Contains(t, a.Get("/"), "zoobars</p>")
+}
+
+// testGateway asks for what is not there, and what should not be said.
+func (s *site) testGateway(t *testing.T) {
+	for _, tt := range []struct {
+		path string
+		want int
+	}{
+		{"/", http.StatusOK},
+		{"/index.html", http.StatusOK},
+		{"/favicon.ico", http.StatusOK},
+		{"/zoobar/media/zoobar.css", http.StatusOK},
+		{"/zoobar/media/lion_awake.jpg", http.StatusOK},
+		{"/zoobar/media/lion_sleeping.jpg", http.StatusOK},
+		{"/zoobar/db/person/person.db", http.StatusNotFound},
+		{"/zoobar/media/nothing.jpg", http.StatusNotFound},
+		{"/zoobar/index.cgix", http.StatusNotFound},
+		{"/nothing", http.StatusNotFound},
+	} {
+		response, err := http.Get(s.url + tt.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil || response.StatusCode != tt.want {
+			t.Errorf("%s = %s, %v, want %d", tt.path, response.Status, err, tt.want)
+		}
+		if bytes.Contains(body, []byte(s.dir)) || bytes.Contains(body, []byte("/srv")) {
+			t.Errorf("%s tells where things are: %s", tt.path, body)
+		}
+	}
+}
