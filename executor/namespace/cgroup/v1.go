@@ -1,0 +1,153 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// v1 has a directory in each hierarchy. Attaching to it waits for the kernel's
+// cgroup lock, which after idleness is a whole RCU period (8 ms measured), so
+// environments are attached while they wait, not when somebody waits for them.
+type v1 struct {
+	dirs    map[string]string // controller → our directory there
+	missing []string
+}
+
+func openV1(own map[string]string, name string) (Parent, error) {
+	p := &v1{dirs: map[string]string{}}
+	var errs error
+	for _, c := range []string{"memory", "pids", "cpu", "cpuacct"} {
+		base, ok := own[c]
+		if ok {
+			sweep(base, name, alive)
+			dir := filepath.Join(base, name)
+			if err := unix.Mkdir(dir, 0o755); err != nil && err != unix.EEXIST {
+				errs = errors.Join(errs, fmt.Errorf("make cgroup %s: %w", dir, err))
+				ok = false
+			} else {
+				p.dirs[c] = dir
+			}
+		}
+		if !ok && c != "cpuacct" {
+			p.missing = append(p.missing, c)
+		}
+	}
+	if len(p.dirs) == 0 {
+		return nil, errs
+	}
+	return p, nil
+}
+
+func (p *v1) Missing() []string { return p.missing }
+func (p *v1) Describe() string  { return "cgroup v1" }
+
+func (p *v1) Remove() error {
+	var err error
+	for _, dir := range p.unique() {
+		err = errors.Join(err, removeDir(dir))
+	}
+	return err
+}
+
+// unique lists the directories, each once: cpu and cpuacct are often one hierarchy.
+func (p *v1) unique() []string {
+	var dirs []string
+	for _, dir := range p.dirs {
+		if !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	slices.Sort(dirs)
+	return dirs
+}
+
+func (p *v1) Make(name string) (Group, error) {
+	g := &v1Group{parent: p, name: name}
+	for _, dir := range p.unique() {
+		if err := unix.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			g.Remove()
+			return nil, fmt.Errorf("make cgroup %s/%s: %w", dir, name, err)
+		}
+	}
+	return g, nil
+}
+
+type v1Group struct {
+	parent *v1
+	name   string
+}
+
+func (g *v1Group) FD() int { return -1 }
+
+func (g *v1Group) dir(controller string) string {
+	if d, ok := g.parent.dirs[controller]; ok {
+		return filepath.Join(d, g.name)
+	}
+	return ""
+}
+
+func (g *v1Group) Attach(pid int) error {
+	for _, dir := range g.parent.unique() {
+		if err := write(filepath.Join(dir, g.name), "cgroup.procs", strconv.Itoa(pid)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *v1Group) Limit(l Limits) error {
+	if dir := g.dir("memory"); dir != "" && l.MemoryBytes > 0 {
+		bytes := strconv.FormatInt(l.MemoryBytes, 10)
+		if err := write(dir, "memory.limit_in_bytes", bytes); err != nil {
+			return err
+		}
+		// Memory and swap together: no swap. A kernel without swap accounting
+		// lacks the file.
+		if _, err := os.Stat(filepath.Join(dir, "memory.memsw.limit_in_bytes")); err == nil {
+			if err := write(dir, "memory.memsw.limit_in_bytes", bytes); err != nil {
+				return err
+			}
+		}
+	}
+	if dir := g.dir("pids"); dir != "" && l.Pids > 0 {
+		if err := write(dir, "pids.max", strconv.Itoa(l.Pids)); err != nil {
+			return err
+		}
+	}
+	if dir := g.dir("cpu"); dir != "" && l.CPUs > 0 {
+		if err := write(dir, "cpu.cfs_quota_us", strconv.FormatInt(quota(l.CPUs), 10)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *v1Group) Stat() Stat {
+	var s Stat
+	if dir := g.dir("memory"); dir != "" {
+		s.MemoryPeak = readInt(dir, "memory.max_usage_in_bytes")
+		s.OOMKills = readField(dir, "memory.oom_control", "oom_kill")
+	}
+	if dir := g.dir("pids"); dir != "" {
+		s.PidsPeak = int(readInt(dir, "pids.peak"))
+		s.PidsRefused = readField(dir, "pids.events", "max")
+	}
+	if dir := g.dir("cpuacct"); dir != "" {
+		s.CPU = cpuTime(readInt(dir, "cpuacct.usage"))
+	}
+	return s
+}
+
+func (g *v1Group) Remove() error {
+	var err error
+	for _, dir := range g.parent.unique() {
+		err = errors.Join(err, removeDir(filepath.Join(dir, g.name)))
+	}
+	return err
+}

@@ -1,0 +1,330 @@
+// Package namespace keeps programs apart with the kernel's own means: namespaces,
+// cgroups, seccomp and Landlock.
+//
+// An [Executor] is a client. The work is done by a spawner, a small process of
+// its own (package spawner), so that nothing is ever forked from the big process
+// and the big process needs no privilege. A program that uses this package must
+// run [spawner.Main] with the number 3 when it is started with the arguments
+// that Options.Executable says:
+//
+//	if len(os.Args) > 1 && os.Args[1] == "spawner" {
+//		if err := spawner.Main(3); err != nil { … }
+//		return
+//	}
+//	e, err := namespace.New(namespace.Options{App: "zoobar", Executable: []string{"/proc/self/exe", "spawner"}})
+//
+// Started as root, the spawner stays root of the host, in a mount namespace of
+// its own, and gives every environment two host ids that no other has. Started
+// by an ordinary user it is root of a user namespace of its own; environments
+// have two ids each of the user's subordinate range (/etc/subuid, newuidmap), or
+// without one all have the user's. From there on everything is the same.
+//
+// Processes and what passes between them:
+//
+//	trusted process ── link ──► spawner ── script, descriptors ──► init of an environment
+//	                                    ◄── started, exited ──         └─ program (uid 1000)
+//
+// The spawner dies with its socket and with the thread that started it, an
+// environment with the spawner: after a SIGKILL of the trusted process nothing
+// remains.
+//
+// Trusted: yes, though this package only asks; what it asks for is what holds.
+package namespace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"cofferdam/executor"
+	"cofferdam/executor/namespace/link"
+	"cofferdam/internal/linux"
+)
+
+// Options say how environments are made. Executable is required.
+type Options struct {
+	// Executable is the argument vector that runs spawner.Main(3).
+	// "/proc/self/exe" means this very program.
+	Executable []string
+	// App names the application in cgroups: a DNS label, "app" by default.
+	App string
+	// RuntimeDir holds the locks on ranges of ids. The default is
+	// /run/cofferdam for root, $XDG_RUNTIME_DIR/cofferdam for others, or
+	// /tmp/cofferdam-UID.
+	RuntimeDir string
+	// UIDBase is where the host ids for environments begin, as root:
+	// 0x70000000 by default. Each application claims a block of 65536.
+	UIDBase uint32
+	// Roots are the host directories that sources of mounts must lie below,
+	// besides the runtime's. nil means any.
+	Roots []string
+	// Warm is how many blank environments wait ahead: 2 by default, -1 for none.
+	Warm int
+	// Stderr gets what a dying spawner says; os.Stderr by default.
+	Stderr *os.File
+}
+
+// Executor is an [executor.Executor].
+type Executor struct {
+	conn        *link.Conn
+	protections []executor.Protection
+	spawner     *os.Process
+	claim       *os.File
+	gone        chan struct{} // closed when the spawner has ended
+	release     chan struct{} // closed to let the thread that started it go
+	closing     atomic.Bool
+
+	mu      sync.Mutex
+	nextID  uint64                 // guarded by mu
+	nextEnv uint64                 // guarded by mu
+	calls   map[uint64]chan answer // guarded by mu; nil once the spawner is gone
+	procs   map[uint64]*Process    // guarded by mu
+}
+
+type answer struct {
+	reply *link.Reply
+	fds   []int
+}
+
+var appName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,46}[a-z0-9])?$`)
+
+// helloTimeout bounds the start of a spawner.
+const helloTimeout = 30 * time.Second
+
+// New starts a spawner. Errors that wrap [executor.ErrUnsupported] say what the
+// host lacks and what would provide it.
+func New(opts Options) (*Executor, error) {
+	if opts.App == "" {
+		opts.App = "app"
+	}
+	if !appName.MatchString(opts.App) {
+		return nil, fmt.Errorf("application name %q is not a DNS label of at most 48 bytes", opts.App)
+	}
+	if len(opts.Executable) == 0 {
+		return nil, errors.New("namespace: no executable for the spawner")
+	}
+	for _, root := range opts.Roots {
+		if !filepath.IsAbs(root) || filepath.Clean(root) != root {
+			return nil, fmt.Errorf("root %q is not an absolute clean path", root)
+		}
+	}
+	if opts.Warm == 0 {
+		opts.Warm = 2
+	}
+	e := &Executor{
+		gone: make(chan struct{}), release: make(chan struct{}),
+		calls: map[uint64]chan answer{}, procs: map[uint64]*Process{},
+	}
+	hello := &link.Hello{App: opts.App, Roots: opts.Roots, Warm: max(opts.Warm, 0), Parent: os.Getpid()}
+	identity, err := newIdentity(&opts, hello)
+	if err != nil {
+		return nil, err
+	}
+	e.claim = identity.claim
+	if err := e.launch(&opts, identity); err != nil {
+		e.claimClose()
+		return nil, err
+	}
+	go e.receive()
+	reply, fds, err := e.callWithin(helloTimeout, &link.Request{Hello: hello}, nil)
+	linux.CloseFDs(fds)
+	if err != nil {
+		e.Close()
+		return nil, fmt.Errorf("start the spawner: %w", err)
+	}
+	e.protections = reply.Protections
+	return e, nil
+}
+
+// launch starts the spawner's process on a thread that stays until it has ended:
+// the spawner asks to be killed when that thread dies.
+func (e *Executor) launch(opts *Options, id *identity) error {
+	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("make the spawner's socket: %w", err)
+	}
+	theirs := os.NewFile(uintptr(pair[1]), "spawner")
+	defer theirs.Close()
+	e.conn = link.NewConn(pair[0])
+	stderr := opts.Stderr
+	if stderr == nil {
+		stderr = os.Stderr
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		e.conn.Close()
+		return err
+	}
+	defer null.Close()
+	files := []*os.File{null, null, stderr, theirs}
+	if id.claim != nil {
+		files = append(files, id.claim) // the lock lives as long as the spawner
+	}
+	attr := &os.ProcAttr{
+		Env: []string{"PATH=/usr/bin:/bin", "GOTRACEBACK=single", "GOMAXPROCS=" + fmt.Sprint(min(runtime.NumCPU(), 4))}, Files: files, Sys: id.attr,
+	}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		p, err := os.StartProcess(opts.Executable[0], opts.Executable, attr)
+		if err == nil {
+			e.spawner = p
+		}
+		started <- err
+		<-e.release // and the thread goes with us
+	}()
+	if err := <-started; err != nil {
+		e.conn.Close()
+		close(e.release)
+		return id.explain(fmt.Errorf("start the spawner %q: %w", opts.Executable, err))
+	}
+	if err := id.mapIDs(e.spawner.Pid); err != nil {
+		e.conn.Close()
+		e.spawner.Kill()
+		e.spawner.Wait()
+		close(e.release)
+		return err
+	}
+	return nil
+}
+
+// receive takes what the spawner says, until it has gone.
+func (e *Executor) receive() {
+	for {
+		reply := &link.Reply{}
+		fds, err := e.conn.Receive(reply)
+		if err != nil {
+			break
+		}
+		if reply.Exited != nil {
+			linux.CloseFDs(fds)
+			e.mu.Lock()
+			p := e.procs[reply.Exited.Env]
+			delete(e.procs, reply.Exited.Env)
+			e.mu.Unlock()
+			if p != nil {
+				go p.finish(reply.Exited.Exit)
+			}
+			continue
+		}
+		e.mu.Lock()
+		call := e.calls[reply.ID]
+		delete(e.calls, reply.ID)
+		e.mu.Unlock()
+		if call == nil {
+			linux.CloseFDs(fds) // the caller has given up
+			continue
+		}
+		call <- answer{reply, fds}
+	}
+	e.conn.Close()
+	e.spawner.Wait()
+	close(e.release)
+	e.mu.Lock()
+	calls, procs := e.calls, e.procs
+	e.calls, e.procs = nil, nil
+	e.mu.Unlock()
+	for _, call := range calls {
+		close(call)
+	}
+	exit := executor.Exit{Cause: executor.CauseInternal, Code: 137, Signal: 9, Detail: errGone.Error()}
+	if e.closing.Load() {
+		exit.Cause, exit.Detail = executor.CausePolicy, "the executor was closed"
+	}
+	for _, p := range procs {
+		p.finish(exit)
+	}
+	e.claimClose()
+	close(e.gone)
+}
+
+func (e *Executor) claimClose() {
+	if e.claim != nil {
+		e.claim.Close()
+	}
+}
+
+// errGone says that the spawner has ended, by Close or by accident.
+var errGone = errors.New("the spawner has ended")
+
+// send sends a request and returns where its answer will come.
+func (e *Executor) send(req *link.Request, fds []int) (chan answer, error) {
+	call := make(chan answer, 1)
+	e.mu.Lock()
+	if e.calls == nil {
+		e.mu.Unlock()
+		return nil, errGone
+	}
+	e.nextID++
+	req.ID = e.nextID
+	e.calls[req.ID] = call
+	e.mu.Unlock()
+	if err := e.conn.Send(req, fds); err != nil {
+		e.mu.Lock()
+		delete(e.calls, req.ID)
+		e.mu.Unlock()
+		return nil, err
+	}
+	return call, nil
+}
+
+// call does a request. The descriptors of the answer are the caller's.
+func (e *Executor) call(ctx context.Context, req *link.Request, fds []int) (*link.Reply, []int, error) {
+	call, err := e.send(req, fds)
+	if err != nil {
+		return nil, nil, err
+	}
+	select {
+	case a, ok := <-call:
+		if !ok {
+			return nil, nil, errGone
+		}
+		if err := a.reply.Err.Err(); err != nil {
+			linux.CloseFDs(a.fds)
+			return nil, nil, err
+		}
+		return a.reply, a.fds, nil
+	case <-ctx.Done():
+		go abandon(call)
+		return nil, nil, ctx.Err()
+	}
+}
+
+// abandon takes care of an answer that nobody waits for.
+func abandon(call chan answer) {
+	if a, ok := <-call; ok {
+		linux.CloseFDs(a.fds)
+	}
+}
+
+func (e *Executor) callWithin(d time.Duration, req *link.Request, fds []int) (*link.Reply, []int, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	return e.call(ctx, req, fds)
+}
+
+// Protections tells what this host gives.
+func (e *Executor) Protections() []executor.Protection {
+	return append([]executor.Protection(nil), e.protections...)
+}
+
+// Close kills every environment, waits for their end, and ends the spawner.
+func (e *Executor) Close() error {
+	e.closing.Store(true)
+	e.conn.Close()
+	select {
+	case <-e.gone:
+	case <-time.After(30 * time.Second):
+		e.spawner.Kill()
+		<-e.gone
+	}
+	return nil
+}

@@ -1,0 +1,405 @@
+package namespace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"cofferdam/executor"
+	"cofferdam/executor/namespace/link"
+	"cofferdam/internal/linux"
+
+	"golang.org/x/sys/unix"
+)
+
+// Process is an [executor.Process].
+type Process struct {
+	e         *Executor
+	env       uint64
+	pid       int
+	listeners []net.Listener
+	streams   *streams
+	done      chan struct{}
+	exit      executor.Exit // valid once done is closed
+
+	mu      sync.Mutex
+	sockets map[bool][]int // guarded by mu: unconnected sockets inside, by whether IPv6
+	ended   bool           // guarded by mu
+}
+
+// maxExtra bounds the descriptors that a spec hands over.
+const maxExtra = 64
+
+// Start makes an environment.
+func (e *Executor) Start(ctx context.Context, spec *executor.Spec) (executor.Process, error) {
+	start, err := checkSpec(spec)
+	if err != nil {
+		return nil, err
+	}
+	p := &Process{e: e, done: make(chan struct{}), sockets: map[bool][]int{}}
+	p.streams, err = openStreams(&spec.Command, start.Limits.OutputBytes, func() {
+		limit := start.Limits.OutputBytes
+		p.kill(link.Kill{Cause: executor.CauseOutput, Limit: sizeText(limit), Key: "limits.output", Detail: "it wrote more than " + sizeText(limit) + " of output"})
+	})
+	if err != nil {
+		return nil, err
+	}
+	fds := p.streams.fds()
+	for _, f := range spec.Extra {
+		fds = append(fds, int(f.Fd()))
+	}
+	e.mu.Lock()
+	e.nextEnv++
+	p.env = e.nextEnv
+	start.Env = p.env
+	if e.procs != nil {
+		e.procs[p.env] = p
+	}
+	e.mu.Unlock()
+	reply, sockets, err := e.call(ctx, &link.Request{Start: start}, fds)
+	p.streams.handedOver()
+	if err != nil {
+		p.streams.wait()
+		if ctx.Err() != nil {
+			// It may come about all the same; then it must not stay.
+			go e.callWithin(helloTimeout, &link.Request{Kill: &link.Kill{Env: p.env, Cause: executor.CausePolicy, Detail: "the start was given up"}}, nil)
+		}
+		e.mu.Lock()
+		delete(e.procs, p.env)
+		e.mu.Unlock()
+		return nil, err
+	}
+	p.pid = reply.Pid
+	for _, fd := range sockets {
+		f := os.NewFile(uintptr(fd), "listener")
+		l, lerr := net.FileListener(f)
+		f.Close()
+		if lerr != nil {
+			err = lerr
+			continue
+		}
+		p.listeners = append(p.listeners, l)
+	}
+	if err != nil {
+		p.Kill(executor.CauseInternal, err.Error())
+		<-p.done
+		return nil, fmt.Errorf("take over a listener: %w", err)
+	}
+	return p, nil
+}
+
+// checkSpec checks what the client alone can, and fills in defaults.
+func checkSpec(spec *executor.Spec) (*link.Start, error) {
+	if !appName.MatchString(spec.Name) {
+		return nil, fmt.Errorf("environment name %q is not a DNS label of at most 48 bytes", spec.Name)
+	}
+	if len(spec.Command.Args) == 0 {
+		return nil, fmt.Errorf("environment %q: no program to run", spec.Name)
+	}
+	if len(spec.Extra) > maxExtra || len(spec.Mounts) > 64 || len(spec.Listen) > 64 {
+		return nil, fmt.Errorf("environment %q: more than 64 descriptors, mounts or listeners", spec.Name)
+	}
+	for _, a := range spec.Listen {
+		if !a.Addr().IsLoopback() && !a.Addr().IsUnspecified() {
+			return nil, fmt.Errorf("environment %q: address %v is not of the loopback", spec.Name, a)
+		}
+	}
+	s := &link.Start{
+		Name: spec.Name, Command: command(&spec.Command), Mounts: slices.Clone(spec.Mounts), Hosts: spec.Hosts,
+		Listen: spec.Listen, Limits: complete(spec.Limits), AllowDegraded: spec.AllowDegraded,
+	}
+	for n := range s.Mounts {
+		m := &s.Mounts[n]
+		if m.Kind == executor.MountTmpfs {
+			if m.SizeBytes == 0 {
+				m.SizeBytes = s.Limits.TmpBytes
+			}
+			if m.SizeBytes < 0 {
+				return nil, fmt.Errorf("environment %q: tmpfs %q without a limit", spec.Name, m.Target)
+			}
+		}
+	}
+	if s.Limits.TmpBytes < 0 {
+		return nil, fmt.Errorf("environment %q: /tmp without a limit", spec.Name)
+	}
+	return s, nil
+}
+
+func command(c *executor.Command) link.Command {
+	return link.Command{Args: c.Args, Env: c.Env, Dir: c.Dir}
+}
+
+// complete replaces zero limits by the defaults.
+func complete(l executor.Limits) executor.Limits {
+	d := executor.DefaultLimits()
+	fill(&l.MemoryBytes, d.MemoryBytes)
+	fill(&l.Pids, d.Pids)
+	fill(&l.CPUs, d.CPUs)
+	fill(&l.CPU, d.CPU)
+	fill(&l.Wall, d.Wall)
+	fill(&l.OutputBytes, d.OutputBytes)
+	fill(&l.OpenFiles, d.OpenFiles)
+	fill(&l.FileBytes, d.FileBytes)
+	fill(&l.VolumeBytes, d.VolumeBytes)
+	fill(&l.TmpBytes, d.TmpBytes)
+	return l
+}
+
+func fill[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}
+
+// finish records how the environment ended.
+func (p *Process) finish(exit executor.Exit) {
+	for _, l := range p.listeners {
+		l.Close()
+	}
+	p.streams.wait()
+	p.mu.Lock()
+	p.ended = true
+	for _, fds := range p.sockets {
+		linux.CloseFDs(fds)
+	}
+	p.sockets = nil
+	p.mu.Unlock()
+	exit.Usage.OutputBytes = p.streams.bytes()
+	p.exit = exit
+	close(p.done)
+}
+
+// Pid is the host's number of the init.
+func (p *Process) Pid() int { return p.pid }
+
+// Listeners are the sockets of Spec.Listen.
+func (p *Process) Listeners() []net.Listener { return slices.Clone(p.listeners) }
+
+// dialBatch is how many sockets are fetched at once: a round trip to the
+// spawner costs more than a socket.
+const dialBatch = 4
+
+// Dial connects to an address inside. The socket was made inside by the spawner;
+// it stays in its network wherever it is used.
+func (p *Process) Dial(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+	fd, err := p.socket(ctx, addr.Addr().Is6())
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), "dial")
+	defer f.Close()
+	var sa unix.Sockaddr = &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().Unmap().As4()}
+	if addr.Addr().Is6() {
+		sa = &unix.SockaddrInet6{Port: int(addr.Port()), Addr: addr.Addr().As16()}
+	}
+	err = unix.Connect(fd, sa)
+	if errors.Is(err, unix.EINPROGRESS) {
+		err = connected(ctx, f)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("dial %v inside: %w", addr, err)
+	}
+	return net.FileConn(f)
+}
+
+// connected waits until a connect is through.
+func connected(ctx context.Context, f *os.File) error {
+	if d, ok := ctx.Deadline(); ok {
+		f.SetWriteDeadline(d)
+	}
+	stop := context.AfterFunc(ctx, func() { f.SetWriteDeadline(time.Unix(1, 0)) })
+	defer stop()
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var errno int
+	first := true
+	err = raw.Write(func(fd uintptr) bool {
+		if first {
+			first = false // not before the poller says so
+			return false
+		}
+		errno, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
+		return true
+	})
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		return err
+	case errno != 0:
+		return syscall.Errno(errno)
+	}
+	return nil
+}
+
+// socket takes an unconnected socket, of those fetched or fetched now.
+func (p *Process) socket(ctx context.Context, v6 bool) (int, error) {
+	p.mu.Lock()
+	if p.ended {
+		p.mu.Unlock()
+		return -1, executor.ErrStopped
+	}
+	if have := p.sockets[v6]; len(have) > 0 {
+		p.sockets[v6] = have[1:]
+		p.mu.Unlock()
+		return have[0], nil
+	}
+	p.mu.Unlock()
+	_, fds, err := p.e.call(ctx, &link.Request{Dial: &link.Dial{Env: p.env, V6: v6, Count: dialBatch}}, nil)
+	if err != nil {
+		return -1, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended {
+		linux.CloseFDs(fds[1:])
+	} else {
+		p.sockets[v6] = append(p.sockets[v6], fds[1:]...)
+	}
+	return fds[0], nil
+}
+
+// Owns tells whether the process behind pidfd belongs to this environment.
+func (p *Process) Owns(pidfd *os.File) (bool, error) {
+	reply, _, err := p.e.callWithin(helloTimeout, &link.Request{Owns: &link.Ref{Env: p.env}}, []int{int(pidfd.Fd())})
+	if errors.Is(err, executor.ErrStopped) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return reply.Owns, nil
+}
+
+// outputGrace is how long the output of a program that has ended is waited for
+// when others inside hold its pipes open.
+const outputGrace = time.Second
+
+// Exec runs a further program inside.
+func (p *Process) Exec(ctx context.Context, cmd *executor.Command) (executor.Exit, error) {
+	if len(cmd.Args) == 0 {
+		return executor.Exit{}, errors.New("no program to run")
+	}
+	limit := executor.DefaultLimits().OutputBytes
+	req := &link.Request{Exec: &link.Exec{Env: p.env, Command: command(cmd)}}
+	over := make(chan struct{}, 1)
+	s, err := openStreams(cmd, limit, func() { over <- struct{}{} })
+	if err != nil {
+		return executor.Exit{}, err
+	}
+	call, err := p.e.send(req, s.fds())
+	s.handedOver()
+	if err != nil {
+		s.wait()
+		return executor.Exit{}, err
+	}
+	cause := executor.Exit{}
+	stopped := ctx.Done()
+	for {
+		select {
+		case a, ok := <-call:
+			if !ok {
+				s.wait()
+				return executor.Exit{}, errGone
+			}
+			s.waitFor(outputGrace)
+			linux.CloseFDs(a.fds)
+			if err := a.reply.Err.Err(); err != nil {
+				return executor.Exit{}, err
+			}
+			exit := a.reply.Exit
+			if cause.Cause != "" {
+				cause.Code, cause.Signal, cause.Usage = exit.Code, exit.Signal, exit.Usage
+				exit = cause
+			}
+			exit.Usage.OutputBytes = s.bytes()
+			return exit, ctx.Err()
+		case <-stopped:
+			stopped = nil
+			cause = executor.Exit{Cause: executor.CausePolicy, Detail: "it was given up"}
+		case <-over:
+			cause = executor.Exit{Cause: executor.CauseOutput, Limit: sizeText(limit), Key: "limits.output", Detail: "it wrote more than " + sizeText(limit) + " of output"}
+		}
+		if c, err := p.e.send(&link.Request{Cancel: req.ID}, nil); err == nil {
+			go abandon(c)
+		}
+	}
+}
+
+// Mount makes m appear inside.
+func (p *Process) Mount(ctx context.Context, m executor.Mount) error {
+	_, _, err := p.e.call(ctx, &link.Request{Mount: &link.Mount{Env: p.env, Mount: m}}, nil)
+	return err
+}
+
+// Unmount takes away what is mounted on target.
+func (p *Process) Unmount(ctx context.Context, target string) error {
+	_, _, err := p.e.call(ctx, &link.Request{Unmount: &link.Unmount{Env: p.env, Target: target}}, nil)
+	return err
+}
+
+// Signal delivers sig to the program.
+func (p *Process) Signal(sig syscall.Signal) error {
+	_, _, err := p.e.callWithin(helloTimeout, &link.Request{Signal: &link.Signal{Env: p.env, Signal: sig}}, nil)
+	return err
+}
+
+// Kill ends the whole tree now.
+func (p *Process) Kill(cause executor.Cause, detail string) {
+	p.kill(link.Kill{Cause: cause, Detail: detail})
+}
+
+func (p *Process) kill(k link.Kill) {
+	k.Env = p.env
+	if c, err := p.e.send(&link.Request{Kill: &k}, nil); err == nil {
+		go abandon(c)
+	}
+}
+
+// Done is closed when nothing is left.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Exit is how it ended; valid once Done is closed.
+func (p *Process) Exit() executor.Exit {
+	select {
+	case <-p.done:
+		return p.exit
+	default:
+		return executor.Exit{}
+	}
+}
+
+// Usage is what the tree has used up to now.
+func (p *Process) Usage() executor.Usage {
+	select {
+	case <-p.done:
+		return p.exit.Usage
+	default:
+	}
+	reply, _, err := p.e.callWithin(helloTimeout, &link.Request{Usage: &link.Ref{Env: p.env}}, nil)
+	if err != nil {
+		return executor.Usage{}
+	}
+	reply.Usage.OutputBytes = p.streams.bytes()
+	return reply.Usage
+}
+
+// sizeText writes a number of bytes with the largest unit that keeps it whole.
+func sizeText(n int64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	u := 0
+	for n >= 1024 && n%1024 == 0 && u < len(units)-1 {
+		n, u = n/1024, u+1
+	}
+	return fmt.Sprintf("%d%s", n, units[u])
+}

@@ -1,0 +1,9 @@
+package seccomp
+
+import "golang.org/x/sys/unix"
+
+const auditArch = unix.AUDIT_ARCH_AARCH64
+
+var allowedHere []uint32
+
+var refusedHere = []uint32{unix.SYS_KEXEC_FILE_LOAD}

@@ -1,0 +1,197 @@
+package spawner
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"cofferdam/executor/namespace/cgroup"
+	"cofferdam/internal/linux"
+
+	"golang.org/x/sys/unix"
+)
+
+// blank is an init that waits for instructions. It belongs to whoever took it.
+type blank struct {
+	slot   uint32
+	script *linux.Script
+	child  linux.Child
+	ctl    *os.File
+	group  cgroup.Group // nil on a host without
+	net    int
+}
+
+const blankNamespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
+
+// blanks makes them, a few ahead.
+type blanks struct {
+	ids      *ids
+	networks *networks
+	cloner   *cloner
+	parent   cgroup.Parent // nil on a host without
+
+	ahead   int
+	wake    chan struct{}
+	stopped chan struct{} // closed when keep has returned
+
+	mu    sync.Mutex
+	ready []*blank // guarded by mu
+}
+
+// keep keeps b.ahead blanks ready until close.
+func (b *blanks) keep() {
+	defer close(b.stopped)
+	for range b.wake {
+		for {
+			b.mu.Lock()
+			enough := len(b.ready) >= b.ahead
+			b.mu.Unlock()
+			if enough {
+				break
+			}
+			fresh, err := b.make()
+			if err != nil {
+				break // take makes one itself then, and reports the error
+			}
+			b.mu.Lock()
+			b.ready = append(b.ready, fresh)
+			b.mu.Unlock()
+		}
+	}
+}
+
+// refill has more made.
+func (b *blanks) refill() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take returns a blank, ready or made now.
+func (b *blanks) take() (*blank, error) {
+	b.mu.Lock()
+	for len(b.ready) > 0 {
+		k := b.ready[0]
+		b.ready = b.ready[1:]
+		b.mu.Unlock()
+		if !readable(k.child.PidFD) {
+			return k, nil
+		}
+		b.drop(k) // killed while it waited, by the host's OOM killer perhaps
+		b.mu.Lock()
+	}
+	b.mu.Unlock()
+	return b.make()
+}
+
+func (b *blanks) make() (_ *blank, err error) {
+	k := &blank{net: -1, child: linux.Child{PidFD: -1}}
+	if k.slot, err = b.ids.take(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			k.discard()
+			b.ids.give(k.slot)
+		}
+	}()
+	if k.net, err = b.networks.take(); err != nil {
+		return nil, err
+	}
+	if b.parent != nil {
+		if k.group, err = b.parent.Make(strconv.Itoa(int(k.slot))); err != nil {
+			return nil, err
+		}
+	}
+	if k.script, err = linux.NewScript(); err != nil {
+		return nil, err
+	}
+	b.cloner.do(func() {
+		if err = unix.Setns(k.net, unix.CLONE_NEWNET); err != nil {
+			err = fmt.Errorf("enter a network namespace: %w", err)
+			return
+		}
+		k.child, err = k.script.Clone(blankNamespaces, groupFD(k.group))
+	})
+	if err != nil {
+		k.child.PidFD = -1
+		return nil, err
+	}
+	k.ctl = k.script.Control()
+	if err = b.ids.write(k.child.Pid, k.slot); err != nil {
+		return nil, err
+	}
+	if k.group != nil && k.group.FD() < 0 {
+		if err = k.group.Attach(k.child.Pid); err != nil {
+			return nil, err
+		}
+	}
+	return k, nil
+}
+
+func groupFD(g cgroup.Group) int {
+	if g == nil {
+		return -1
+	}
+	return g.FD()
+}
+
+// discard ends what there is of a blank, and waits for the end.
+func (k *blank) discard() {
+	if k.child.PidFD >= 0 {
+		unix.PidfdSendSignal(k.child.PidFD, unix.SIGKILL, nil, 0)
+		reap(k.child.PidFD)
+		unix.Close(k.child.PidFD)
+		k.child.PidFD = -1
+	}
+	if k.ctl != nil {
+		k.ctl.Close()
+	}
+	if k.script != nil {
+		k.script.Close()
+	}
+	if k.net >= 0 {
+		unix.Close(k.net)
+		k.net = -1
+	}
+	if k.group != nil {
+		k.group.Remove()
+		k.group = nil
+	}
+}
+
+// reap waits until the child is dead and, if it was an init, its whole pid
+// namespace is empty.
+func reap(pidfd int) {
+	for unix.Waitid(unix.P_PIDFD, pidfd, nil, unix.WEXITED|unix.WALL, nil) == unix.EINTR {
+		time.Sleep(0)
+	}
+}
+
+// readable tells whether a pidfd refers to a dead process.
+func readable(pidfd int) bool {
+	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
+	n, _ := unix.Poll(fds, 0)
+	return n > 0
+}
+
+// drop discards a blank that was complete.
+func (b *blanks) drop(k *blank) {
+	k.discard()
+	b.ids.give(k.slot)
+}
+
+// close ends the blanks that nobody took. No more are made.
+func (b *blanks) close() {
+	close(b.wake)
+	<-b.stopped
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, k := range b.ready {
+		b.drop(k)
+	}
+	b.ready = nil
+}

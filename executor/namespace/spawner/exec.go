@@ -1,0 +1,134 @@
+package spawner
+
+import (
+	"errors"
+	"os"
+	"syscall"
+	"time"
+
+	"cofferdam/executor"
+	"cofferdam/executor/namespace/link"
+	"cofferdam/internal/linux"
+
+	"golang.org/x/sys/unix"
+)
+
+// Namespaces that a helper joins. The order is the kernel's.
+const joined = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET |
+	unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
+
+// exec runs a further program in i and returns how it ended. A helper, a child
+// like an init, joins the namespaces and waits for the program. It cannot be
+// seen from inside: it is not in the pid namespace, cannot be dumped, and has no
+// descriptor but its control socket (CVE-2016-9962).
+func (s *server) exec(id uint64, i *instance, req *link.Exec, fds []int) (executor.Exit, error) {
+	if len(fds) != 3 {
+		return executor.Exit{}, errors.New("an exec without its three streams")
+	}
+	init, err := i.dup(i.blank.child.PidFD)
+	if err != nil {
+		return executor.Exit{}, err
+	}
+	defer unix.Close(init)
+	if err := i.admit(1); err != nil {
+		return executor.Exit{}, err
+	}
+	defer i.admit(-1)
+	sc, err := linux.NewScript()
+	if err != nil {
+		return executor.Exit{}, err
+	}
+	defer sc.Close()
+	list := &fdList{fds: append([]int(nil), fds...)}
+	sc.Setup.Add("enter the environment", unix.SYS_SETNS, list.add(init), joined)
+	s.scripts.become(sc)
+	s.scripts.capabilities(sc)
+	if err := s.scripts.program(sc, &req.Command, &i.spec.Limits, i.writable, len(fds)); err != nil {
+		return executor.Exit{}, err
+	}
+	s.scripts.seal(sc)
+
+	began := time.Now()
+	var child linux.Child
+	s.cloner.do(func() { child, err = sc.Clone(0, groupFD(i.group)) })
+	if err != nil {
+		return executor.Exit{}, err
+	}
+	ctl := sc.Control()
+	defer ctl.Close()
+	defer unix.Close(child.PidFD)
+	defer reap(child.PidFD)
+	stop := func() { unix.PidfdSendSignal(child.PidFD, unix.SIGKILL, nil, 0) }
+	defer stop()
+	if i.group != nil && i.group.FD() < 0 {
+		if err := i.group.Attach(child.Pid); err != nil {
+			return executor.Exit{}, i.stoppedOr(err)
+		}
+	}
+	if err := sc.Go(ctl, list.fds); err != nil {
+		return executor.Exit{}, i.stoppedOr(err)
+	}
+	_, program, err := sc.ReadReport(ctl)
+	if err != nil {
+		var step *linux.StepError
+		if errors.As(err, &step) && step.Execute {
+			return executor.Exit{}, &executor.StartError{Path: req.Command.Args[0], Err: syscall.Errno(step.Errno)}
+		}
+		return executor.Exit{}, i.stoppedOr(err)
+	}
+	defer unix.Close(program)
+	defer s.onCancel(id, func() { unix.PidfdSendSignal(program, unix.SIGKILL, nil, 0) })()
+	report, _, err := sc.ReadReport(ctl)
+	if err != nil {
+		return executor.Exit{}, i.stoppedOr(err)
+	}
+	exit := byStatus(report.Status(), &i.spec.Limits)
+	exit.Usage = executor.Usage{Wall: time.Since(began), CPU: report.CPU(), MemoryBytes: report.MaxRSS()}
+	return exit, nil
+}
+
+// admit counts programs started by exec, whose helpers must not be at the
+// expense of the limit of processes.
+func (i *instance) admit(n int) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.ended {
+		return executor.ErrStopped
+	}
+	i.execs += n
+	if i.group == nil {
+		return nil
+	}
+	return i.group.Limit(groupLimits(&executor.Limits{Pids: i.spec.Limits.Pids}, i.execs))
+}
+
+// stoppedOr is ErrStopped if the environment is ending, which explains any other
+// error, and err otherwise.
+func (i *instance) stoppedOr(err error) error {
+	if errors.Is(err, unix.ESRCH) || readable(i.blank.child.PidFD) || errors.Is(err, os.ErrClosed) {
+		return executor.ErrStopped
+	}
+	return err
+}
+
+// onCancel registers what ends a request before its time, and returns what
+// forgets it.
+func (s *server) onCancel(id uint64, stop func()) func() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cancels[id] = stop
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.cancels, id)
+	}
+}
+
+// cancel ends a request before its time.
+func (s *server) cancel(id uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if stop := s.cancels[id]; stop != nil {
+		stop()
+	}
+}

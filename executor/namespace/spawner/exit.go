@@ -1,0 +1,104 @@
+package spawner
+
+import (
+	"fmt"
+	"syscall"
+	"time"
+
+	"cofferdam/executor"
+	"cofferdam/executor/namespace/cgroup"
+	"cofferdam/internal/linux"
+)
+
+// judge says how an environment ended: cause is why we killed it, nil if we did
+// not; report and err are the init's last word.
+func (i *instance) judge(cause *executor.Exit, report linux.Report, err error, usage executor.Usage) executor.Exit {
+	l := &i.spec.Limits
+	var stat cgroup.Stat
+	if i.group != nil {
+		stat = i.group.Stat()
+	}
+	oom := executor.Exit{Cause: executor.CauseOOM, Limit: bytesText(l.MemoryBytes), Key: "limits.memory", Detail: "it used more memory than " + bytesText(l.MemoryBytes)}
+	if err == nil && usage.CPU < report.CPU() {
+		usage.CPU = report.CPU() // no accounting by cgroup
+	}
+	if err == nil && usage.MemoryBytes < report.MaxRSS() {
+		usage.MemoryBytes = report.MaxRSS()
+	}
+	var exit executor.Exit
+	switch {
+	case cause != nil:
+		exit = *cause
+		exit.Code, exit.Signal = 128+int(syscall.SIGKILL), int(syscall.SIGKILL)
+	case err != nil && stat.OOMKills > 0:
+		exit = oom
+		exit.Code, exit.Signal = 128+int(syscall.SIGKILL), int(syscall.SIGKILL)
+	case err != nil:
+		exit = executor.Exit{Cause: executor.CauseInternal, Detail: "its init was killed from outside", Code: 128 + int(syscall.SIGKILL), Signal: int(syscall.SIGKILL)}
+	default:
+		exit = byStatus(report.Status(), l)
+		killed := exit.Signal == int(syscall.SIGKILL) || exit.Cause == executor.CauseExit && exit.Code != 0
+		switch {
+		case stat.OOMKills > 0 && killed:
+			oom.Code, oom.Signal = exit.Code, exit.Signal
+			exit = oom
+		case stat.PidsRefused > 0 && exit.Cause == executor.CauseExit && exit.Code != 0:
+			exit.Cause, exit.Limit, exit.Key = executor.CausePids, fmt.Sprint(l.Pids), "limits.pids"
+			exit.Detail = fmt.Sprintf("it failed after it was refused more than %d processes and threads", l.Pids)
+		}
+	}
+	exit.Usage = usage
+	return exit
+}
+
+// byStatus reads a wait status.
+func byStatus(status syscall.WaitStatus, l *executor.Limits) executor.Exit {
+	if status.Exited() {
+		return executor.Exit{Cause: executor.CauseExit, Code: status.ExitStatus()}
+	}
+	sig := status.Signal()
+	exit := executor.Exit{Cause: limitSignal(sig), Code: 128 + int(sig), Signal: int(sig)}
+	switch exit.Cause {
+	case executor.CauseSeccomp:
+		exit.Detail = "it made a system call of a foreign ABI"
+	case executor.CauseDisk:
+		exit.Limit, exit.Key = bytesText(l.FileBytes), "limits.file_size"
+		exit.Detail = "it wrote a file larger than " + exit.Limit
+	case executor.CauseCPU:
+		exit.Limit, exit.Key = l.CPU.String(), "limits.cpu"
+		exit.Detail = "it used more processor time than " + exit.Limit
+	default:
+		exit.Detail = "it was ended by signal " + sig.String()
+	}
+	return exit
+}
+
+// bytesText writes a number of bytes with the largest unit that keeps it whole.
+func bytesText(n int64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	u := 0
+	for n >= 1024 && n%1024 == 0 && u < len(units)-1 {
+		n /= 1024
+		u++
+	}
+	return fmt.Sprintf("%d%s", n, units[u])
+}
+
+// usage is what the tree has used up to now.
+func (i *instance) usage() executor.Usage {
+	u := executor.Usage{Wall: time.Since(i.began)}
+	i.mu.Lock()
+	ended, final, seen := i.ended, i.final, i.seen
+	i.mu.Unlock()
+	if ended {
+		return final
+	}
+	u.CPU, u.MemoryBytes, u.Pids = seen.CPU, seen.MemoryBytes, seen.Pids
+	if i.group != nil {
+		st := i.group.Stat()
+		u.CPU = max(u.CPU, st.CPU)
+		u.MemoryBytes = max(u.MemoryBytes, st.MemoryPeak)
+		u.Pids = max(u.Pids, st.PidsPeak-1) // the init
+	}
+	return u
+}

@@ -1,0 +1,81 @@
+package spawner
+
+import (
+	"fmt"
+	"os"
+	"sync"
+)
+
+// The ids inside an environment.
+const (
+	initID    = 0
+	programID = 1000
+)
+
+// ids hands out slots, each with two host ids that no living environment has.
+type ids struct {
+	base, count uint32 // count 0: one id for everybody
+
+	mu   sync.Mutex
+	used map[uint32]bool
+	next uint32
+}
+
+// take reserves a slot. The least recently freed come last, so that a process
+// that should somehow outlive its environment does not soon meet a namesake.
+func (i *ids) take() (uint32, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	slots := uint32(1 << 16)
+	if i.count > 0 {
+		slots = (i.count - 2) / 2
+	}
+	for range slots {
+		n := i.next % slots
+		i.next++
+		if !i.used[n] {
+			i.used[n] = true
+			return n, nil
+		}
+	}
+	return 0, fmt.Errorf("all %d slots of environments are taken", slots)
+}
+
+func (i *ids) give(slot uint32) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	delete(i.used, slot)
+}
+
+// single says that init and program share the one id there is.
+func (i *ids) single() bool { return i.count == 0 }
+
+// init is the init's id inside.
+func (i *ids) init() uintptr {
+	if i.single() {
+		return programID
+	}
+	return initID
+}
+
+// program is the program's id, as the spawner sees it.
+func (i *ids) program(slot uint32) int {
+	if i.single() {
+		return 0
+	}
+	return int(i.base + 3 + 2*slot)
+}
+
+// write maps the ids of slot into the user namespace of process pid.
+func (i *ids) write(pid int, slot uint32) error {
+	text := fmt.Sprintf("%d 0 1\n", programID)
+	if !i.single() {
+		text = fmt.Sprintf("%d %d 1\n%d %d 1\n", initID, i.base+2+2*slot, programID, i.base+3+2*slot)
+	}
+	for _, file := range []string{"uid_map", "gid_map"} {
+		if err := os.WriteFile(fmt.Sprintf("/proc/%d/%s", pid, file), []byte(text), 0); err != nil {
+			return fmt.Errorf("map the ids of an environment: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,78 @@
+package spawner
+
+import (
+	"cofferdam/executor"
+	"cofferdam/internal/linux"
+
+	"golang.org/x/sys/unix"
+)
+
+// Rights of landlock(7).
+const (
+	fsRead = unix.LANDLOCK_ACCESS_FS_EXECUTE | unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_READ_DIR
+	// What makes sense for a file that is no directory.
+	fsFile = unix.LANDLOCK_ACCESS_FS_EXECUTE | unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_WRITE_FILE |
+		unix.LANDLOCK_ACCESS_FS_TRUNCATE | unix.LANDLOCK_ACCESS_FS_IOCTL_DEV
+	fsWrite = unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_TRUNCATE | unix.LANDLOCK_ACCESS_FS_IOCTL_DEV
+)
+
+// handled are all rights that a version of Landlock knows.
+func handled(abi int) uint64 {
+	switch {
+	case abi >= 5:
+		return 1<<16 - 1 // IOCTL_DEV
+	case abi >= 3:
+		return 1<<15 - 1 // TRUNCATE
+	case abi == 2:
+		return 1<<14 - 1 // REFER
+	default:
+		return 1<<13 - 1
+	}
+}
+
+// rule lets a program do everything below a place.
+type rule struct {
+	path  string
+	isDir bool
+}
+
+// writable lists where a program with these mounts may write.
+func writable(mounts []placed) []rule {
+	rules := []rule{{"/tmp", true}, {"/dev/shm", true}}
+	for _, m := range mounts {
+		if m.Writable && m.Kind == executor.MountBind || m.Kind == executor.MountTmpfs {
+			rules = append(rules, rule{m.Target, m.isDir})
+		}
+	}
+	return rules
+}
+
+// landlockRules writes the steps that make the ruleset: read and execute
+// everywhere, write where the spec says. Abstract sockets and signals do not
+// leave the domain (ABI 6).
+func (w *scripts) landlockRules(s *linux.Script, rules []rule) (linux.Slot, error) {
+	if w.landlock == 0 {
+		return 0, nil
+	}
+	g := &s.Program
+	all := handled(w.landlock)
+	attr := linux.LandlockRuleset{HandledFS: all, Scoped: unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | unix.LANDLOCK_SCOPE_SIGNAL}.Bytes(w.landlock)
+	ruleset := s.Slot()
+	g.Add("make a landlock ruleset", unix.SYS_LANDLOCK_CREATE_RULESET, s.Bytes(attr), uintptr(len(attr)), 0).Into(ruleset)
+	add := func(path string, access uint64) {
+		beneath, fd := s.BytesWithSlot(linux.LandlockBeneath(access&all), 8)
+		g.Add("open "+path+" for landlock", unix.SYS_OPENAT, cwd, s.String(path), unix.O_PATH|unix.O_CLOEXEC).Into(fd)
+		g.Add("add a landlock rule for "+path, unix.SYS_LANDLOCK_ADD_RULE, 0, unix.LANDLOCK_RULE_PATH_BENEATH, beneath, 0).From(0, ruleset)
+	}
+	add("/", fsRead)
+	add("/dev", fsRead|fsWrite)
+	add("/proc", fsRead|fsWrite)
+	for _, r := range rules {
+		if r.isDir {
+			add(r.path, all)
+		} else {
+			add(r.path, fsFile)
+		}
+	}
+	return ruleset, nil
+}

@@ -1,0 +1,133 @@
+package spawner
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"cofferdam/executor"
+
+	"golang.org/x/sys/unix"
+)
+
+// How often a running environment is looked at. The kernel enforces memory,
+// processes and shares of the processor by itself; what is left is what it only
+// counts.
+const (
+	sampleEvery  = 50 * time.Millisecond
+	volumesEvery = 4 // samples
+)
+
+// sample watches the limits that the kernel does not enforce, until i has ended.
+func (i *instance) sample() {
+	l := &i.spec.Limits
+	tick := time.NewTicker(sampleEvery)
+	defer tick.Stop()
+	for n := 1; ; n++ {
+		select {
+		case <-i.done:
+			return
+		case <-tick.C:
+		}
+		memory := i.look()
+		cpu := i.usage().CPU
+		if i.group != nil && i.group.Stat().OOMKills > 0 {
+			// The kernel killed one process of it. A program that lost a part
+			// of itself is not left to go on.
+			i.kill(executor.Exit{Cause: executor.CauseOOM, Limit: bytesText(l.MemoryBytes), Key: "limits.memory", Detail: "it used more memory than " + bytesText(l.MemoryBytes)})
+		}
+		if l.MemoryBytes > 0 && memory > l.MemoryBytes {
+			i.kill(executor.Exit{Cause: executor.CauseOOM, Limit: bytesText(l.MemoryBytes), Key: "limits.memory", Detail: "it used more memory than " + bytesText(l.MemoryBytes)})
+		}
+		if l.CPU > 0 && cpu > l.CPU {
+			i.kill(executor.Exit{Cause: executor.CauseCPU, Limit: l.CPU.String(), Key: "limits.cpu", Detail: "it used more processor time than " + l.CPU.String()})
+		}
+		if n%volumesEvery == 0 {
+			i.checkVolumes()
+		}
+	}
+}
+
+// checkVolumes kills an environment with more in a volume than its quota.
+func (i *instance) checkVolumes() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.ended {
+		return
+	}
+	for _, v := range i.volumes {
+		if measure(v.fd, v.limit) <= v.limit {
+			continue
+		}
+		if i.cause == nil {
+			i.cause = &executor.Exit{Cause: executor.CauseDisk, Limit: bytesText(v.limit), Key: "volumes.size", Detail: fmt.Sprintf("it stored more than %s in %s", bytesText(v.limit), v.path)}
+		}
+		unix.PidfdSendSignal(i.blank.child.PidFD, unix.SIGKILL, nil, 0)
+	}
+}
+
+// look adds up what the processes use, on a host without accounting by cgroup,
+// and returns their memory in bytes now. Elsewhere it does nothing.
+func (i *instance) look() int64 {
+	if i.server.scripts.memoryGroup {
+		return 0
+	}
+	var memory int64
+	var cpu time.Duration
+	pids := descendants(i.blank.child.Pid, nil)
+	for _, pid := range pids {
+		memory += resident(pid)
+		cpu += cpuOf(pid)
+	}
+	i.mu.Lock()
+	i.seen.MemoryBytes = max(i.seen.MemoryBytes, memory)
+	i.seen.CPU = max(i.seen.CPU, cpu)
+	i.seen.Pids = max(i.seen.Pids, len(pids))
+	i.mu.Unlock()
+	return memory
+}
+
+// descendants lists the processes below pid. Orphans of a pid namespace become
+// children of its init, so that none escapes. Their number is bounded by the
+// limit of processes.
+func descendants(pid int, all []int) []int {
+	tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	for _, t := range tasks {
+		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/children", pid, t.Name()))
+		for f := range strings.FieldsSeq(string(b)) {
+			if child, err := strconv.Atoi(f); err == nil {
+				all = descendants(child, append(all, child))
+			}
+		}
+	}
+	return all
+}
+
+// resident is the memory of a process with shared pages divided among those
+// that share them: proc_pid_smaps(5).
+func resident(pid int) int64 {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) >= 2 && f[0] == "Pss:" {
+			kib, _ := strconv.ParseInt(f[1], 10, 64)
+			return kib << 10
+		}
+	}
+	return 0
+}
+
+// cpuOf is the processor time of a process and of its children that it waited
+// for: proc_pid_stat(5), fields 14 to 17, in clock ticks of 10 ms.
+func cpuOf(pid int) time.Duration {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	s := string(b)
+	f := strings.Fields(s[strings.LastIndexByte(s, ')')+1:])
+	var ticks int64
+	for n := 11; n < 15 && n < len(f); n++ {
+		v, _ := strconv.ParseInt(f[n], 10, 64)
+		ticks += v
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}

@@ -1,0 +1,274 @@
+package spawner
+
+import (
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"cofferdam/executor"
+	"cofferdam/executor/namespace/link"
+	"cofferdam/internal/linux"
+
+	"golang.org/x/sys/unix"
+)
+
+// cwd is AT_FDCWD as an argument.
+const cwd = ^uintptr(99)
+
+// scripts writes what blanks are to do.
+type scripts struct {
+	ids         *ids
+	landlock    int // ABI, 0 without
+	filter      []unix.SockFilter
+	initFilter  []unix.SockFilter
+	lastCap     uintptr
+	hardLimits  map[int]uint64
+	memoryGroup bool // a cgroup bounds memory
+}
+
+// fdList numbers the descriptors that go to a child, in order.
+type fdList struct{ fds []int }
+
+func (l *fdList) add(fd int) uintptr {
+	l.fds = append(l.fds, fd)
+	return uintptr(len(l.fds) - 1)
+}
+
+// become has the init take its own ids, and die with the spawner from then on:
+// the death signal is cleared when credentials change.
+func (w *scripts) become(s *linux.Script) {
+	g := &s.Setup
+	id := w.ids.init()
+	g.Add("drop groups", unix.SYS_SETGROUPS, 0, 0).Accept(unix.EPERM)
+	g.Add("take the init's group", unix.SYS_SETRESGID, id, id, id)
+	g.Add("take the init's user", unix.SYS_SETRESUID, id, id, id)
+	g.Add("hide from debuggers", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0)
+	g.Add("die with the spawner", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL))
+	g.Add("begin a session", unix.SYS_SETSID)
+	g.Add("set the umask", unix.SYS_UMASK, 0o022)
+}
+
+// files has the init enter the file tree at descriptor tree. own is the
+// descriptor of the tmpfs with the files of the spec, or -1; binds are those of
+// the trees that are its own, by number of the mount.
+func (w *scripts) files(s *linux.Script, spec *link.Start, mounts []placed, tree uintptr, own int, binds map[int]uintptr) {
+	g := &s.Setup
+	empty := s.String("")
+	move := func(what string, fd uintptr, target string) {
+		g.Add(what, unix.SYS_MOVE_MOUNT, fd, empty, cwd, s.String(target), unix.MOVE_MOUNT_F_EMPTY_PATH)
+	}
+	move("enter the file tree", tree, "/base")
+	if own >= 0 {
+		move("bring the files", uintptr(own), "/files")
+	}
+	g.Add("go to the file tree", unix.SYS_CHDIR, s.String("/base"))
+	g.Add("mount /proc", unix.SYS_MOUNT, s.String("proc"), s.String("proc"), s.String("proc"),
+		unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, s.String("hidepid=2,subset=pid"))
+	w.tmpfs(s, "/tmp", spec.Limits.TmpBytes, 0)
+	w.tmpfs(s, "/dev/shm", spec.Limits.TmpBytes, 0)
+	for n, m := range mounts {
+		if !m.own {
+			continue
+		}
+		target := strings.TrimPrefix(m.Target, "/")
+		if m.point {
+			w.point(s, m)
+		}
+		switch m.Kind {
+		case executor.MountTmpfs:
+			w.tmpfs(s, m.Target, m.SizeBytes, m.Inodes)
+		case executor.MountFile:
+			g.Add("mount file "+m.Target, unix.SYS_MOUNT, s.String("/files/"+strconv.Itoa(n)), s.String(target), 0, unix.MS_BIND)
+		case executor.MountSymlink:
+			g.Add("link "+m.Target, unix.SYS_SYMLINKAT, s.String(m.Source), cwd, s.String(target))
+		default:
+			move("mount "+m.Target, binds[n], target)
+		}
+	}
+	dot := s.String(".")
+	g.Add("enter the root", unix.SYS_PIVOT_ROOT, dot, dot)
+	g.Add("leave the old root", unix.SYS_UMOUNT2, dot, unix.MNT_DETACH)
+	g.Add("go to the root", unix.SYS_CHDIR, s.String("/"))
+}
+
+// tmpfs mounts one that belongs to the program, and counts as its memory.
+func (w *scripts) tmpfs(s *linux.Script, target string, size, inodes int64) {
+	if inodes <= 0 {
+		inodes = max(size/4096, 256)
+	}
+	mode := "1777"
+	if target != "/tmp" && target != "/dev/shm" {
+		mode = "755"
+	}
+	options := fmt.Sprintf("mode=%s,uid=%d,gid=%d,size=%d,nr_inodes=%d", mode, programID, programID, size, inodes)
+	s.Setup.Add("mount tmpfs "+target, unix.SYS_MOUNT, s.String("tmpfs"), s.String(strings.TrimPrefix(target, "/")),
+		s.String("tmpfs"), unix.MS_NOSUID|unix.MS_NODEV, s.String(options))
+}
+
+// point makes the mount point of m within a tmpfs that is still as the script
+// made it: nobody else has been there.
+func (w *scripts) point(s *linux.Script, m placed) {
+	g := &s.Setup
+	at := m.pointAt
+	last := path.Dir(m.Target)
+	if m.isDir {
+		last = m.Target
+	}
+	if within(last, at) && last != at {
+		for part := range strings.SplitSeq(strings.TrimPrefix(last, at+"/"), "/") {
+			at = path.Join(at, part)
+			g.Add("make directory "+at, unix.SYS_MKDIRAT, cwd, s.String(at[1:]), 0o755).Accept(unix.EEXIST)
+		}
+	}
+	if !m.isDir && m.Kind != executor.MountSymlink {
+		g.Add("make mount point "+m.Target, unix.SYS_MKNODAT, cwd, s.String(m.Target[1:]), unix.S_IFREG|0o444, 0).Accept(unix.EEXIST)
+	}
+}
+
+// capabilities gives up what even a later exec could bring back.
+func (w *scripts) capabilities(s *linux.Script) {
+	g := &s.Setup
+	g.Add("clear ambient capabilities", unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+	for c := uintptr(0); c <= w.lastCap; c++ {
+		g.Add("drop capability "+strconv.Itoa(int(c)), unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c)
+	}
+}
+
+// noCapabilities appends the step that empties the capability sets.
+func noCapabilities(s *linux.Script, g *linux.Stage) {
+	header := s.Bytes([]byte{0x22, 0x05, 0x08, 0x20, 0, 0, 0, 0}) // _LINUX_CAPABILITY_VERSION_3, this thread
+	g.Add("give up capabilities", unix.SYS_CAPSET, header, s.Bytes(make([]byte, 24)))
+}
+
+// seal takes from the init what it needs no longer: everything.
+func (w *scripts) seal(s *linux.Script) {
+	g := &s.Seal
+	noCapabilities(s, g)
+	g.Add("set no_new_privs", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+	g.Add("filter the init", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, s.Filter(w.initFilter))
+}
+
+// program writes the steps of the program's process. keep descriptors stay open.
+func (w *scripts) program(s *linux.Script, c *link.Command, l *executor.Limits, writable []rule, keep int) error {
+	g := &s.Program
+	ruleset, err := w.landlockRules(s, writable)
+	if err != nil {
+		return err
+	}
+	g.Add("begin a session", unix.SYS_SETSID)
+	w.rlimits(s, l)
+	g.Add("take the program's group", unix.SYS_SETRESGID, programID, programID, programID)
+	g.Add("take the program's user", unix.SYS_SETRESUID, programID, programID, programID)
+	noCapabilities(s, g)
+	g.Add("set no_new_privs", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+	dir := c.Dir
+	if dir == "" {
+		dir = "/"
+	}
+	g.Add("go to directory "+dir, unix.SYS_CHDIR, s.String(dir))
+	if w.landlock > 0 {
+		g.Add("restrict with landlock", unix.SYS_LANDLOCK_RESTRICT_SELF, 0, 0).From(0, ruleset)
+	}
+	g.Add("close descriptors", unix.SYS_CLOSE_RANGE, uintptr(keep), uintptr(^uint32(0)), 0)
+	g.UnblockSignals()
+	g.Add("filter system calls", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, s.Filter(w.filter))
+	return w.execute(s, c)
+}
+
+// execute tries the program at each place of PATH, as execvp(3) does.
+func (w *scripts) execute(s *linux.Script, c *link.Command) error {
+	if len(c.Args) == 0 || c.Args[0] == "" {
+		return fmt.Errorf("no program to run")
+	}
+	argv, envp := s.Strings(c.Args), s.Strings(c.Env)
+	paths := []string{c.Args[0]}
+	if !strings.Contains(c.Args[0], "/") {
+		paths = nil
+		for dir := range strings.SplitSeq(lookup(c.Env, "PATH", "/usr/local/bin:/usr/bin:/bin"), ":") {
+			paths = append(paths, path.Join("/", dir, c.Args[0]))
+		}
+		if len(paths) > 32 {
+			return fmt.Errorf("PATH has %d places: at most 32", len(paths))
+		}
+	}
+	for i, p := range paths {
+		step := s.Program.Add("execute "+c.Args[0], unix.SYS_EXECVE, s.String(p), argv, envp)
+		if i < len(paths)-1 {
+			step.Accept(unix.ENOENT)
+		}
+	}
+	return nil
+}
+
+func lookup(env []string, name, fallback string) string {
+	for _, kv := range env {
+		if v, ok := strings.CutPrefix(kv, name+"="); ok {
+			return v
+		}
+	}
+	return fallback
+}
+
+// rlimits sets what holds for each process alone: getrlimit(2). No limit is
+// ever raised above what the spawner has.
+func (w *scripts) rlimits(s *linux.Script, l *executor.Limits) {
+	set := func(what string, resource int, soft, hard int64) {
+		limit := func(n int64) uint64 {
+			if n < 0 {
+				return w.hardLimits[resource]
+			}
+			return min(uint64(n), w.hardLimits[resource])
+		}
+		s.Program.Add("limit "+what, unix.SYS_PRLIMIT64, 0, uintptr(resource), s.Rlimit(limit(soft), limit(hard)), 0)
+	}
+	set("open files", unix.RLIMIT_NOFILE, int64(l.OpenFiles), int64(l.OpenFiles))
+	set("file size", unix.RLIMIT_FSIZE, l.FileBytes, l.FileBytes)
+	set("core files", unix.RLIMIT_CORE, 0, 0)
+	set("message queues", unix.RLIMIT_MSGQUEUE, 64<<10, 64<<10)
+	set("locked memory", unix.RLIMIT_MEMLOCK, 64<<10, 64<<10)
+	set("nice", unix.RLIMIT_NICE, 0, 0)
+	set("real-time priority", unix.RLIMIT_RTPRIO, 0, 0)
+	if l.Pids > 0 {
+		pids := int64(l.Pids)
+		if w.ids.single() {
+			pids++ // the init has the same user
+		}
+		set("processes", unix.RLIMIT_NPROC, pids, pids)
+	}
+	if l.CPU > 0 {
+		seconds := int64((l.CPU + time.Second - 1) / time.Second)
+		set("processor time", unix.RLIMIT_CPU, seconds+1, seconds+2)
+	}
+	if !w.memoryGroup && l.MemoryBytes > 0 {
+		// Room for runtimes that reserve much and use little.
+		set("data", unix.RLIMIT_DATA, l.MemoryBytes+l.MemoryBytes/4+(64<<20), l.MemoryBytes+l.MemoryBytes/4+(64<<20))
+	}
+}
+
+// hardLimits reads the spawner's own.
+func hardLimits() map[int]uint64 {
+	limits := map[int]uint64{}
+	for _, r := range []int{unix.RLIMIT_NOFILE, unix.RLIMIT_FSIZE, unix.RLIMIT_CORE, unix.RLIMIT_MSGQUEUE, unix.RLIMIT_MEMLOCK, unix.RLIMIT_NICE, unix.RLIMIT_RTPRIO, unix.RLIMIT_NPROC, unix.RLIMIT_CPU, unix.RLIMIT_DATA} {
+		var l unix.Rlimit
+		if unix.Prlimit(0, r, nil, &l) == nil {
+			limits[r] = l.Max
+		}
+	}
+	return limits
+}
+
+// limitSignal tells whether a signal means that a limit was hit.
+func limitSignal(sig syscall.Signal) executor.Cause {
+	switch sig {
+	case syscall.SIGSYS:
+		return executor.CauseSeccomp
+	case syscall.SIGXFSZ:
+		return executor.CauseDisk
+	case syscall.SIGXCPU:
+		return executor.CauseCPU
+	}
+	return executor.CauseSignal
+}

@@ -1,0 +1,260 @@
+package spawner
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+
+	"cofferdam/executor"
+	"cofferdam/executor/namespace/cgroup"
+	"cofferdam/executor/namespace/link"
+	"cofferdam/executor/namespace/seccomp"
+	"cofferdam/internal/linux"
+
+	"golang.org/x/sys/unix"
+)
+
+// Main is the whole spawner. fd is its end of the socket to the trusted process.
+// It returns once that has gone, with everything it made gone too.
+func Main(fd int) error {
+	conn := link.NewConn(fd)
+	var first link.Request
+	fds, err := conn.Receive(&first)
+	linux.CloseFDs(fds)
+	if err != nil || first.Hello == nil {
+		return fmt.Errorf("the first message is no greeting: %v", err)
+	}
+	s, err := newServer(first.Hello, conn)
+	reply := link.Reply{ID: first.ID, Err: link.FromError(err)}
+	if err == nil {
+		reply.Protections = s.protections
+	}
+	if sendErr := conn.Send(&reply, nil); err != nil || sendErr != nil {
+		return errors.Join(err, sendErr)
+	}
+	err = s.serve()
+	s.close()
+	if errors.Is(err, io.EOF) || errors.Is(err, os.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// server answers the requests of the trusted process.
+type server struct {
+	hello       *link.Hello
+	conn        *link.Conn
+	hostFD      int // the root of the host
+	null        int // /dev/null
+	ids         *ids
+	cgroups     cgroup.Parent // nil on a host without
+	blanks      *blanks
+	cloner      *cloner
+	layouts     *layouts
+	scripts     *scripts
+	protections []executor.Protection
+
+	work sync.WaitGroup // requests and watchers
+
+	mu        sync.Mutex
+	instances map[uint64]*instance // guarded by mu
+	cancels   map[uint64]func()    // guarded by mu: of running Execs, by request
+	closed    bool                 // guarded by mu
+}
+
+func newServer(hello *link.Hello, conn *link.Conn) (*server, error) {
+	if err := becomeRoot(hello.User); err != nil {
+		return nil, err
+	}
+	// Neither we nor the inits, which are copies of us, may be looked into.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return nil, fmt.Errorf("hide from debuggers: %w", err)
+	}
+	if err := enterHost(); err != nil {
+		return nil, err
+	}
+	s := &server{
+		hello: hello, conn: conn,
+		ids:       &ids{base: hello.UIDBase, count: hello.UIDs, used: map[uint32]bool{}},
+		instances: map[uint64]*instance{}, cancels: map[uint64]func(){},
+	}
+	var err error
+	if s.hostFD, err = unix.Open(hostDir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+		return nil, err
+	}
+	if s.null, err = unix.Open(hostDir+"/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
+		return nil, fmt.Errorf("open /dev/null: %w", err)
+	}
+	if s.cloner, err = newCloner(); err != nil {
+		return nil, err
+	}
+	self := os.Getpid()
+	var groupErr error
+	s.cgroups, groupErr = cgroup.Open(hostDir+"/sys/fs/cgroup", "/proc/self", cgroup.Name(hello.App, self, cgroup.StartTime(self)))
+	s.layouts = &layouts{hostFD: s.hostFD, trees: map[string]int{}}
+	s.scripts = &scripts{
+		ids: s.ids, landlock: linux.LandlockABI(), lastCap: lastCapability(),
+		filter: seccomp.Program(), initFilter: seccomp.Init(), hardLimits: hardLimits(),
+		memoryGroup: s.cgroups != nil && !missing(s.cgroups, "memory"),
+	}
+	s.blanks = &blanks{
+		ids: s.ids, networks: newNetworks(max(hello.Warm, 1)), cloner: s.cloner, parent: s.cgroups,
+		ahead: hello.Warm, wake: make(chan struct{}, 1), stopped: make(chan struct{}),
+	}
+	s.protections = s.protect(groupErr)
+	go s.blanks.keep()
+	s.blanks.refill()
+	return s, nil
+}
+
+// lastCapability is the highest capability that the kernel knows.
+func lastCapability() uintptr {
+	b, _ := os.ReadFile("/proc/sys/kernel/cap_last_cap")
+	n, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil || n > 63 {
+		n = unix.CAP_LAST_CAP
+	}
+	return uintptr(n)
+}
+
+// serve handles requests, each in a goroutine of its own, until the trusted
+// process has gone.
+func (s *server) serve() error {
+	for {
+		var req link.Request
+		fds, err := s.conn.Receive(&req)
+		if err != nil {
+			return err
+		}
+		s.work.Add(1)
+		go func() {
+			defer s.work.Done()
+			reply, out := s.handle(&req, fds)
+			linux.CloseFDs(fds)
+			reply.ID = req.ID
+			s.conn.Send(reply, out) // should it fail, serve ends as well
+			linux.CloseFDs(out)
+			if reply.Err == nil && req.Start != nil {
+				s.begin(req.Start.Env)
+			}
+		}()
+	}
+}
+
+// handle does one request. fds stay the caller's.
+func (s *server) handle(req *link.Request, fds []int) (reply *link.Reply, out []int) {
+	reply = &link.Reply{}
+	var err error
+	switch {
+	case req.Start != nil:
+		reply.Pid, out, err = s.start(req.Start, fds)
+	case req.Kill != nil:
+		if i := s.instance(req.Kill.Env); i != nil {
+			i.kill(executor.Exit{Cause: req.Kill.Cause, Detail: req.Kill.Detail, Limit: req.Kill.Limit, Key: req.Kill.Key})
+		}
+	case req.Cancel != 0:
+		s.cancel(req.Cancel)
+	case req.Exec != nil && s.instance(req.Exec.Env) != nil:
+		reply.Exit, err = s.exec(req.ID, s.instance(req.Exec.Env), req.Exec, fds)
+	default:
+		reply, out, err = s.handleRunning(req, fds)
+	}
+	reply.Err = link.FromError(err)
+	return reply, out
+}
+
+// handleRunning does requests that need a running environment.
+func (s *server) handleRunning(req *link.Request, fds []int) (*link.Reply, []int, error) {
+	reply := &link.Reply{}
+	var env uint64
+	switch {
+	case req.Signal != nil:
+		env = req.Signal.Env
+	case req.Usage != nil:
+		env = req.Usage.Env
+	case req.Dial != nil:
+		env = req.Dial.Env
+	case req.Owns != nil:
+		env = req.Owns.Env
+	case req.Mount != nil:
+		env = req.Mount.Env
+	case req.Unmount != nil:
+		env = req.Unmount.Env
+	case req.Exec != nil:
+		env = req.Exec.Env
+	default:
+		return reply, nil, errors.New("an empty request")
+	}
+	i := s.instance(env)
+	if i == nil {
+		return reply, nil, executor.ErrStopped
+	}
+	var err error
+	var out []int
+	switch {
+	case req.Signal != nil:
+		err = i.signal(req.Signal.Signal)
+	case req.Usage != nil:
+		reply.Usage = i.usage()
+	case req.Dial != nil:
+		out, err = i.dial(req.Dial)
+	case req.Owns != nil && len(fds) == 1:
+		reply.Owns, err = i.owns(fds[0])
+	case req.Mount != nil:
+		err = s.mount(i, req.Mount.Mount)
+	case req.Unmount != nil:
+		err = s.unmount(i, req.Unmount.Target)
+	default:
+		err = errors.New("a request without its descriptor")
+	}
+	return reply, out, err
+}
+
+func (s *server) instance(env uint64) *instance {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.instances[env]
+}
+
+// begin lets the watcher of an environment report: its start has been.
+func (s *server) begin(env uint64) {
+	if i := s.instance(env); i != nil {
+		close(i.reported)
+	}
+}
+
+// close ends everything there is.
+func (s *server) close() {
+	s.mu.Lock()
+	s.closed = true
+	var all []*instance
+	for _, i := range s.instances {
+		all = append(all, i)
+	}
+	s.mu.Unlock()
+	for _, i := range all {
+		i.kill(executor.Exit{Cause: executor.CausePolicy, Detail: "the executor was closed"})
+	}
+	s.work.Wait()
+	for _, i := range all {
+		<-i.done
+	}
+	s.blanks.close()
+	if s.cgroups != nil {
+		s.cgroups.Remove()
+	}
+}
+
+// missing tells whether a controller is not there.
+func missing(p cgroup.Parent, controller string) bool {
+	for _, c := range p.Missing() {
+		if c == controller {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,195 @@
+package spawner
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"cofferdam/executor"
+
+	"golang.org/x/sys/unix"
+)
+
+// volume is a writable bind, watched for its quota.
+type volume struct {
+	fd    int
+	path  string
+	limit int64
+}
+
+// ownFiles returns a detached read-only tmpfs with the files of the spec, named
+// by their number, or -1 if there are none. They belong to the program's id, so
+// that a mode like 0400 lets the program read them; nothing lets it write.
+func (s *server) ownFiles(mounts []placed, id int) (_ int, err error) {
+	root := -1
+	defer func() {
+		if err != nil && root >= 0 {
+			unix.Close(root)
+		}
+	}()
+	for n, m := range mounts {
+		if m.Kind != executor.MountFile {
+			continue
+		}
+		if root < 0 {
+			if root, err = tmpfs(map[string]string{"mode": "755", "size": "64m"}, 0); err != nil {
+				return -1, err
+			}
+		}
+		mode := uint32(m.Mode.Perm()) &^ 0o222
+		if m.Mode == 0 {
+			mode = 0o444
+		}
+		name := strconv.Itoa(n)
+		if err = makeFile(root, name, m.Data, mode); err != nil {
+			return -1, fmt.Errorf("file %q: %w", m.Target, err)
+		}
+		if err = unix.Fchownat(root, name, id, id, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return -1, fmt.Errorf("file %q: %w", m.Target, err)
+		}
+	}
+	if root >= 0 {
+		err = unix.MountSetattr(root, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: attrReadOnly})
+	}
+	return root, err
+}
+
+// ownBind clones the tree of a bind that is made at each start. A writable one
+// becomes the instance's own, and is watched.
+func (i *instance) ownBind(m *placed) (int, error) {
+	attrs := uint64(attrReadOnly)
+	if m.Writable && m.Kind == executor.MountBind {
+		attrs = attrGuest
+		id := i.server.ids.program(i.blank.slot)
+		if err := giveTree(m.source, id); err != nil {
+			return -1, err
+		}
+		limit := m.SizeBytes
+		if limit == 0 {
+			limit = i.spec.Limits.VolumeBytes
+		}
+		if limit > 0 {
+			fd, err := openBeneath(m.source, "", unix.O_RDONLY)
+			if m.isDir && err != nil {
+				return -1, err
+			}
+			if err == nil {
+				i.volumes = append(i.volumes, volume{fd, m.Target, limit})
+			}
+		}
+	}
+	return cloneTree(m.source, attrs)
+}
+
+func (i *instance) closeVolumes() {
+	for _, v := range i.volumes {
+		unix.Close(v.fd)
+	}
+	i.volumes = nil
+}
+
+// maxDepth bounds how deep a tree is walked: each level holds a descriptor.
+const maxDepth = 64
+
+// giveTree makes id the owner of the file or directory tree at fd, unless it is
+// already. Links are not followed and no other file system is entered: what is
+// in there was written by programs (CVE-2024-28189).
+func giveTree(fd, id int) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if int(st.Uid) == id && int(st.Gid) == id {
+		return nil
+	}
+	// The top comes last: it is what tells that the rest is done.
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		err := walk(fd, st.Dev, 0, func(dir int, name string, _ *unix.Stat_t) error {
+			return unix.Fchownat(dir, name, id, id, unix.AT_SYMLINK_NOFOLLOW)
+		})
+		if err != nil {
+			return fmt.Errorf("hand over to id %d: %w", id, err)
+		}
+	}
+	if err := unix.Fchownat(fd, "", id, id, unix.AT_EMPTY_PATH); err != nil {
+		return fmt.Errorf("hand over to id %d: %w", id, err)
+	}
+	return nil
+}
+
+// errEnough ends a walk.
+var errEnough = errors.New("enough")
+
+// walk calls f for everything below the directory fd, contents before their
+// directory, without following links or entering other file systems.
+func walk(fd int, dev uint64, depth int, f func(dir int, name string, st *unix.Stat_t) error) error {
+	if depth > maxDepth {
+		return fmt.Errorf("directories nested deeper than %d", maxDepth)
+	}
+	// A description of its own: reading a directory moves its offset.
+	own, err := openBeneath(fd, "", unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	dir := os.NewFile(uintptr(own), "directory")
+	defer dir.Close()
+	for {
+		names, err := dir.Readdirnames(256)
+		for _, name := range names {
+			var st unix.Stat_t
+			if unix.Fstatat(own, name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
+				continue // gone meanwhile
+			}
+			if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+				if st.Dev != dev {
+					continue
+				}
+				sub, err := openBeneath(own, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+				if err != nil {
+					continue
+				}
+				err = walk(sub, dev, depth+1, f)
+				unix.Close(sub)
+				if err != nil {
+					return err
+				}
+			}
+			if err := f(own, name, &st); err != nil && !errors.Is(err, unix.ENOENT) {
+				return err
+			}
+		}
+		if err != nil {
+			return nil // io.EOF, or a directory that went away
+		}
+	}
+}
+
+// maxEntries bounds a measurement. A volume with more is over any quota, for
+// it cannot be watched.
+const maxEntries = 200_000
+
+// measure is the size in bytes of what is stored at fd: blocks, so that sparse
+// files count what they occupy, and a little for each name.
+func measure(fd int, limit int64) int64 {
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil {
+		return 0
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return st.Blocks * 512
+	}
+	var total, entries int64
+	err := walk(fd, st.Dev, 0, func(_ int, _ string, st *unix.Stat_t) error {
+		entries++
+		total += st.Blocks*512 + 256
+		if total > limit || entries > maxEntries {
+			return errEnough
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return limit + 1
+	}
+	return total
+}

@@ -1,0 +1,154 @@
+package linux
+
+import (
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// This file is what runs in the child between clone and its end. Nothing here
+// may allocate, grow the stack, take a lock, or be instrumented.
+
+func vforkSyscall(trap, a1, a2, a3 uintptr) (r1, errno uintptr)
+
+// runSteps carries out n steps. It returns the index and the errno of the first
+// that fails, or -1.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func runSteps(a *arena, steps *step, n int32) (int32, uintptr) {
+	for i := int32(0); i < n; i++ {
+		st := (*step)(unsafe.Add(unsafe.Pointer(steps), uintptr(i)*unsafe.Sizeof(step{})))
+		args := st.args
+		for j := uintptr(0); j < 6; j++ {
+			if st.load&(1<<j) != 0 {
+				args[j] = uintptr(*(*int32)(unsafe.Add(unsafe.Pointer(a), args[j])))
+			}
+		}
+		r, _, errno := syscall.RawSyscall6(st.nr, args[0], args[1], args[2], args[3], args[4], args[5])
+		if errno != 0 && uintptr(errno) != st.accept {
+			return i, uintptr(errno)
+		}
+		if st.store != 0 {
+			*(*int32)(unsafe.Add(unsafe.Pointer(a), st.store)) = int32(r)
+		}
+	}
+	return -1, 0
+}
+
+//go:nosplit
+//go:norace
+func exitChild(code uintptr) {
+	for {
+		syscall.RawSyscall(unix.SYS_EXIT_GROUP, code, 0, 0)
+	}
+}
+
+// send reports to the parent. A parent that is gone is the end of the child.
+//
+//go:nosplit
+//go:norace
+func send(a *arena, msg *unix.Msghdr) {
+	_, _, errno := syscall.RawSyscall(unix.SYS_SENDMSG, ControlFD, uintptr(unsafe.Pointer(msg)), unix.MSG_NOSIGNAL)
+	if errno != 0 {
+		exitChild(1)
+	}
+}
+
+//go:nosplit
+//go:norace
+func failChild(a *arena, stage, at int32, errno uintptr) {
+	a.report.Kind = ReportFailed
+	a.report.stage = stage
+	a.report.step = at
+	a.report.errno = int32(errno)
+	send(a, &a.repMsg)
+	exitChild(1)
+}
+
+// runChild is the whole life of the child. It never returns.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func runChild(a *arena) {
+	at, errno := runSteps(a, &a.born[0], a.count[stageBorn])
+	if at >= 0 {
+		failChild(a, stageBorn, at, errno)
+	}
+	for {
+		n, _, e := syscall.RawSyscall(unix.SYS_RECVMSG, ControlFD, uintptr(unsafe.Pointer(&a.goMsg)), 0)
+		if e == unix.EINTR {
+			continue
+		}
+		if e != 0 || n == 0 {
+			exitChild(0) // the parent has gone, or has no use for us
+		}
+		break
+	}
+	at, errno = runSteps(a, &a.setup[0], a.count[stageSetup])
+	if at >= 0 {
+		failChild(a, stageSetup, at, errno)
+	}
+	pid, errno := spawnProgram(a)
+	if errno != 0 {
+		failChild(a, stageProgram, -1, errno)
+	}
+	if a.failErrno != 0 {
+		failChild(a, a.failStage, a.failStep, uintptr(a.failErrno))
+	}
+	at, errno = runSteps(a, &a.seal[0], a.count[stageSeal])
+	if at >= 0 {
+		failChild(a, stageSeal, at, errno)
+	}
+	a.report.Kind = ReportStarted
+	send(a, &a.pidMsg)
+	syscall.RawSyscall(unix.SYS_CLOSE_RANGE, 0, ControlFD-1, 0)
+	for {
+		got, _, e := syscall.RawSyscall6(unix.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&a.status)), unix.WALL, uintptr(unsafe.Pointer(&a.rusage)), 0, 0)
+		if e == unix.EINTR {
+			continue
+		}
+		if e != 0 {
+			exitChild(1)
+		}
+		if got == pid {
+			break
+		}
+	}
+	a.report.Kind = ReportExited
+	a.report.status = a.status
+	a.report.utimeMicros = a.rusage.Utime.Sec*1e6 + int64(a.rusage.Utime.Usec)
+	a.report.stimeMicros = a.rusage.Stime.Sec*1e6 + int64(a.rusage.Stime.Usec)
+	a.report.maxRSS = a.rusage.Maxrss * 1024
+	send(a, &a.repMsg)
+	exitChild(0) // of a pid 1 this ends everything in its namespace
+}
+
+// spawnProgram makes the program's process and waits until it has executed the
+// program or failed. The two share memory and stack until then, which is why
+// this is a function of its own that only the parent returns from.
+//
+//go:nosplit
+//go:norace
+//go:noinline
+//go:nocheckptr
+func spawnProgram(a *arena) (pid, errno uintptr) {
+	pid, errno = vforkSyscall(unix.SYS_CLONE, unix.CLONE_VM|unix.CLONE_VFORK|unix.CLONE_PIDFD|uintptr(unix.SIGCHLD), 0, uintptr(unsafe.Pointer(&a.pidCtl[16])))
+	if errno != 0 || pid != 0 {
+		return pid, errno
+	}
+	runProgram(a)
+	return 0, 0
+}
+
+//go:nosplit
+//go:norace
+//go:noinline
+func runProgram(a *arena) {
+	at, errno := runSteps(a, &a.program[0], a.count[stageProgram])
+	a.failStage, a.failStep, a.failErrno = stageProgram, at, int32(errno)
+	exitChild(127)
+}
