@@ -23,9 +23,9 @@ type call struct {
 	timer *time.Timer
 
 	mu       sync.Mutex
-	at       *conn  // the connection it was sent to, if it was
-	body     []byte // kept while queued, and while it may be repeated
-	repeated bool
+	at       *conn              // the connection it was sent to, or is just being sent to
+	body     []byte             // kept while queued, and while it may be repeated
+	repeated bool               // an instance was lost while at it
 	stop     context.CancelFunc // of a program per call
 }
 
@@ -49,10 +49,20 @@ func newCall(num uint64, from *conn, fromID uint64, md *method, timeout time.Dur
 
 // finish answers the caller, once.
 func (k *call) finish(code wire.Code, body []byte) {
-	if !k.end() {
-		return
+	if k.end() {
+		k.from.settle(k.fromID, k, code, body)
 	}
-	k.from.settle(k.fromID, k, code, body)
+}
+
+// refuse ends a call that nobody takes. For one that an instance was lost with,
+// the codes that mean "nothing was done" would be a lie.
+func (k *call) refuse(code wire.Code) {
+	k.mu.Lock()
+	if k.repeated {
+		code = wire.Interrupted
+	}
+	k.mu.Unlock()
+	k.finish(code, nil)
 }
 
 // end takes the call out of everybody's hands and reports whether this did it.
@@ -61,36 +71,59 @@ func (k *call) end() bool {
 		return false
 	}
 	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.timer.Stop()
+	k.from.env.held.give(len(k.body))
 	k.body = nil
-	k.mu.Unlock()
 	return true
 }
 
-// sent notes where the call is now.
-func (k *call) sent(c *conn) {
+// keep copies the body for later. It reports false if that is more than may be
+// kept for the caller.
+func (k *call) keep(body []byte) bool {
 	k.mu.Lock()
-	k.at = c
-	k.mu.Unlock()
-	if k.done.Load() {
-		c.forget(k) // it ended between the two
+	defer k.mu.Unlock()
+	if k.body != nil || k.done.Load() {
+		return true
 	}
+	if !k.from.env.held.take(len(body)) {
+		return false
+	}
+	k.body = append([]byte{}, body...)
+	return true
+}
+
+// kept is the body that keep has copied, nil if there is none.
+func (k *call) kept() []byte {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.body
+}
+
+// place notes where the call is. It comes before sending, and those who end a
+// call look at it afterwards, so that what may have reached an instance is never
+// said not to have.
+func (k *call) place(at *conn) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.at = at
 }
 
 // expired ends a call whose time is up. One that never reached an instance has
 // done nothing, and says so.
 func (k *call) expired() {
+	if !k.end() {
+		return
+	}
 	k.mu.Lock()
-	at, stop := k.at, k.stop
+	at, stop, repeated := k.at, k.stop, k.repeated
 	k.mu.Unlock()
 	code := wire.Deadline
-	if at == nil && stop == nil {
+	if at == nil && stop == nil && !repeated {
 		code = wire.Unavailable
 	}
-	if !k.done.Load() {
-		k.finish(code, nil)
-		k.release(at, stop)
-	}
+	k.from.settle(k.fromID, k, code, nil)
+	k.release(at, stop)
 }
 
 // cancel withdraws the call: its caller no longer wants to hear of it.
@@ -114,7 +147,8 @@ func (k *call) release(at *conn, stop context.CancelFunc) {
 }
 
 // interrupted handles the loss of the instance that was at it. A method that
-// is declared idempotent is asked once more, under the same call number.
+// is declared idempotent is asked once more, under the same call number, unless
+// its caller already makes the monitor keep too much.
 func (k *call) interrupted() {
 	k.mu.Lock()
 	again := k.method.Idempotent && !k.repeated && k.body != nil
@@ -122,7 +156,7 @@ func (k *call) interrupted() {
 	k.at = nil
 	body := k.body
 	k.mu.Unlock()
-	if again && !k.done.Load() {
+	if again {
 		k.method.dispatch(k, body)
 		return
 	}
@@ -140,6 +174,9 @@ func (k *call) runLines(body []byte) {
 	k.mu.Lock()
 	k.stop = cancel
 	k.mu.Unlock()
+	if k.done.Load() {
+		cancel() // it ended before there was anything to stop
+	}
 	go func() {
 		defer e.endSpawn()
 		defer cancel()
@@ -148,7 +185,7 @@ func (k *call) runLines(body []byte) {
 		case errors.Is(err, context.DeadlineExceeded):
 			k.finish(wire.Deadline, nil)
 		case err != nil:
-			k.finish(wire.Failed, []byte(err.Error()))
+			k.finish(wire.Failed, errorText(err))
 		case len(out) > wire.MaxBody:
 			k.finish(wire.TooLarge, nil)
 		default:

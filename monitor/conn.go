@@ -3,7 +3,9 @@ package monitor
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -21,32 +23,35 @@ type conn struct {
 	closed    bool
 	asked     map[uint64]request // unanswered requests of env, by the id it chose
 	answering map[uint64]*call   // calls sent to env, by our number
-	serves    []*method
+
+	serves []*method // no method twice; read and written by the reader alone
 }
 
 // request is something that env asked for and that can be withdrawn.
 type request interface{ cancel() }
 
+// newConn counts the connection against MaxConns until it is closed.
 func newConn(e *Env, nc *net.UnixConn) (*conn, error) {
-	out, err := newOutbox(nc)
+	out, err := newOutbox(nc, &e.held)
 	if err != nil {
 		return nil, err
 	}
-	return &conn{
+	c := &conn{
 		env:       e,
 		out:       out,
 		asked:     make(map[uint64]request),
 		answering: make(map[uint64]*call),
-	}, nil
+	}
+	if !e.hold(c) {
+		return nil, fmt.Errorf("more than %d connections, or the environment has ended", MaxConns)
+	}
+	return c, nil
 }
 
 // read handles frames until the connection ends, by either side. A frame that
 // breaks the format ends it: there is no telling where the next one starts.
 func (c *conn) read() {
 	defer c.close()
-	if !c.env.hold(c) {
-		return
-	}
 	r := wire.NewReader(c.out.nc)
 	for {
 		f, err := r.Next()
@@ -76,19 +81,16 @@ func (c *conn) handle(f *wire.Frame) bool {
 	case wire.OpSpawn:
 		return c.spawn(f)
 	case wire.OpCancel:
-		c.mu.Lock()
-		req := c.asked[f.ID]
-		delete(c.asked, f.ID)
-		c.mu.Unlock()
-		if req != nil {
-			req.cancel()
+		if r := c.take(f.ID); r != nil {
+			r.cancel()
 		}
 		return true
 	}
 	return false
 }
 
-// serve registers c as one that answers methods of its own service.
+// serve registers c as one that answers methods of its own service. A method
+// that it answers already stays as it is.
 func (c *conn) serve(body []byte) wire.Code {
 	var names []string
 	if err := wire.ParseFields(body, func(key uint8, val []byte) error {
@@ -101,22 +103,21 @@ func (c *conn) serve(body []byte) wire.Code {
 		return wire.Malformed
 	}
 	e := c.env
-	methods := make([]*method, 0, len(names))
+	var methods []*method
 	for _, name := range names {
 		md := e.self.methods[name]
+		if md != nil && (slices.Contains(c.serves, md) || slices.Contains(methods, md)) {
+			continue
+		}
 		v := Verdict{Allowed: md != nil, Rule: "services." + e.id.Service + ".provides"}
-		if e.m.record(e, opServe, name, 0, v) != nil {
+		err := e.m.record(e, opServe, name, 0, v)
+		time.Sleep(e.records.take(time.Now()))
+		if err != nil {
 			return wire.Denied
 		}
 		methods = append(methods, md)
 	}
-	c.mu.Lock()
-	if c.closed {
-		c.mu.Unlock()
-		return wire.Denied
-	}
 	c.serves = append(c.serves, methods...)
-	c.mu.Unlock()
 	e.self.register(c, methods)
 	return wire.OK
 }
@@ -131,11 +132,24 @@ func (c *conn) ask(id uint64, r request) wire.Code {
 		return wire.Unavailable
 	case used:
 		return wire.Malformed
-	case len(c.asked) >= MaxInFlight:
+	case c.env.inFlight.Add(1) > MaxInFlight:
+		c.env.inFlight.Add(-1)
 		return wire.Busy
 	}
 	c.asked[id] = r
 	return wire.OK
+}
+
+// take takes the request with this id out of the books.
+func (c *conn) take(id uint64) request {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.asked[id]
+	if r != nil {
+		delete(c.asked, id)
+		c.env.inFlight.Add(-1)
+	}
+	return r
 }
 
 // settle answers the request with this id if it has not been withdrawn.
@@ -144,6 +158,7 @@ func (c *conn) settle(id uint64, r request, code wire.Code, body []byte) {
 	mine := c.asked[id] == r
 	if mine {
 		delete(c.asked, id)
+		c.env.inFlight.Add(-1)
 	}
 	c.mu.Unlock()
 	if mine {
@@ -155,11 +170,17 @@ func (c *conn) settle(id uint64, r request, code wire.Code, body []byte) {
 // read its answers is closed.
 func (c *conn) reply(id uint64, code wire.Code, body []byte) bool {
 	f := wire.Frame{Header: wire.Header{Op: wire.OpReply, Code: code, ID: id}, Body: body}
-	if c.out.send(&f) {
+	if c.out.send(&f) == nil {
 		return true
 	}
-	go c.close() // the caller may be another connection's reader, holding nothing of ours
+	go c.close() // not here: the books of whoever calls this may be half done
 	return false
+}
+
+func (c *conn) isClosed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
 }
 
 // close ends the connection and everything in flight on it. It may be called
@@ -171,13 +192,14 @@ func (c *conn) close() {
 		return
 	}
 	c.closed = true
-	asked, answering, serves := c.asked, c.answering, c.serves
+	asked, answering := c.asked, c.answering
 	c.asked, c.answering = nil, nil
 	c.mu.Unlock()
 
 	c.out.close()
 	c.env.drop(c)
-	c.env.self.unregister(c, serves)
+	c.env.inFlight.Add(-int64(len(asked)))
+	c.env.self.unregister(c)
 	for _, r := range asked {
 		r.cancel()
 	}
@@ -206,9 +228,10 @@ func (c *conn) call(f *wire.Frame) bool {
 	md := to.methods[string(methodName)]
 	k := newCall(num, c, f.ID, md, f.Timeout)
 	if code := c.ask(f.ID, k); code != wire.OK {
+		k.end()
 		return code != wire.Malformed && c.reply(f.ID, code, nil)
 	}
-	if to.lines {
+	if to.Lines {
 		k.runLines(bytes.Clone(f.Body))
 		return true
 	}
@@ -237,47 +260,77 @@ func (c *conn) answered(f *wire.Frame) bool {
 	return true
 }
 
-// deliver sends k to env. It reports false if the connection is gone or full,
-// and then k is not in its books.
-func (c *conn) deliver(k *call, body []byte) bool {
+// delivery is how an attempt to send a call to a connection went.
+type delivery int
+
+const (
+	taken delivery = iota // the call is in other hands now
+	full                  // this connection takes no more
+	gone                  // and this one will never take one again
+)
+
+// deliver sends k to env. Unless the call was taken, it is not in c's books and
+// nothing of it was sent.
+func (c *conn) deliver(k *call, body []byte) delivery {
 	c.mu.Lock()
-	if c.closed || len(c.answering) >= MaxInFlight {
+	switch {
+	case c.closed:
 		c.mu.Unlock()
-		return false
+		return gone
+	case len(c.answering) >= maxAnswering:
+		c.mu.Unlock()
+		return full
 	}
 	c.answering[k.num] = k
+	k.place(c)
 	c.mu.Unlock()
-
+	// From here on whoever ends the call takes it to have been sent.
+	if k.done.Load() {
+		c.forget(k)
+		return taken
+	}
 	f := wire.Frame{
 		Header: wire.Header{
 			Op:      wire.OpCall,
 			ID:      k.num,
 			Call:    k.num,
-			Timeout: time.Until(k.deadline).Round(time.Millisecond),
+			Timeout: max(time.Until(k.deadline), time.Millisecond),
 		},
-		NameBytes:   []byte(k.method.Name),
+		NameBytes:   k.method.nameBytes,
 		CallerBytes: k.from.env.caller,
 		Body:        body,
 	}
-	if f.Timeout <= 0 {
-		f.Timeout = time.Millisecond
+	if err := c.out.send(&f); err != nil {
+		if !c.forget(k) {
+			return taken // close, or whoever ended the call, was faster
+		}
+		k.place(nil)
+		if err == errGone {
+			go c.close() // not here: see reply
+			return gone
+		}
+		return full
 	}
-	if !c.out.send(&f) {
-		c.forget(k)
+	if k.done.Load() {
+		c.withdraw(k) // a withdrawal on the way may have overtaken the call
+	}
+	return taken
+}
+
+// forget takes k out of the books and reports whether it was there; its answer,
+// should it come, is dropped.
+func (c *conn) forget(k *call) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.answering[k.num] != k {
 		return false
 	}
-	k.sent(c)
+	delete(c.answering, k.num)
 	return true
 }
 
-// forget takes k out of the books; its answer, should it come, is dropped.
-func (c *conn) forget(k *call) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.answering, k.num)
-}
-
-// withdraw tells env that k is no longer wanted.
+// withdraw tells env that k is no longer wanted. To one that does not read, it
+// is not told; it has no time for k anyhow.
 func (c *conn) withdraw(k *call) {
 	c.forget(k)
 	c.out.send(&wire.Frame{Header: wire.Header{Op: wire.OpCancel, ID: k.num}})
@@ -293,9 +346,12 @@ func (c *conn) spawn(f *wire.Frame) bool {
 	}
 	req, err := wire.ParseSpawn(bytes.Clone(f.Body))
 	if err != nil {
-		return c.reply(f.ID, wire.Malformed, []byte(err.Error()))
+		return c.reply(f.ID, wire.Malformed, errorText(err))
 	}
 	ctx, cancel := context.WithCancel(context.Background())
+	if f.Timeout > 0 {
+		ctx, cancel = context.WithTimeout(context.Background(), f.Timeout)
+	}
 	s := &spawn{stop: cancel}
 	if code := c.ask(f.ID, s); code != wire.OK {
 		cancel()

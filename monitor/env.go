@@ -1,10 +1,13 @@
 package monitor
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -19,11 +22,16 @@ type Env struct {
 	grants grants
 	self   *service
 
-	mu     sync.Mutex
-	closed bool
-	conns  map[*conn]struct{}
-	relays map[*relay]struct{}
-	spawns int
+	held     store
+	records  ration
+	inFlight atomic.Int64 // requests without an answer
+
+	mu      sync.Mutex
+	closed  bool
+	conns   map[*conn]struct{}
+	relays  map[*relay]struct{} // that it has made
+	inbound map[*relay]struct{} // that lead to it; they count against who made them
+	spawns  int
 }
 
 // Identity is who it is.
@@ -34,26 +42,53 @@ func (e *Env) Identity() wire.Identity { return e.id }
 // tell whether the process that a pidfd refers to belongs to e: a connection
 // made by anybody else is closed. (SO_PEERCRED alone names a pid that may have
 // been reused; a pidfd pins the process. See unix(7), SO_PEERPIDFD, Linux 6.5.)
+//
+// Connections are looked at one after the other, and beyond a burst at the pace
+// of the ration: a storm of them is its maker's to wait out.
 func (e *Env) Attach(l *net.UnixListener, owns func(pidfd *os.File) (bool, error)) {
 	for {
 		nc, err := l.AcceptUnix()
 		if err != nil {
-			return
+			if ended(err) {
+				return
+			}
+			continue
 		}
-		go e.attach(nc, owns)
+		e.attach(nc, owns)
 	}
 }
 
+// acceptPause is how long nobody is accepted after accept(2) has said that
+// there are no descriptors or no memory. Such an error passes; to stop accepting
+// would be for ever.
+const acceptPause = 50 * time.Millisecond
+
+// ended tells whether an error of accept is the last one, and waits if not.
+func ended(err error) bool {
+	if errors.Is(err, net.ErrClosed) {
+		return true
+	}
+	time.Sleep(acceptPause)
+	return false
+}
+
 func (e *Env) attach(nc *net.UnixConn, owns func(*os.File) (bool, error)) {
+	c, err := newConn(e, nc)
+	if err != nil {
+		nc.Close()
+		return
+	}
 	v := Verdict{Allowed: true, Rule: "peer is inside"}
 	if err := checkPeer(nc, owns); err != nil {
 		v = Verdict{Rule: err.Error()}
 	}
-	if e.m.record(e, opAttach, "", 0, v) != nil {
-		nc.Close()
+	err = e.m.record(e, opAttach, "", 0, v)
+	time.Sleep(e.records.take(time.Now()))
+	if err != nil {
+		c.close()
 		return
 	}
-	e.Serve(nc)
+	go c.read()
 }
 
 // Serve reads requests of e from nc until it ends. The caller vouches that
@@ -118,8 +153,11 @@ func (e *Env) close() {
 	for c := range e.conns {
 		conns = append(conns, c)
 	}
-	relays := make([]*relay, 0, len(e.relays))
+	relays := make([]*relay, 0, len(e.relays)+len(e.inbound))
 	for r := range e.relays {
+		relays = append(relays, r)
+	}
+	for r := range e.inbound {
 		relays = append(relays, r)
 	}
 	e.mu.Unlock()

@@ -10,7 +10,8 @@
 // Goroutines: one reader per wire connection, which decides and writes to the
 // other side itself; a flusher for a connection only while its peer is slow;
 // two per relayed connection; one per spawn. Locks, in this order: Monitor.mu,
-// service.mu, conn.mu, conn.out.mu. The audit log has its own and is last.
+// Env.mu, service.mu, conn.mu, call.mu, outbox.mu. The audit log has its own and
+// is last, and so has the ration of each environment.
 //
 // Trusted: yes. It is the only code that lets anything out of an environment.
 package monitor
@@ -29,12 +30,20 @@ import (
 // Bounds of what one environment may hold at a time.
 const (
 	MaxConns    = 64   // wire connections
-	MaxInFlight = 1024 // requests of one connection without an answer
-	MaxQueued   = 1024 // calls waiting for one service to become ready
-	MaxRelays   = 256  // relayed connections
+	MaxInFlight = 1024 // requests without an answer, of all its connections
+	MaxRelays   = 256  // connections that it has made
 	MaxSpawns   = 64   // spawned instances that run
 
-	maxBacklogBytes = 4 << 20 // unsent bytes of one connection
+	MaxQueued     = 1024 // calls that wait for somebody who answers one method
+	maxQueuedEach = 256  // of them from one environment
+	maxAnswering  = 4096 // calls that one connection is answering
+
+	maxBacklogBytes = 4 << 20  // unsent bytes of one connection
+	maxHeldBytes    = 32 << 20 // bytes kept for one environment, see store
+	maxErrorBytes   = 1 << 10  // the text of an error
+
+	freeRecords = 1000                  // see ration
+	recordEvery = 10 * time.Millisecond // further records, on average
 
 	// DefaultDeadline applies to calls that name none, MaxDeadline to all.
 	DefaultDeadline = 30 * time.Second
@@ -78,20 +87,25 @@ func New(log *audit.Log, p Policy, spawner Spawner) (*Monitor, error) {
 	return m, nil
 }
 
-// Admit makes a started environment a subject. The instance must be new.
+// Admit makes a started environment a subject. The instance must be new, and
+// the identity one that fits a frame.
 func (m *Monitor) Admit(id wire.Identity) (*Env, error) {
 	s := m.services[id.Service]
 	if s == nil {
 		return nil, fmt.Errorf("admit %q: no service %q in the policy", id.Instance, id.Service)
 	}
+	if err := id.Check(); err != nil {
+		return nil, fmt.Errorf("admit %q: %w", id.Instance, err)
+	}
 	e := &Env{
-		m:      m,
-		id:     id,
-		caller: id.Append(nil),
-		grants: m.policy.of(id.Service),
-		self:   s,
-		conns:  make(map[*conn]struct{}),
-		relays: make(map[*relay]struct{}),
+		m:       m,
+		id:      id,
+		caller:  id.Append(nil),
+		grants:  m.policy.of(id.Service),
+		self:    s,
+		conns:   make(map[*conn]struct{}),
+		relays:  make(map[*relay]struct{}),
+		inbound: make(map[*relay]struct{}),
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -102,16 +116,20 @@ func (m *Monitor) Admit(id wire.Identity) (*Env, error) {
 	return e, nil
 }
 
-// Remove ends everything that e takes part in: its connections are closed, its
-// calls are withdrawn, and calls it was answering end as interrupted.
+// Remove ends everything that e takes part in: its connections are closed, on
+// both sides, its calls and spawns are withdrawn, and calls that it was answering
+// are repeated if they may be and otherwise end as interrupted. Removing twice
+// is no error.
 func (m *Monitor) Remove(e *Env) {
 	m.mu.Lock()
-	delete(m.envs, e.id.Instance)
+	if m.envs[e.id.Instance] == e {
+		delete(m.envs, e.id.Instance)
+	}
 	m.mu.Unlock()
 	e.close()
 }
 
-// Serving tells whether a ready instance of the service takes calls.
+// Serving tells whether every method of the service has somebody to answer it.
 func (m *Monitor) Serving(service string) bool {
 	s := m.services[service]
 	return s != nil && s.ready()

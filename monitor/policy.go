@@ -2,9 +2,11 @@ package monitor
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"cofferdam/audit"
+	"cofferdam/wire"
 )
 
 // op is one thing that an environment can ask for.
@@ -88,11 +90,17 @@ func (p Policy) compile() (*policy, error) {
 			return nil, fmt.Errorf("policy: service %q stands twice", s.Name)
 		}
 		known[s.Name] = true
+		if err := s.check(); err != nil {
+			return nil, err
+		}
 	}
 	table := &policy{bySubject: make(map[string]grants), door: p.Door}
 	for _, g := range p.Grants {
 		if !known[g.From] {
 			return nil, fmt.Errorf("policy %s: no service %q", g.Rule, g.From)
+		}
+		if g.Kind == KindConnect && p.Door.Service != "" && g.To == portOf(p.Door.Service, p.Door.Port) {
+			return nil, fmt.Errorf("policy %s: connect %q: whoever reaches the door itself could say who it is", g.Rule, g.To)
 		}
 		byKind := table.bySubject[g.From]
 		if byKind == nil {
@@ -102,10 +110,29 @@ func (p Policy) compile() (*policy, error) {
 		if byKind[g.Kind] == nil {
 			byKind[g.Kind] = make(map[string]Grant)
 		}
+		if _, dup := byKind[g.Kind][g.To]; dup {
+			return nil, fmt.Errorf("policy %s: %s %q is granted to %q twice", g.Rule, g.Kind, g.To, g.From)
+		}
 		byKind[g.Kind][g.To] = g
 	}
 	return table, nil
 }
+
+// check refuses names that do not fit a frame.
+func (s Service) check() error {
+	if !wire.ValidWord([]byte(s.Name)) || len(s.Name) > wire.MaxService {
+		return fmt.Errorf("policy: service %q: not a name of at most %d bytes", s.Name, wire.MaxService)
+	}
+	for _, md := range s.Methods {
+		if full := s.Name + "." + md.Name; !wire.ValidName([]byte(full)) {
+			return fmt.Errorf("policy: method %q: not a name of at most %d bytes", full, wire.MaxName)
+		}
+	}
+	return nil
+}
+
+// portOf is how a grant names a port of a service.
+func portOf(service string, port int) string { return service + ":" + strconv.Itoa(port) }
 
 func (p *policy) of(service string) grants { return p.bySubject[service] }
 
@@ -151,10 +178,15 @@ func (p Policy) Decide(service, operation, object string, bound bool) (Verdict, 
 }
 
 // open decides whether e may do o to object and records the answer. Only a nil
-// error permits; an error of the log forbids like any other.
+// error permits; an error of the log forbids like any other. Who is refused again
+// and again waits for it (see ration).
 func (m *Monitor) open(e *Env, o op, object string, call uint64) error {
 	v := e.grants.decide(o, object, len(e.id.Bound) > 0)
-	return m.record(e, o, object, call, v)
+	err := m.record(e, o, object, call, v)
+	if err != nil {
+		time.Sleep(e.records.take(time.Now()))
+	}
+	return err
 }
 
 func (m *Monitor) record(e *Env, o op, object string, call uint64, v Verdict) error {

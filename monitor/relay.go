@@ -24,6 +24,11 @@ const connectTimeout = 10 * time.Second
 
 // Listening says that e takes connections on the ports of its service.
 func (e *Env) Listening(dial Dialer) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return
+	}
 	s := e.self
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -38,28 +43,43 @@ func (s *service) instanceGone(e *Env) {
 	s.notify()
 }
 
-// connect dials the next instance, waiting for one within ctx.
-func (s *service) connect(ctx context.Context, port int) (net.Conn, error) {
+// connect dials the next instance, waiting for one within ctx, and says which
+// it was.
+func (s *service) connect(ctx context.Context, port int) (net.Conn, *Env, error) {
 	for {
 		s.mu.Lock()
-		changed := s.changed
-		if s.state != Up {
-			defer s.mu.Unlock()
-			return nil, fmt.Errorf("connect to %s: %v", s.Name, s.state.code())
-		}
-		var dial Dialer
+		changed, state := s.changed, s.state
+		var to instance
 		if n := len(s.dialers); n > 0 {
+			to = s.dialers[s.next%n]
 			s.next++
-			dial = s.dialers[s.next%n].dial
 		}
 		s.mu.Unlock()
-		if dial != nil {
-			return dial(ctx, port)
+		if state != Up {
+			return nil, nil, fmt.Errorf("connect to %s: %v", s.Name, state.code())
+		}
+		var err error
+		if to.dial != nil {
+			var c net.Conn
+			if c, err = to.dial(ctx, port); err == nil {
+				return c, to.env, nil
+			}
+			err = fmt.Errorf("connect to %s: %w", s.Name, err)
+		}
+		select {
+		case <-changed: // also if the instance ended while it was dialled
+			continue
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		default:
+		}
+		if err != nil {
+			return nil, nil, err
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, nil, ctx.Err()
 		}
 	}
 }
@@ -67,75 +87,104 @@ func (s *service) connect(ctx context.Context, port int) (net.Conn, error) {
 // relay is one connection between two environments. Each side is a TCP socket
 // in the network of its own environment; the monitor moves the bytes.
 type relay struct {
-	near, far net.Conn
-	once      sync.Once
+	near net.Conn
+	stop context.CancelFunc // of the attempt to reach the other side
+
+	mu     sync.Mutex // taken last, and alone
+	closed bool
+	far    net.Conn // nil until it is reached
+}
+
+// join adds the far side, and closes it if the relay has been cut meanwhile.
+func (r *relay) join(far net.Conn) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		far.Close()
+		return false
+	}
+	r.far = far
+	return true
 }
 
 // close cuts both sides.
 func (r *relay) close() {
-	r.once.Do(func() {
-		r.near.Close()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return
+	}
+	r.closed = true
+	r.stop()
+	r.near.Close()
+	if r.far != nil {
 		r.far.Close()
-	})
+	}
 }
 
 // Relay carries connections that programs of e make to l on to the port of
 // service to, until l is closed. l lies in e's own network, so that whoever
-// reaches it is e.
+// reaches it is e. Beyond MaxRelays connections are closed at once.
 func (e *Env) Relay(l net.Listener, to string, port int) {
 	for {
 		near, err := l.Accept()
 		if err != nil {
-			return
+			if ended(err) {
+				return
+			}
+			continue
 		}
-		go e.relay(near, to, port)
+		ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
+		r := &relay{near: near, stop: cancel}
+		if !e.holdRelay(r) {
+			r.close()
+			continue
+		}
+		go e.relay(ctx, r, to, port)
 	}
 }
 
-func (e *Env) relay(near net.Conn, to string, port int) {
-	object := fmt.Sprintf("%s:%d", to, port)
-	target := e.m.services[to]
-	if err := e.m.open(e, opConnect, object, e.m.calls.Add(1)); err != nil || target == nil {
-		near.Close()
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
-	far, err := e.reach(ctx, target, port)
-	cancel()
-	if err != nil {
-		refuse(near, target.HTTP == port)
-		return
-	}
-	r := &relay{near: near, far: far}
-	if !e.holdRelay(r) {
-		r.close()
-		return
-	}
+func (e *Env) relay(ctx context.Context, r *relay, to string, port int) {
 	defer e.dropRelay(r)
+	defer r.close()
+	target := e.m.services[to]
+	if err := e.m.open(e, opConnect, portOf(to, port), e.m.calls.Add(1)); err != nil || target == nil {
+		return
+	}
+	far, by, err := e.reach(ctx, target, port)
+	if err != nil {
+		refuse(r.near, target.HTTP == port)
+		return
+	}
+	if !r.join(far) || !by.meet(r) {
+		return
+	}
+	defer by.part(r)
 	r.run() // ends by itself when either program does: the kernel closes its socket
 }
 
 // reach connects to the target itself, or, where one service speaks HTTP to
 // another, to the door that puts the caller's name into each request: parsing
 // HTTP is nothing for the monitor.
-func (e *Env) reach(ctx context.Context, target *service, port int) (net.Conn, error) {
+func (e *Env) reach(ctx context.Context, target *service, port int) (net.Conn, *Env, error) {
 	door := e.m.policy.door
 	if target.HTTP != port || e.id.Service == door.Service {
 		return target.connect(ctx, port)
 	}
 	bridge := e.m.services[door.Service]
 	if bridge == nil {
-		return nil, fmt.Errorf("no door that speaks HTTP")
+		return nil, nil, fmt.Errorf("no door that speaks HTTP")
 	}
-	far, err := bridge.connect(ctx, door.Port)
+	far, by, err := bridge.connect(ctx, door.Port)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	// A line fits into the empty buffer of a new socket: this does not wait.
 	if _, err := fmt.Fprintf(far, "COFFERDAM %s %s %d\n", e.id.Service, target.Name, port); err != nil {
 		far.Close()
-		return nil, err
+		return nil, nil, err
 	}
-	return far, nil
+	return far, by, nil
 }
 
 // run moves bytes both ways until both directions have ended, or one has
@@ -148,7 +197,6 @@ func (r *relay) run() {
 	}()
 	r.move(r.near, r.far)
 	<-done
-	r.close()
 }
 
 // move copies until src ends. Between TCP sockets the standard library splices
@@ -193,6 +241,23 @@ func (e *Env) holdRelay(r *relay) bool {
 	}
 	e.relays[r] = struct{}{}
 	return true
+}
+
+// meet books a connection that leads to e, so that it ends with e.
+func (e *Env) meet(r *relay) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return false
+	}
+	e.inbound[r] = struct{}{}
+	return true
+}
+
+func (e *Env) part(r *relay) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.inbound, r)
 }
 
 func (e *Env) dropRelay(r *relay) {

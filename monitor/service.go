@@ -1,7 +1,6 @@
 package monitor
 
 import (
-	"bytes"
 	"slices"
 	"sync"
 
@@ -22,8 +21,7 @@ const (
 type service struct {
 	Service
 	m       *Monitor
-	methods map[string]*method
-	lines   bool
+	methods map[string]*method // fixed
 
 	mu      sync.Mutex
 	state   State
@@ -35,7 +33,8 @@ type service struct {
 // method is one endpoint: who answers it, and who waits for somebody to.
 type method struct {
 	Method
-	of *service
+	nameBytes []byte
+	of        *service
 
 	// guarded by of.mu
 	servers []*conn
@@ -44,9 +43,9 @@ type method struct {
 }
 
 func newService(m *Monitor, s Service) *service {
-	svc := &service{Service: s, m: m, methods: make(map[string]*method), lines: s.Lines, changed: make(chan struct{})}
+	svc := &service{Service: s, m: m, methods: make(map[string]*method), changed: make(chan struct{})}
 	for _, md := range s.Methods {
-		svc.methods[md.Name] = &method{Method: md, of: svc}
+		svc.methods[md.Name] = &method{Method: md, nameBytes: []byte(md.Name), of: svc}
 	}
 	return svc
 }
@@ -56,7 +55,7 @@ func (s *service) ready() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, md := range s.methods {
-		if len(md.servers) == 0 && !s.lines {
+		if len(md.servers) == 0 && !s.Lines {
 			return false
 		}
 	}
@@ -82,7 +81,7 @@ func (m *Monitor) SetState(name string, state State) {
 	s.notify()
 	s.mu.Unlock()
 	for _, k := range waiting {
-		k.finish(state.code(), nil)
+		k.refuse(state.code())
 	}
 }
 
@@ -103,75 +102,87 @@ func (s *service) notify() {
 // calls that wait.
 func (s *service) register(c *conn, methods []*method) {
 	s.mu.Lock()
+	if c.isClosed() {
+		s.mu.Unlock()
+		return // unregister may have been here already
+	}
 	var waiting []*call
 	for _, md := range methods {
-		if !slices.Contains(md.servers, c) {
-			md.servers = append(md.servers, c)
-		}
+		md.servers = append(md.servers, c)
 		waiting = append(waiting, md.queue...)
 		md.queue = nil
 	}
-	s.notify()
 	s.mu.Unlock()
 	for _, k := range waiting {
-		k.mu.Lock()
-		body := k.body
-		k.mu.Unlock()
-		if !k.done.Load() {
-			k.method.dispatch(k, body)
-		}
+		k.method.dispatch(k, k.kept())
 	}
 }
 
-func (s *service) unregister(c *conn, methods []*method) {
+// unregister takes c away from all methods.
+func (s *service) unregister(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, md := range methods {
-		md.servers = slices.DeleteFunc(md.servers, func(o *conn) bool { return o == c })
+	for _, md := range s.methods {
+		md.remove(c)
 	}
+}
+
+func (md *method) remove(c *conn) {
+	md.servers = slices.DeleteFunc(md.servers, func(o *conn) bool { return o == c })
 }
 
 // dispatch sends k to the next connection that answers the method, or queues
 // it until there is one. body belongs to the caller and is copied if kept.
 func (md *method) dispatch(k *call, body []byte) {
+	if k.done.Load() {
+		return
+	}
 	if md.Idempotent {
 		k.keep(body)
 	}
 	s := md.of
 	s.mu.Lock()
-	for range len(md.servers) {
-		if len(md.servers) == 0 {
-			break // they went while we tried
-		}
-		md.next++
+	for tries := len(md.servers); tries > 0 && len(md.servers) > 0; tries-- {
 		c := md.servers[md.next%len(md.servers)]
+		md.next++
 		s.mu.Unlock()
-		if c.deliver(k, body) {
+		how := c.deliver(k, body)
+		if how == taken {
 			return
 		}
 		s.mu.Lock()
+		if how == gone {
+			md.remove(c)
+		}
 	}
-	defer s.mu.Unlock()
-	switch {
-	case s.state != Up:
-		go k.finish(s.state.code(), nil)
-	case len(md.servers) > 0 || len(md.queue) >= MaxQueued:
-		go k.finish(wire.Busy, nil) // all are there and all are full
-	default:
-		k.keep(body)
-		md.queue = slices.DeleteFunc(md.queue, func(o *call) bool { return o.done.Load() })
-		md.queue = append(md.queue, k)
+	code := md.enqueue(k, body)
+	s.mu.Unlock()
+	if code != wire.OK {
+		k.refuse(code)
 	}
 }
 
-// keep copies the body for later.
-func (k *call) keep(body []byte) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.body == nil && !k.done.Load() {
-		k.body = bytes.Clone(body)
-		if k.body == nil {
-			k.body = []byte{}
-		}
+// enqueue lets k wait for somebody who answers the method. Called with of.mu held.
+func (md *method) enqueue(k *call, body []byte) wire.Code {
+	switch {
+	case md.of.state != Up:
+		return md.of.state.code()
+	case len(md.servers) > 0:
+		return wire.Busy // all are there and all are full
 	}
+	mine := 0
+	md.queue = slices.DeleteFunc(md.queue, func(o *call) bool {
+		if o.done.Load() {
+			return true
+		}
+		if o.from.env == k.from.env {
+			mine++
+		}
+		return false
+	})
+	if len(md.queue) >= MaxQueued || mine >= maxQueuedEach || !k.keep(body) {
+		return wire.Busy
+	}
+	md.queue = append(md.queue, k)
+	return wire.OK
 }

@@ -3,6 +3,7 @@ package monitor
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"cofferdam/wire"
 )
@@ -25,6 +26,8 @@ func (s *spawn) cancel() { s.stop() }
 func runSpawn(ctx context.Context, sp Spawner, by wire.Identity, template string, req wire.Spawn) (wire.Code, []byte) {
 	exit, err := sp.Spawn(ctx, by, template, req)
 	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return wire.Deadline, nil
 	case errors.Is(err, context.Canceled):
 		return wire.Canceled, nil
 	case err != nil:
@@ -35,6 +38,16 @@ func runSpawn(ctx context.Context, sp Spawner, by wire.Identity, template string
 		return wire.TooLarge, nil
 	}
 	return wire.OK, body
+}
+
+// errorText is what a peer gets to read of an error, which may quote what it
+// sent: cut, because an answer must fit a frame.
+func errorText(err error) []byte {
+	text := err.Error()
+	if len(text) > maxErrorBytes {
+		text = strings.ToValidUTF8(text[:maxErrorBytes], "") + "…"
+	}
+	return []byte(text)
 }
 
 // startSpawn counts an instance against MaxSpawns.
