@@ -1,8 +1,20 @@
 package namespace_test
 
 import (
+	"bytes"
 	"fmt"
+	"net"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"cofferdam/executor"
+
+	"golang.org/x/sys/unix"
 )
 
 // probe is what the test binary does inside an environment.
@@ -15,4 +27,162 @@ func probe(name string, args []string) int {
 	return f(args)
 }
 
-var probes = map[string]func([]string) int{}
+// probing is a spec that runs a probe.
+func probing(t testing.TB, name string, args ...string) *executor.Spec {
+	t.Helper()
+	self, err := filepath.EvalSymlinks("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := host(append([]string{"/probe", "probe", name}, args...)...)
+	spec.Mounts = append(spec.Mounts, executor.Mount{Kind: executor.MountBind, Source: self, Target: "/probe"})
+	return spec
+}
+
+var probes = map[string]func([]string) int{
+	"memory": func([]string) int {
+		var keep [][]byte
+		for {
+			keep = append(keep, bytes.Repeat([]byte{1}, 1<<20))
+		}
+	},
+	"threads": func([]string) int { // more processes than allowed
+		for range 200 {
+			if err := exec.Command("/probe", "probe", "sleep").Start(); err != nil {
+				fmt.Println(err)
+				return 4
+			}
+		}
+		return 0
+	},
+	"sleep": func([]string) int { time.Sleep(time.Hour); return 0 },
+	"spin": func([]string) int {
+		for { //nolint:staticcheck // this is what it is for
+		}
+	},
+	"files": func([]string) int {
+		for n := 0; ; n++ {
+			if _, err := syscall.Open("/dev/null", syscall.O_RDONLY, 0); err != nil {
+				fmt.Println(n, err)
+				return 0
+			}
+		}
+	},
+	"serve": func(args []string) int { // echo one connection
+		l, err := net.Listen("tcp", args[0])
+		if err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		fmt.Println("ready")
+		c, err := l.Accept()
+		if err != nil {
+			return 1
+		}
+		buf := make([]byte, 16)
+		n, _ := c.Read(buf)
+		c.Write(buf[:n])
+		return 0
+	},
+	"dial": func(args []string) int {
+		c, err := net.DialTimeout("tcp", args[0], 2*time.Second)
+		if err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		fmt.Fprint(c, "hello")
+		return 0
+	},
+	"syscalls": func([]string) int { // name and errno of calls that must not work
+		try := func(name string, nr uintptr, args ...uintptr) {
+			var a [6]uintptr
+			copy(a[:], args)
+			_, _, errno := syscall.RawSyscall6(nr, a[0], a[1], a[2], a[3], a[4], a[5])
+			fmt.Printf("%s: %d\n", name, int(errno))
+		}
+		try("unshare", unix.SYS_UNSHARE, unix.CLONE_NEWUSER)
+		try("setns", unix.SYS_SETNS, 0, 0)
+		try("clone newuser", unix.SYS_CLONE, unix.CLONE_NEWUSER|uintptr(unix.SIGCHLD))
+		try("clone3", unix.SYS_CLONE3)
+		try("mount", unix.SYS_MOUNT)
+		try("open_tree", unix.SYS_OPEN_TREE)
+		try("ptrace", unix.SYS_PTRACE, unix.PTRACE_TRACEME)
+		try("keyctl", unix.SYS_KEYCTL)
+		try("bpf", unix.SYS_BPF)
+		try("perf", unix.SYS_PERF_EVENT_OPEN)
+		try("io_uring", unix.SYS_IO_URING_SETUP, 1)
+		try("userfaultfd", unix.SYS_USERFAULTFD)
+		try("handle", unix.SYS_OPEN_BY_HANDLE_AT)
+		try("netlink", unix.SYS_SOCKET, unix.AF_NETLINK, unix.SOCK_RAW, 0)
+		try("packet", unix.SYS_SOCKET, unix.AF_PACKET, unix.SOCK_RAW, 0)
+		try("alg", unix.SYS_SOCKET, unix.AF_ALG, unix.SOCK_SEQPACKET, 0)
+		try("vsock", unix.SYS_SOCKET, unix.AF_VSOCK, unix.SOCK_STREAM, 0)
+		try("raw", unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_RAW, 1)
+		try("tiocsti", unix.SYS_IOCTL, 0, unix.TIOCSTI, 0)
+		try("tiocsti high", unix.SYS_IOCTL, 0, unix.TIOCSTI|1<<32, 0)
+		try("tioclinux", unix.SYS_IOCTL, 0, 0x541c, 0)
+		try("personality", unix.SYS_PERSONALITY, 0x0008)
+		try("chroot", unix.SYS_CHROOT)
+		try("future", 5000)
+		try("minus one", ^uintptr(0))
+		return 0
+	},
+	"x32": func([]string) int {
+		syscall.RawSyscall(0x40000000|unix.SYS_GETPID, 0, 0, 0)
+		return 0
+	},
+	"descriptors": func([]string) int { // what is open
+		for fd := range 1024 {
+			var st unix.Stat_t
+			if unix.Fstat(fd, &st) == nil {
+				link, _ := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+				if !strings.HasPrefix(link, "anon_inode:") { // the Go runtime's own
+					fmt.Println(fd)
+				}
+			}
+		}
+		return 0
+	},
+	"init": func([]string) int { // attacks on pid 1
+		fmt.Println("kill", syscall.Kill(1, syscall.SIGKILL))
+		_, err := os.ReadFile("/proc/1/environ")
+		fmt.Println("environ", err != nil)
+		_, err = os.Readlink("/proc/1/root")
+		fmt.Println("root", err != nil)
+		_, err = os.OpenFile("/proc/1/mem", os.O_RDWR, 0)
+		fmt.Println("mem", err != nil)
+		return 0
+	},
+	"orphans": func(args []string) int { // leave a process of another session
+		cmd := exec.Command("/bin/sh", "-c", "sleep 3600 >/dev/null 2>&1 & echo left")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		out, err := cmd.Output()
+		fmt.Print(string(out), err, "\n")
+		if len(args) > 0 {
+			time.Sleep(time.Hour)
+		}
+		return 0
+	},
+	"fill": func(args []string) int { // write for ever below a directory
+		for n := 0; ; n++ {
+			if err := os.WriteFile(fmt.Sprintf("%s/%d", args[0], n), make([]byte, 64<<10), 0o600); err != nil {
+				fmt.Println(err)
+				time.Sleep(time.Hour)
+			}
+			time.Sleep(time.Millisecond)
+		}
+	},
+	"big": func(args []string) int { // one big file
+		f, err := os.Create(args[0])
+		if err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		for {
+			if _, err := f.Write(make([]byte, 1<<20)); err != nil {
+				fmt.Println(err)
+				return 1
+			}
+		}
+	},
+}

@@ -30,11 +30,13 @@ type instance struct {
 	program  int          // pidfd of the program
 	pidns    string
 	began    time.Time
-	volumes  []volume
 	writable []rule
 	timer    *time.Timer
 	reported chan struct{} // closed once the trusted process knows of it
 	done     chan struct{} // closed once nothing is left
+
+	volumesMu sync.Mutex // before mu
+	volumes   []volume   // guarded by volumesMu
 
 	mu    sync.Mutex
 	cause *executor.Exit // guarded by mu: why we killed it

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"cofferdam/executor"
-
-	"golang.org/x/sys/unix"
 )
 
 // How often a running environment is looked at. The kernel enforces memory,
@@ -52,19 +50,13 @@ func (i *instance) sample() {
 
 // checkVolumes kills an environment with more in a volume than its quota.
 func (i *instance) checkVolumes() {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.ended {
-		return
-	}
+	i.volumesMu.Lock()
+	defer i.volumesMu.Unlock()
 	for _, v := range i.volumes {
-		if measure(v.fd, v.limit) <= v.limit {
-			continue
+		if measure(v.fd, v.limit) > v.limit {
+			limit := bytesText(v.limit)
+			i.kill(executor.Exit{Cause: executor.CauseDisk, Limit: limit, Key: "volumes.size", Detail: "it stored more than " + limit + " in " + v.path})
 		}
-		if i.cause == nil {
-			i.cause = &executor.Exit{Cause: executor.CauseDisk, Limit: bytesText(v.limit), Key: "volumes.size", Detail: fmt.Sprintf("it stored more than %s in %s", bytesText(v.limit), v.path)}
-		}
-		unix.PidfdSendSignal(i.blank.child.PidFD, unix.SIGKILL, nil, 0)
 	}
 }
 

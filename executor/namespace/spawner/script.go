@@ -27,6 +27,7 @@ type scripts struct {
 	lastCap     uintptr
 	hardLimits  map[int]uint64
 	memoryGroup bool // a cgroup bounds memory
+	pidsGroup   bool // a cgroup bounds processes
 }
 
 // fdList numbers the descriptors that go to a child, in order.
@@ -233,7 +234,10 @@ func (w *scripts) rlimits(s *linux.Script, l *executor.Limits) {
 	set("real-time priority", unix.RLIMIT_RTPRIO, 0, 0)
 	if l.Pids > 0 {
 		pids := int64(l.Pids)
-		if w.ids.single() {
+		switch {
+		case w.pidsGroup:
+			pids += 16 // a second line: the cgroup refuses first, and counts it
+		case w.ids.single():
 			pids++ // the init has the same user
 		}
 		set("processes", unix.RLIMIT_NPROC, pids, pids)

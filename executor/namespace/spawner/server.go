@@ -100,6 +100,7 @@ func newServer(hello *link.Hello, conn *link.Conn) (*server, error) {
 		ids: s.ids, landlock: linux.LandlockABI(), lastCap: lastCapability(),
 		filter: seccomp.Program(), initFilter: seccomp.Init(), hardLimits: hardLimits(),
 		memoryGroup: s.cgroups != nil && !missing(s.cgroups, "memory"),
+		pidsGroup:   s.cgroups != nil && !missing(s.cgroups, "pids"),
 	}
 	s.blanks = &blanks{
 		ids: s.ids, networks: newNetworks(max(hello.Warm, 1)), cloner: s.cloner, parent: s.cgroups,
@@ -121,14 +122,19 @@ func lastCapability() uintptr {
 	return uintptr(n)
 }
 
-// serve handles requests, each in a goroutine of its own, until the trusted
-// process has gone.
+// serve handles requests until the trusted process has gone: those that wait for
+// nobody at once and in order, the others each in a goroutine of its own.
 func (s *server) serve() error {
 	for {
 		var req link.Request
 		fds, err := s.conn.Receive(&req)
 		if err != nil {
 			return err
+		}
+		if req.Kill != nil || req.Cancel != 0 {
+			linux.CloseFDs(fds)
+			s.end(&req)
+			continue
 		}
 		s.work.Add(1)
 		go func() {
@@ -145,6 +151,17 @@ func (s *server) serve() error {
 	}
 }
 
+// end kills an environment or a program in one. The first of several kills is
+// the one that counts.
+func (s *server) end(req *link.Request) {
+	if k := req.Kill; k == nil {
+		s.cancel(req.Cancel)
+	} else if i := s.instance(k.Env); i != nil {
+		i.kill(executor.Exit{Cause: k.Cause, Detail: k.Detail, Limit: k.Limit, Key: k.Key})
+	}
+	s.conn.Send(&link.Reply{ID: req.ID}, nil)
+}
+
 // handle does one request. fds stay the caller's.
 func (s *server) handle(req *link.Request, fds []int) (reply *link.Reply, out []int) {
 	reply = &link.Reply{}
@@ -152,12 +169,6 @@ func (s *server) handle(req *link.Request, fds []int) (reply *link.Reply, out []
 	switch {
 	case req.Start != nil:
 		reply.Pid, out, err = s.start(req.Start, fds)
-	case req.Kill != nil:
-		if i := s.instance(req.Kill.Env); i != nil {
-			i.kill(executor.Exit{Cause: req.Kill.Cause, Detail: req.Kill.Detail, Limit: req.Kill.Limit, Key: req.Kill.Key})
-		}
-	case req.Cancel != 0:
-		s.cancel(req.Cancel)
 	case req.Exec != nil && s.instance(req.Exec.Env) != nil:
 		reply.Exit, err = s.exec(req.ID, s.instance(req.Exec.Env), req.Exec, fds)
 	default:

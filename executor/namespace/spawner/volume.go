@@ -83,6 +83,8 @@ func (i *instance) ownBind(m *placed) (int, error) {
 }
 
 func (i *instance) closeVolumes() {
+	i.volumesMu.Lock()
+	defer i.volumesMu.Unlock()
 	for _, v := range i.volumes {
 		unix.Close(v.fd)
 	}

@@ -1,0 +1,121 @@
+package namespace_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"cofferdam/executor"
+)
+
+// Each limit meets a real program that goes beyond it.
+func TestLimits(t *testing.T) {
+	e := open(t)
+	dir := t.TempDir()
+	for _, tt := range []struct {
+		name, probe string
+		args        []string
+		set         func(*executor.Spec)
+		cause       executor.Cause
+		key, limit  string
+	}{
+		{"memory", "memory", nil, func(s *executor.Spec) { s.Limits.MemoryBytes = 48 << 20 }, executor.CauseOOM, "limits.memory", "48MiB"},
+		{"pids", "threads", nil, func(s *executor.Spec) { s.Limits.Pids = 24 }, executor.CausePids, "limits.pids", "24"},
+		{"cpu", "spin", nil, func(s *executor.Spec) { s.Limits.CPU = 200 * time.Millisecond }, executor.CauseCPU, "limits.cpu", "200ms"},
+		{"wall", "sleep", nil, func(s *executor.Spec) { s.Limits.Wall = 200 * time.Millisecond }, executor.CauseWall, "limits.wall", "200ms"},
+		{"volume", "fill", []string{"/data"}, func(s *executor.Spec) {
+			s.Mounts = append(s.Mounts, executor.Mount{Kind: executor.MountBind, Source: dir, Target: "/data", Writable: true, SizeBytes: 1 << 20})
+		}, executor.CauseDisk, "volumes.size", "1MiB"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			spec := probing(t, tt.probe, tt.args...)
+			tt.set(spec)
+			got := finish(t, e, spec)
+			if got.Cause != tt.cause || got.Key != tt.key || got.Limit != tt.limit || got.Code == 0 || got.Detail == "" {
+				t.Errorf("%+v, want cause %q, key %q, limit %q", got, tt.cause, tt.key, tt.limit)
+			}
+		})
+	}
+}
+
+func TestOutputLimit(t *testing.T) {
+	e := open(t)
+	spec := host("sh", "-c", "yes; exit 0")
+	spec.Limits.OutputBytes = 64 << 10
+	got := finish(t, e, spec)
+	if got.Cause != executor.CauseOutput || got.Key != "limits.output" || len(got.stdout) != 64<<10 {
+		t.Errorf("%+v with %d bytes, want cause output with 65536", got.Exit, len(got.stdout))
+	}
+}
+
+func TestFileSizeLimit(t *testing.T) {
+	e := open(t)
+	spec := host("sh", "-c", "exec dd if=/dev/zero of=/tmp/big bs=1M count=8")
+	spec.Limits.FileBytes = 1 << 20
+	got := finish(t, e, spec)
+	if got.Cause != executor.CauseDisk || got.Key != "limits.file_size" || got.Limit != "1MiB" {
+		t.Errorf("%+v, want cause disk", got)
+	}
+}
+
+func TestTmpIsBounded(t *testing.T) {
+	e := open(t)
+	for _, dir := range []string{"/tmp", "/dev/shm"} {
+		spec := probing(t, "big", dir+"/file")
+		spec.Limits.TmpBytes = 1 << 20
+		if got := finish(t, e, spec); got.Code != 1 || !strings.Contains(got.stdout, "no space left") {
+			t.Errorf("filling %s: %+v", dir, got)
+		}
+	}
+}
+
+func TestOpenFilesLimit(t *testing.T) {
+	e := open(t)
+	spec := probing(t, "files")
+	spec.Limits.OpenFiles = 32
+	if got := finish(t, e, spec); !strings.Contains(got.stdout, "too many open files") {
+		t.Errorf("%+v, want too many open files", got)
+	}
+}
+
+// A process that loses a child to the limit of memory goes with it.
+func TestOOMTakesTheTree(t *testing.T) {
+	e := open(t)
+	spec := probing(t, "sleep")
+	spec.Command.Args = []string{"sh", "-c", "/probe probe memory; sleep 3600"}
+	spec.Limits.MemoryBytes = 48 << 20
+	began := time.Now()
+	got := finish(t, e, spec)
+	if got.Cause != executor.CauseOOM || time.Since(began) > 15*time.Second {
+		t.Errorf("%+v after %v, want oom", got, time.Since(began))
+	}
+}
+
+func TestOnePid(t *testing.T) {
+	e := open(t)
+	spec := host("sh", "-c", "echo alone; /bin/true; echo $?")
+	spec.Limits.Pids = 1
+	if got := finish(t, e, spec); !strings.HasPrefix(got.stdout, "alone") || strings.Contains(got.stdout, "\n0\n") {
+		t.Errorf("with one process: %+v", got)
+	}
+}
+
+func TestUsage(t *testing.T) {
+	e := open(t)
+	p, err := e.Start(context.Background(), host("sleep", "3600"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(150 * time.Millisecond)
+	u := p.Usage()
+	if u.Wall < 100*time.Millisecond || u.MemoryBytes == 0 || u.Pids != 1 {
+		t.Errorf("usage %+v of a sleeping program", u)
+	}
+	p.Kill(executor.CausePolicy, "enough")
+	p.Kill(executor.CauseWall, "too late")
+	<-p.Done()
+	if x := p.Exit(); x.Cause != executor.CausePolicy || x.Detail != "enough" || x.Code != 137 {
+		t.Errorf("%+v, want the first cause", x)
+	}
+}

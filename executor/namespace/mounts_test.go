@@ -1,0 +1,183 @@
+package namespace_test
+
+import (
+	"bytes"
+	"context"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"cofferdam/executor"
+	"cofferdam/executor/namespace"
+)
+
+// tree makes a directory of the host with a file.
+func tree(t *testing.T, name, content string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func TestMounts(t *testing.T) {
+	e := open(t)
+	dir, vol := tree(t, "a", "read\n"), tree(t, "b", "old\n")
+	spec := host("sh", "-c", `cat /srv/x/a /run/f /tmp/deep/g; cat /data/b; echo new >/data/b; echo s >/scratch/s; cat /scratch/s /lnk;
+		for f in /srv/x/a /srv/x/new /run/f /run/new /tmp/deep/g; do (echo x >$f) 2>&1; done; stat -c %a /run/f`)
+	spec.Mounts = append(spec.Mounts,
+		executor.Mount{Kind: executor.MountBind, Source: dir, Target: "/srv/x"},
+		executor.Mount{Kind: executor.MountBind, Source: vol, Target: "/data", Writable: true},
+		executor.Mount{Kind: executor.MountFile, Target: "/run/f", Data: []byte("file\n"), Mode: 0o400},
+		executor.Mount{Kind: executor.MountFile, Target: "/tmp/deep/g", Data: []byte("deep\n")},
+		executor.Mount{Kind: executor.MountTmpfs, Target: "/scratch", Writable: true},
+		executor.Mount{Kind: executor.MountSymlink, Source: "/srv/x/a", Target: "/lnk"},
+	)
+	got := finish(t, e, spec)
+	if want := "read\nfile\ndeep\nold\ns\nread\n"; !strings.HasPrefix(got.stdout, want) || !strings.HasSuffix(got.stdout, "400\n") {
+		t.Errorf("%+v, want first %q", got, want)
+	}
+	if n := strings.Count(got.stdout, "cannot create"); n != 5 {
+		t.Errorf("%d of 5 writes refused:\n%s", n, got.stdout)
+	}
+	if b, _ := os.ReadFile(filepath.Join(vol, "b")); string(b) != "new\n" {
+		t.Errorf("volume holds %q, want new", b)
+	}
+}
+
+func TestVolumeGoesToTheNext(t *testing.T) {
+	e := open(t)
+	vol := t.TempDir()
+	for n := range 3 {
+		spec := host("sh", "-c", "mkdir -p /v/d && echo line >>/v/d/f && wc -l </v/d/f && ln -sf /etc/passwd /v/d/l")
+		spec.Mounts = append(spec.Mounts, executor.Mount{Kind: executor.MountBind, Source: vol, Target: "/v", Writable: true})
+		if got := finish(t, e, spec); strings.TrimSpace(got.stdout) != itoa(n+1) {
+			t.Errorf("start %d: %+v", n, got)
+		}
+	}
+}
+
+func TestMountRefusals(t *testing.T) {
+	dir := tree(t, "a", "")
+	if err := os.Symlink("/etc", filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	e := open(t, func(o *namespace.Options) { o.Roots = []string{dir} })
+	for _, tt := range []struct{ name, source, target, want string }{
+		{"proc", dir, "/proc/x", "/proc"},
+		{"dev", dir, "/dev/x", "/dev"},
+		{"root", dir, "/", "below the root"},
+		{"unclean", dir, "/a/../b", "clean"},
+		{"outside", "/etc", "/x", "none of the directories"},
+		{"relative", "etc", "/x", "absolute"},
+		{"dots", dir + "/../../etc", "/x", "clean"},
+		{"link", dir + "/link", "/x", "symbolic link"},
+		{"through a link", dir + "/link/ssl", "/x", "symbolic link"},
+		{"absent", dir + "/none", "/x", "no such file"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			spec := host("true")
+			spec.Mounts = append(spec.Mounts, executor.Mount{Kind: executor.MountBind, Source: tt.source, Target: tt.target})
+			_, err := e.Start(context.Background(), spec)
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error %v, want one with %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestHosts(t *testing.T) {
+	e := open(t)
+	spec := host("getent", "hosts", "bank")
+	spec.Hosts = []executor.Host{{Name: "bank", Addr: netip.MustParseAddr("127.0.0.9")}}
+	if got := finish(t, e, spec); !strings.Contains(got.stdout, "127.0.0.9") {
+		t.Errorf("%+v, want 127.0.0.9", got)
+	}
+}
+
+func TestNoMountsRunsNothing(t *testing.T) {
+	e := open(t)
+	spec := host("/bin/true")
+	spec.Mounts = nil
+	if _, err := e.Start(context.Background(), spec); err == nil {
+		t.Error("a program ran in an empty root")
+	}
+}
+
+func TestMountWhileRunning(t *testing.T) {
+	e := open(t)
+	dir := tree(t, "a", "shared\n")
+	spec := host("sleep", "3600")
+	spec.Mounts = append(spec.Mounts, executor.Mount{Kind: executor.MountTmpfs, Target: "/mnt", Writable: true})
+	p, err := e.Start(context.Background(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Kill(executor.CausePolicy, "")
+	ctx := context.Background()
+	run := func(script string) string {
+		var out bytes.Buffer
+		x, err := p.Exec(ctx, &executor.Command{Args: []string{"sh", "-c", script}, Env: []string{"PATH=/usr/bin:/bin"}, Stdout: &out, Stderr: &out})
+		if err != nil {
+			t.Fatalf("exec %q: %v, %+v", script, err, x)
+		}
+		return out.String()
+	}
+	run("mkdir /mnt/x")
+	if err := p.Mount(ctx, executor.Mount{Kind: executor.MountBind, Source: dir, Target: "/mnt/x"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := run("cat /mnt/x/a; (echo x >/mnt/x/a) 2>&1"); !strings.HasPrefix(got, "shared\n") || !strings.Contains(got, "cannot create") {
+		t.Errorf("after mount: %q", got)
+	}
+	run("ln -s / /mnt/l")
+	if err := p.Mount(ctx, executor.Mount{Kind: executor.MountBind, Source: dir, Target: "/mnt/l"}); err == nil {
+		t.Error("mounted through a link made inside")
+	}
+	if err := p.Unmount(ctx, "/mnt/x"); err != nil {
+		t.Fatal(err)
+	}
+	if got := run("ls /mnt/x"); got != "" {
+		t.Errorf("after unmount: %q", got)
+	}
+}
+
+func TestExec(t *testing.T) {
+	e := open(t)
+	p, err := e.Start(context.Background(), host("sleep", "3600"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Kill(executor.CausePolicy, "")
+	var out bytes.Buffer
+	x, err := p.Exec(context.Background(), &executor.Command{
+		Args: []string{"/bin/sh", "-c", "cat; id -u; grep -E 'CapBnd|Seccomp:|NoNewPrivs' /proc/self/status; ls /proc | grep -cE '^[0-9]+$'; exit 7"},
+		Env:  []string{"PATH=/usr/bin"}, Stdin: strings.NewReader("in\n"), Stdout: &out, Stderr: &out,
+	})
+	if err != nil || x.Cause != executor.CauseExit || x.Code != 7 {
+		t.Fatalf("Exec: %+v, %v, %s", x, err, out.String())
+	}
+	for _, want := range []string{"in\n1000\n", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("output lacks %q:\n%s", want, out.String())
+		}
+	}
+	if _, err := p.Exec(context.Background(), &executor.Command{Args: []string{"/none"}}); err == nil {
+		t.Error("Exec of a missing program succeeded")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	if x, err := p.Exec(ctx, &executor.Command{Args: []string{"/bin/sleep", "3600"}}); err == nil || time.Since(began) > 10*time.Second {
+		t.Errorf("given up: %+v, %v after %v", x, err, time.Since(began))
+	}
+	p.Kill(executor.CausePolicy, "")
+	<-p.Done()
+	if _, err := p.Exec(context.Background(), &executor.Command{Args: []string{"/bin/true"}}); err != executor.ErrStopped {
+		t.Errorf("Exec after the end: %v, want ErrStopped", err)
+	}
+}
