@@ -30,7 +30,7 @@ var baseEnv = []string{
 // specOf is everything that the instance may touch.
 func (s *Supervisor) specOf(svc *manifest.Service, in *instance, l launch, paths reach) (*executor.Spec, error) {
 	spec := &executor.Spec{
-		Name:          in.name,
+		Name:          strings.ReplaceAll(in.name, "_", "-"), // a host name has no underscores
 		Hosts:         paths.hosts,
 		Limits:        limitsOf(svc.Limits),
 		AllowDegraded: s.App.AllowDegraded,

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -35,7 +36,8 @@ type unit struct {
 	s    *Supervisor
 	spec *manifest.Service
 
-	ready, failed chan struct{} // closed once, at the first time
+	ready, failed chan struct{} // one of them is closed, once, by settle
+	settled       sync.Once
 
 	mu       sync.Mutex
 	state    State
@@ -134,7 +136,7 @@ func (u *unit) once(ctx context.Context) (executor.Exit, error) {
 	}()
 	if err := in.awaitReady(ctx, readyTimeout); err == nil {
 		u.set(Ready, "")
-		u.once1(u.ready)
+		u.settle(true)
 	} else if ctx.Err() == nil {
 		in.proc.Kill(executor.CausePolicy, err.Error())
 	}
@@ -154,22 +156,29 @@ func (u *unit) end(state State, detail string) {
 		told = monitor.Broken
 	}
 	u.s.monitor.SetState(u.spec.Name, told)
-	u.s.record(audit.Record{Kind: audit.KindLimit, Subject: u.spec.Name, Op: string(state), Detail: detail})
-	u.s.Logger.Warn("service "+string(state), "service", u.spec.Name, "detail", detail)
-	if state == Exited && u.lastExit != nil && u.lastExit.Code == 0 {
-		u.once1(u.ready) // a job that is done
+	if state == Broken {
+		u.s.record(audit.Record{Kind: audit.KindLimit, Subject: u.spec.Name, Op: "restart", Object: string(state), Detail: detail})
 	}
-	u.once1(u.failed)
+	level := slog.LevelWarn
+	if state == Exited {
+		level = slog.LevelInfo
+	}
+	u.s.Logger.Log(context.Background(), level, "service "+string(state), "service", u.spec.Name, "detail", detail)
+	u.mu.Lock()
+	done := state == Exited && u.lastExit != nil && u.lastExit.Code == 0
+	u.mu.Unlock()
+	u.settle(done) // a job that ended well is what its dependants wait for
 }
 
-func (u *unit) once1(ch chan struct{}) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	select {
-	case <-ch:
-	default:
-		close(ch)
-	}
+// settle says, the first time, whether the service came up.
+func (u *unit) settle(up bool) {
+	u.settled.Do(func() {
+		if up {
+			close(u.ready)
+		} else {
+			close(u.failed)
+		}
+	})
 }
 
 func (u *unit) set(state State, detail string) {

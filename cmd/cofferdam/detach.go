@@ -66,13 +66,20 @@ func (p *project) upDetached() error {
 	return nil
 }
 
-// tellParent tells a waiting `up -d` how it went, if there is one.
-func tellParent(word string) {
+// readyPipe is where a waiting `up -d` hears how it went; nil without one. No
+// process that we start inherits it.
+func readyPipe() *os.File {
 	if os.Getenv(readyEnv) == "" {
-		return
+		return nil
 	}
 	os.Unsetenv(readyEnv)
-	f := os.NewFile(3, "ready")
-	f.WriteString(word)
-	f.Close()
+	syscall.CloseOnExec(3)
+	return os.NewFile(3, "ready")
+}
+
+func tellParent(pipe *os.File, word string) {
+	if pipe != nil {
+		fmt.Fprintf(pipe, "%s\n", word)
+		pipe.Close()
+	}
 }

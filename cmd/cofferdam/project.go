@@ -159,18 +159,13 @@ func prepareDirs(d supervisor.Dirs) error {
 	return nil
 }
 
-// ownDir makes a directory that is ours, with that mode if it was not there.
-// One that somebody else made in /tmp before us is refused.
+// ownDir makes a directory that is ours and has at least that mode. One that
+// somebody else made in /tmp before us is refused.
 func ownDir(dir string, mode os.FileMode) error {
-	if err := os.MkdirAll(filepath.Dir(dir), mode|0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(dir), mode); err != nil {
 		return err
 	}
-	switch err := os.Mkdir(dir, mode); {
-	case err == nil:
-		if err := os.Chmod(dir, mode); err != nil { // whatever the umask says
-			return err
-		}
-	case !errors.Is(err, os.ErrExist):
+	if err := os.Mkdir(dir, mode); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
 	info, err := os.Lstat(dir)
@@ -183,6 +178,8 @@ func ownDir(dir string, mode os.FileMode) error {
 		return fmt.Errorf("%s: not a directory", dir)
 	case os.Getuid() != 0 && int(st.Uid) != os.Getuid():
 		return fmt.Errorf("%s: belongs to user %d, not to us; remove it or set XDG_RUNTIME_DIR", dir, st.Uid)
+	case info.Mode().Perm()&mode != mode:
+		return os.Chmod(dir, info.Mode().Perm()|mode)
 	}
 	return nil
 }

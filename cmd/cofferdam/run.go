@@ -81,13 +81,14 @@ func (o *runOptions) run(spec *executor.Spec) error {
 	}
 	defer exec.Close()
 	weaker, missing := lacking(exec.Protections())
-	if o.format == "table" && !o.quiet && term.IsTerminal(int(os.Stderr.Fd())) {
+	talk := o.format == "table" && !o.quiet && term.IsTerminal(int(os.Stderr.Fd()))
+	if talk {
 		o.summary(os.Stderr, spec, weaker, missing)
 	}
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	// A reader of our output that goes away is an error of a write, which ends
-	// the program the same way, and not the end of us.
+	// A reader of our output that goes away is an error of a write, and not the
+	// end of us.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 
 	if err := log.start(spec); err != nil {
@@ -96,16 +97,10 @@ func (o *runOptions) run(spec *executor.Spec) error {
 	proc, err := exec.Start(context.Background(), spec)
 	if err != nil {
 		log.failed(err)
+		hint(os.Stderr, spec)
 		return &exitError{code: admin.ExitCode(err), err: err}
 	}
-	var got syscall.Signal
-	select {
-	case <-proc.Done():
-	case s := <-signals:
-		got = s.(syscall.Signal)
-		proc.Kill(executor.CausePolicy, fmt.Sprintf("cofferdam run was ended by signal %q", got))
-		<-proc.Done()
-	}
+	got := await(proc, signals, spec.Command)
 	exit := proc.Exit()
 	logErr := log.end(exit)
 	if o.format == "json" {
@@ -116,6 +111,8 @@ func (o *runOptions) run(spec *executor.Spec) error {
 		fmt.Fprintf(os.Stderr, "%s\n", line)
 	} else if line := limitLine(exit); line != "" && got == 0 {
 		fmt.Fprintf(os.Stderr, "cofferdam: %s\n", line)
+	} else if talk && exit.Code != 0 {
+		hint(os.Stderr, spec)
 	}
 	switch {
 	case got != 0:
@@ -124,6 +121,25 @@ func (o *runOptions) run(spec *executor.Spec) error {
 		return &exitError{code: runCode(exit), err: logErr}
 	}
 	return logErr
+}
+
+// await waits for the end of proc, or brings it about: when a signal comes, or
+// as a broken pipe would when nobody takes its output any more. It returns that
+// signal, or 0.
+func await(proc executor.Process, signals <-chan os.Signal, c executor.Command) syscall.Signal {
+	got, why := syscall.SIGPIPE, "nobody takes its output any more"
+	select {
+	case <-proc.Done():
+		return 0
+	case s := <-signals:
+		got = s.(syscall.Signal)
+		why = fmt.Sprintf("cofferdam run was ended by signal %q", got)
+	case <-c.Stdout.(*output).broken:
+	case <-c.Stderr.(*output).broken:
+	}
+	proc.Kill(executor.CausePolicy, why)
+	<-proc.Done()
+	return got
 }
 
 // runRecord is how a run ended, as --format json shows it.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -84,6 +85,7 @@ func (o *runOptions) spec(args []string) (*executor.Spec, error) {
 		}
 		env = append(slices.DeleteFunc(env, func(s string) bool { return strings.HasPrefix(s, name+"=") }), kv)
 	}
+	stdout, stderr := outputs()
 	spec := &executor.Spec{
 		Name: "run-" + strings.ToLower(rand.Text()[:10]),
 		Command: executor.Command{
@@ -92,9 +94,9 @@ func (o *runOptions) spec(args []string) (*executor.Spec, error) {
 			Dir:  path.Clean(o.workdir),
 			// Copied, never handed over: a terminal or a file opened for
 			// writing would be a way past the limits, and out.
-			Stdin:  readOnly{os.Stdin},
-			Stdout: writeOnly{os.Stdout},
-			Stderr: writeOnly{os.Stderr},
+			Stdin:  input{os.Stdin},
+			Stdout: stdout,
+			Stderr: stderr,
 		},
 		Limits: executor.Limits{
 			MemoryBytes: int64(o.memory),
@@ -169,9 +171,36 @@ func (o *runOptions) mount(text string, writable bool) (executor.Mount, error) {
 	return m, nil
 }
 
-// readOnly and writeOnly hide that a stream is a file.
-type readOnly struct{ io.Reader }
-type writeOnly struct{ io.Writer }
+// input hides that a stream is a file.
+type input struct{ io.Reader }
+
+// output is a stream of ours; broken is closed when it takes nothing any more.
+type output struct {
+	to     io.Writer
+	once   sync.Once
+	broken chan struct{}
+}
+
+// Write implements [io.Writer].
+func (w *output) Write(p []byte) (int, error) {
+	n, err := w.to.Write(p)
+	if err != nil {
+		w.once.Do(func() { close(w.broken) })
+	}
+	return n, err
+}
+
+// outputs are our stdout and stderr: one and the same if they lead to the same
+// place, so that what is written to both keeps its order.
+func outputs() (stdout, stderr *output) {
+	stdout = &output{to: os.Stdout, broken: make(chan struct{})}
+	a, aErr := os.Stdout.Stat()
+	b, bErr := os.Stderr.Stat()
+	if aErr == nil && bErr == nil && os.SameFile(a, b) {
+		return stdout, stdout
+	}
+	return stdout, &output{to: os.Stderr, broken: make(chan struct{})}
+}
 
 // The limits as flags, written as in the manifest.
 type (

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
+	"path"
 	"slices"
 	"strings"
 
@@ -48,4 +50,37 @@ func (o *runOptions) summary(w io.Writer, spec *executor.Spec, weaker, missing [
 	} {
 		fmt.Fprintf(w, "cofferdam: %-13s %s\n", line[0], printable(line[1]))
 	}
+}
+
+// hint names arguments that are files of the host and that the program does not
+// see: the most likely reason for it to fail.
+func hint(w io.Writer, spec *executor.Spec) {
+	for _, arg := range spec.Command.Args {
+		if strings.HasPrefix(arg, "-") || !strings.ContainsAny(arg, "./") || seen(spec, arg) {
+			continue
+		}
+		if _, err := os.Lstat(arg); err == nil {
+			fmt.Fprintf(w, "cofferdam: %s is a file of the host that the program does not see; show it with --ro\n", printable(arg))
+		}
+	}
+}
+
+// seen tells whether a path is in something that is shown.
+func seen(spec *executor.Spec, name string) bool {
+	if !path.IsAbs(name) {
+		name = path.Join(spec.Command.Dir, name)
+	}
+	name = path.Clean(name)
+	for _, m := range spec.Mounts {
+		shown := []string{m.Target}
+		if m.Kind == executor.MountRuntime {
+			shown = []string{"/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc"}
+		}
+		for _, dir := range shown {
+			if name == dir || strings.HasPrefix(name, dir+"/") {
+				return true
+			}
+		}
+	}
+	return strings.HasPrefix(name, "/proc/") || strings.HasPrefix(name, "/dev/")
 }

@@ -46,6 +46,7 @@ application; several can run side by side.`,
 
 // up wires the rooms together. This is the only place that knows all of them.
 func (p *project) up(quiet bool) error {
+	parent := readyPipe()
 	app, err := p.load()
 	if err != nil {
 		return err
@@ -131,10 +132,10 @@ func (p *project) up(quiet bool) error {
 	began := time.Now()
 	err = sup.Run(ctx, func() {
 		announce(os.Stderr, app, url, time.Since(began))
-		tellParent("ready\n")
+		tellParent(parent, "ready")
 	})
 	if err != nil {
-		tellParent(err.Error() + "\n")
+		tellParent(parent, err.Error())
 	}
 	log.Append(audit.Record{Kind: audit.KindApp, Op: "down", Object: app.Name})
 	log.Flush()

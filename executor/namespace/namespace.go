@@ -78,6 +78,7 @@ type Executor struct {
 	protections []executor.Protection
 	spawner     *os.Process
 	claim       *os.File
+	monitorID   int           // see MonitorID
 	gone        chan struct{} // closed when the spawner has ended
 	release     chan struct{} // closed to let the thread that started it go
 	closing     atomic.Bool
@@ -129,6 +130,9 @@ func New(opts Options) (*Executor, error) {
 		return nil, err
 	}
 	e.claim = identity.claim
+	if !hello.User {
+		e.monitorID = int(hello.UIDBase)
+	}
 	if err := e.launch(&opts, identity); err != nil {
 		e.claimClose()
 		return nil, err
@@ -143,6 +147,11 @@ func New(opts Options) (*Executor, error) {
 	e.protections = reply.Protections
 	return e, nil
 }
+
+// MonitorID is a user and group id that this application alone has and that no
+// environment gets, for the trusted process to become; 0 if it was not started
+// as root and so has nothing to give up.
+func (e *Executor) MonitorID() int { return e.monitorID }
 
 // launch starts the spawner's process on a thread that stays until it has ended:
 // the spawner asks to be killed when that thread dies.
