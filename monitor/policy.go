@@ -72,6 +72,8 @@ type Grant struct {
 	To    string // service.method, template, or service:port
 	Bound bool   // only for instances whose spawner bound something to them
 	Rule  string // the place in the manifest
+
+	void bool // there is no such method; set by compile
 }
 
 // policy is a Policy made ready for questions. It is immutable.
@@ -84,7 +86,7 @@ type policy struct {
 type grants map[Kind]map[string]Grant
 
 func (p Policy) compile() (*policy, error) {
-	known := make(map[string]bool)
+	known, provided := make(map[string]bool), make(map[string]bool)
 	for _, s := range p.Services {
 		if known[s.Name] {
 			return nil, fmt.Errorf("policy: service %q stands twice", s.Name)
@@ -92,6 +94,9 @@ func (p Policy) compile() (*policy, error) {
 		known[s.Name] = true
 		if err := s.check(); err != nil {
 			return nil, err
+		}
+		for _, md := range s.Methods {
+			provided[s.Name+"."+md.Name] = true
 		}
 	}
 	table := &policy{bySubject: make(map[string]grants), door: p.Door}
@@ -113,6 +118,7 @@ func (p Policy) compile() (*policy, error) {
 		if _, dup := byKind[g.Kind][g.To]; dup {
 			return nil, fmt.Errorf("policy %s: %s %q is granted to %q twice", g.Rule, g.Kind, g.To, g.From)
 		}
+		g.void = g.Kind == KindCall && !provided[g.To]
 		byKind[g.Kind][g.To] = g
 	}
 	return table, nil
@@ -152,6 +158,8 @@ func (g grants) decide(o op, object string, bound bool) Verdict {
 	switch {
 	case !ok:
 		return Verdict{Rule: noGrant}
+	case grant.void:
+		return Verdict{Rule: grant.Rule + ": nobody provides it"}
 	case grant.Bound && !bound:
 		return Verdict{Rule: grant.Rule + ": only for instances that their spawner bound"}
 	}
