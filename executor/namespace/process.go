@@ -221,25 +221,26 @@ func connected(ctx context.Context, f *os.File) error {
 	if err != nil {
 		return err
 	}
-	var errno int
-	first := true
+	var failed error
 	err = raw.Write(func(fd uintptr) bool {
-		if first {
-			first = false // not before the poller says so
-			return false
+		// Looked at before the first wait too: what the poller reported before
+		// that is forgotten.
+		errno, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
+		switch {
+		case err != nil:
+			failed = err
+		case errno != 0:
+			failed = syscall.Errno(errno)
+		default:
+			_, err := unix.Getpeername(int(fd))
+			return err == nil // ENOTCONN: under way
 		}
-		errno, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
 		return true
 	})
-	switch {
-	case ctx.Err() != nil:
+	if ctx.Err() != nil {
 		return ctx.Err()
-	case err != nil:
-		return err
-	case errno != 0:
-		return syscall.Errno(errno)
 	}
-	return nil
+	return errors.Join(failed, err)
 }
 
 // socket takes an unconnected socket, of those fetched or fetched now.
