@@ -4,20 +4,16 @@
 //	probe connect HOST:PORT...   says "open" or "closed" for each
 //	probe call NAME...           makes each call with {} and says how it ended
 //	probe exists PATH...         says "yes" or "no" for each
-//	probe kill PROGRAM           kills the process that runs it
 //
 // Trusted: no. Tests only.
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
-	"strconv"
 	"time"
 
 	"cofferdam/sdk"
@@ -25,7 +21,7 @@ import (
 
 func main() {
 	if len(os.Args) < 3 {
-		fmt.Fprintln(os.Stderr, "probe: want connect, call, exists or kill, and of what")
+		fmt.Fprintln(os.Stderr, "probe: want connect, call or exists, and of what")
 		os.Exit(2)
 	}
 	if err := run(os.Args[1], os.Args[2:]); err != nil {
@@ -57,10 +53,8 @@ func run(what string, of []string) error {
 			_, err := os.Stat(path)
 			fmt.Println(path, map[bool]string{true: "yes", false: "no"}[err == nil])
 		}
-	case "kill":
-		return kill(of[0])
 	default:
-		return fmt.Errorf("%q is not connect, call, exists or kill", what)
+		return fmt.Errorf("%q is not connect, call or exists", what)
 	}
 	return nil
 }
@@ -83,28 +77,4 @@ func verdict(err error) string {
 		return "answered"
 	}
 	return err.Error()
-}
-
-func kill(program string) error {
-	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		return err
-	}
-	for _, line := range lines {
-		text, err := os.ReadFile(line)
-		first, _, _ := bytes.Cut(text, []byte{0})
-		if err != nil || string(first) != program {
-			continue
-		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(line)))
-		if err != nil {
-			return err
-		}
-		p, err := os.FindProcess(pid)
-		if err != nil {
-			return err
-		}
-		return p.Kill()
-	}
-	return fmt.Errorf("no process runs %q", program)
 }
