@@ -25,6 +25,8 @@ type call struct {
 	mu       sync.Mutex
 	at       *conn              // the connection it was sent to, or is just being sent to
 	body     []byte             // kept while queued, and while it may be repeated
+	sent     bool               // all of it is on its way to at
+	ended    bool               // withdrawn or too late: at is to be told, once it was sent
 	repeated bool               // an instance was lost while at it
 	stop     context.CancelFunc // of a program per call
 }
@@ -100,13 +102,22 @@ func (k *call) kept() []byte {
 	return k.body
 }
 
-// place notes where the call is. It comes before sending, and those who end a
-// call look at it afterwards, so that what may have reached an instance is never
-// said not to have.
+// place notes where the call is about to be. It comes before sending, and those
+// who end a call look at it afterwards, so that what may have reached an instance
+// is never said not to have.
 func (k *call) place(at *conn) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.at = at
+	k.at, k.sent = at, false
+}
+
+// delivered notes that the call has been sent. It reports whether it has ended
+// meanwhile and the instance is to be told: that must not overtake the call.
+func (k *call) delivered() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.sent = true
+	return k.ended
 }
 
 // expired ends a call whose time is up. One that never reached an instance has
@@ -116,30 +127,33 @@ func (k *call) expired() {
 		return
 	}
 	k.mu.Lock()
-	at, stop, repeated := k.at, k.stop, k.repeated
-	k.mu.Unlock()
 	code := wire.Deadline
-	if at == nil && stop == nil && !repeated {
+	if k.at == nil && k.stop == nil && !k.repeated {
 		code = wire.Unavailable
 	}
+	k.mu.Unlock()
 	k.from.settle(k.fromID, k, code, nil)
-	k.release(at, stop)
+	k.release()
 }
 
 // cancel withdraws the call: its caller no longer wants to hear of it.
 func (k *call) cancel() {
-	if !k.end() {
-		return
+	if k.end() {
+		k.release()
 	}
-	k.mu.Lock()
-	at, stop := k.at, k.stop
-	k.mu.Unlock()
-	k.release(at, stop)
 }
 
-func (k *call) release(at *conn, stop context.CancelFunc) {
+// release tells whoever works for the call to stop.
+func (k *call) release() {
+	k.mu.Lock()
+	at, sent, stop := k.at, k.sent, k.stop
+	k.ended = true
+	k.mu.Unlock()
 	if at != nil {
-		at.withdraw(k)
+		at.forget(k)
+		if sent {
+			at.withdraw(k)
+		}
 	}
 	if stop != nil {
 		stop()

@@ -75,7 +75,12 @@ func (c *conn) handle(f *wire.Frame) bool {
 	case wire.OpHello:
 		return c.reply(f.ID, wire.OK, c.env.caller)
 	case wire.OpServe:
-		return c.reply(f.ID, c.serve(f.Body), nil)
+		methods, code := c.serve(f.Body)
+		if !c.reply(f.ID, code, nil) {
+			return false
+		}
+		c.env.self.register(c, methods) // after the reply, so that no call overtakes it
+		return true
 	case wire.OpCall:
 		return c.call(f)
 	case wire.OpSpawn:
@@ -89,9 +94,9 @@ func (c *conn) handle(f *wire.Frame) bool {
 	return false
 }
 
-// serve registers c as one that answers methods of its own service. A method
-// that it answers already stays as it is.
-func (c *conn) serve(body []byte) wire.Code {
+// serve decides which methods of its own service c is to answer from now on.
+// One that it answers already stays as it is.
+func (c *conn) serve(body []byte) ([]*method, wire.Code) {
 	var names []string
 	if err := wire.ParseFields(body, func(key uint8, val []byte) error {
 		if key != wire.KeyMethod {
@@ -100,7 +105,7 @@ func (c *conn) serve(body []byte) wire.Code {
 		names = append(names, string(val))
 		return nil
 	}); err != nil || len(names) == 0 {
-		return wire.Malformed
+		return nil, wire.Malformed
 	}
 	e := c.env
 	var methods []*method
@@ -113,13 +118,12 @@ func (c *conn) serve(body []byte) wire.Code {
 		err := e.m.record(e, opServe, name, 0, v)
 		time.Sleep(e.records.take(time.Now()))
 		if err != nil {
-			return wire.Denied
+			return nil, wire.Denied
 		}
 		methods = append(methods, md)
 	}
 	c.serves = append(c.serves, methods...)
-	e.self.register(c, methods)
-	return wire.OK
+	return methods, wire.OK
 }
 
 // ask books a request of env under its id, unless there are too many or the id
@@ -307,8 +311,8 @@ func (c *conn) deliver(k *call, body []byte) delivery {
 		}
 		return full
 	}
-	if k.done.Load() {
-		c.withdraw(k) // a withdrawal on the way may have overtaken the call
+	if k.delivered() {
+		c.withdraw(k)
 	}
 	return taken
 }
@@ -325,10 +329,9 @@ func (c *conn) forget(k *call) bool {
 	return true
 }
 
-// withdraw tells env that k is no longer wanted. To one that does not read, it
-// is not told; it has no time for k anyhow.
+// withdraw tells env that k is no longer wanted. One that does not read is not
+// told; it has no time for k anyhow.
 func (c *conn) withdraw(k *call) {
-	c.forget(k)
 	c.out.send(&wire.Frame{Header: wire.Header{Op: wire.OpCancel, ID: k.num}})
 }
 

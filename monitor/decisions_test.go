@@ -117,16 +117,7 @@ func tryServe(l *lab, e *Env, object string) string {
 	code := p.next().Code.String()
 	if md := e.self.methods[object]; md != nil {
 		p.nc.Close() // before another row sends it a call
-		eventually(l.t, "the connection is not a server any more", func() bool {
-			md.of.mu.Lock()
-			defer md.of.mu.Unlock()
-			for _, c := range md.servers {
-				if c.env == e {
-					return false
-				}
-			}
-			return true
-		})
+		eventually(l.t, object+" is not served any more", func() bool { return !md.servedBy(e) })
 	}
 	return code
 }

@@ -120,7 +120,17 @@ func (l *lab) server(service, instance string, methods ...string) (*Env, *peer) 
 	e := l.admit(service, instance)
 	p := l.connect(e)
 	p.serve(methods...)
+	for _, name := range methods {
+		eventually(l.t, name+" is served", func() bool { return e.self.methods[name].servedBy(e) })
+	}
 	return e, p
+}
+
+// servedBy tells whether a connection of e answers the method.
+func (md *method) servedBy(e *Env) bool {
+	md.of.mu.Lock()
+	defer md.of.mu.Unlock()
+	return slices.ContainsFunc(md.servers, func(c *conn) bool { return c.env == e })
 }
 
 func socketpair(t testing.TB) (a, b *net.UnixConn) {
