@@ -2,12 +2,14 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -70,7 +72,7 @@ func (s *Supervisor) start(ctx context.Context, svc *manifest.Service, l launch)
 		s.record(audit.Record{Kind: audit.KindExit, Subject: svc.Name, Instance: in.name, Op: "start", Detail: err.Error()})
 		s.monitor.Remove(in.env)
 		in.release()
-		return nil, fmt.Errorf("start %s: %w", in.name, err)
+		return nil, fmt.Errorf("start %s: %w%s", in.name, err, missingLoader(svc, err))
 	}
 	s.mu.Lock()
 	s.runs[in.name] = in
@@ -81,6 +83,21 @@ func (s *Supervisor) start(ctx context.Context, svc *manifest.Service, l launch)
 		go in.env.Relay(l, paths.ports[i].service, paths.ports[i].port)
 	}
 	return in, nil
+}
+
+// missingLoader explains the oddest of the kernel's answers: a program that is
+// there is "not found" if the loader or interpreter it names is not.
+func missingLoader(svc *manifest.Service, err error) string {
+	var start *executor.StartError
+	if !errors.As(err, &start) || !errors.Is(start.Err, syscall.ENOENT) || svc.Runtime != "" {
+		return ""
+	}
+	for _, f := range svc.Files {
+		if f.To == start.Path || strings.HasPrefix(start.Path, f.To+"/") {
+			return " (or the loader or interpreter that it names: link it statically, or write `runtime: host`)"
+		}
+	}
+	return ""
 }
 
 // describe is what the audit log says of a start.
@@ -140,6 +157,8 @@ func (in *instance) awaitReady(ctx context.Context, timeout time.Duration) error
 }
 
 func (in *instance) listens(ctx context.Context, ports []int) bool {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
 	for _, port := range ports {
 		c, err := in.dial(ctx, port)
 		if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -20,7 +21,14 @@ can see. Its exit code is the program's own; 126 and 127 as in a shell.`,
 		Example: `  cofferdam exec bank -- /app/probe connect auth:8081`,
 		Args:    cobra.MinimumNArgs(2),
 		RunE: func(_ *cobra.Command, args []string) error {
-			req := admin.Request{Op: admin.OpExec, Service: args[0], Args: args[1:], Env: env, Dir: dir}
+			service, command := args[0], args[1:]
+			if command[0] == "--" {
+				command = command[1:]
+			}
+			if len(command) == 0 {
+				return fmt.Errorf("exec %s: no command to run", service)
+			}
+			req := admin.Request{Op: admin.OpExec, Service: service, Args: command, Env: env, Dir: dir}
 			c, err := p.ask(req, os.Stdin, os.Stdout, os.Stderr)
 			if err != nil {
 				return err

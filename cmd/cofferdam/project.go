@@ -111,6 +111,7 @@ func userRuntimeDir() string {
 }
 
 func adminSocket(d supervisor.Dirs) string { return filepath.Join(d.Runtime, "admin") }
+func lockFile(d supervisor.Dirs) string    { return filepath.Join(d.Runtime, "lock") }
 func auditLog(d supervisor.Dirs) string    { return filepath.Join(d.State, "audit.jsonl") }
 
 // prepare makes the directories, closed to all others, and takes the lock that
@@ -119,8 +120,7 @@ func prepare(name string, d supervisor.Dirs) (lock *os.File, err error) {
 	if err := prepareDirs(d); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(d.Runtime, "lock")
-	lock, err = os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+	lock, err = os.OpenFile(lockFile(d), os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"cofferdam/admin"
 )
 
 // TestMain makes the test binary the command, with its roles, and the programs
@@ -34,7 +36,10 @@ func TestScripts(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			e.Defer(func() { os.RemoveAll(dir) })
+			e.Defer(func() {
+				stopAll(t, dir)
+				os.RemoveAll(dir)
+			})
 			if err := os.Chmod(dir, 0o711); err != nil {
 				return err
 			}
@@ -60,6 +65,22 @@ func TestScripts(t *testing.T) {
 			return false, fmt.Errorf("unknown condition %q", name)
 		},
 	})
+}
+
+// stopAll stops the applications that a script that failed has left running.
+func stopAll(t *testing.T, dir string) {
+	sockets, err := filepath.Glob(filepath.Join(dir, "run/apps/*/admin"))
+	if err != nil {
+		t.Error(err)
+	}
+	for _, socket := range sockets {
+		c, err := admin.Ask(socket, admin.Request{Op: admin.OpStop})
+		if err != nil {
+			continue // it was killed
+		}
+		c.Next()
+		c.Close()
+	}
 }
 
 // exits is the script command "exits CODE PROGRAM ARG...": the program must end

@@ -140,8 +140,6 @@ func (p *project) up(quiet bool) error {
 	log.Append(audit.Record{Kind: audit.KindApp, Op: "down", Object: app.Name})
 	log.Flush()
 	close(stopped)
-	// The one who asked for the stop hears of it before the socket goes.
-	time.Sleep(20 * time.Millisecond)
 	os.Remove(adminSocket(dirs))
 	return err
 }
