@@ -7,7 +7,28 @@ import (
 	"time"
 
 	"cofferdam/executor"
+	"cofferdam/executor/namespace"
 )
+
+// needGroup skips a test of what only a cgroup gives.
+func needGroup(t *testing.T, e *namespace.Executor, name string) {
+	t.Helper()
+	for _, p := range e.Protections() {
+		if p.Name == name && p.Status != executor.Pass {
+			t.Skipf("%s: %s", p.Name, p.Detail)
+		}
+	}
+}
+
+// A fork bomb does not get beyond its limit, whoever counts.
+func TestForkBomb(t *testing.T) {
+	e := open(t)
+	spec := probing(t, "threads")
+	spec.Limits.Pids = 24
+	if got := finish(t, e, spec); got.Code != 4 || !strings.Contains(got.stdout, "temporarily unavailable") || got.Usage.Pids > 24 {
+		t.Errorf("%+v, want a fork refused", got)
+	}
+}
 
 // Each limit meets a real program that goes beyond it.
 func TestLimits(t *testing.T) {
@@ -29,11 +50,14 @@ func TestLimits(t *testing.T) {
 		}, executor.CauseDisk, "volumes.size", "1MiB"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			if tt.name == "pids" {
+				needGroup(t, e, "cgroup.pids")
+			}
 			spec := probing(t, tt.probe, tt.args...)
 			tt.set(spec)
 			got := finish(t, e, spec)
 			if got.Cause != tt.cause || got.Key != tt.key || got.Limit != tt.limit || got.Code == 0 || got.Detail == "" {
-				t.Errorf("%+v, want cause %q, key %q, limit %q", got, tt.cause, tt.key, tt.limit)
+				t.Errorf("%+v, want cause %q, key %q, limit %q", got.Exit, tt.cause, tt.key, tt.limit)
 			}
 		})
 	}
@@ -82,6 +106,7 @@ func TestOpenFilesLimit(t *testing.T) {
 // A process that loses a child to the limit of memory goes with it.
 func TestOOMTakesTheTree(t *testing.T) {
 	e := open(t)
+	needGroup(t, e, "cgroup.memory")
 	spec := probing(t, "sleep")
 	spec.Command.Args = []string{"sh", "-c", "/probe probe memory; sleep 3600"}
 	spec.Limits.MemoryBytes = 48 << 20

@@ -32,6 +32,8 @@ type Process struct {
 	mu      sync.Mutex
 	sockets map[bool][]int // guarded by mu: unconnected sockets inside, by whether IPv6
 	ended   bool           // guarded by mu
+	started bool           // guarded by mu
+	early   *link.Kill     // guarded by mu: a kill that came before started
 }
 
 // maxExtra bounds the descriptors that a spec hands over.
@@ -77,6 +79,13 @@ func (e *Executor) Start(ctx context.Context, spec *executor.Spec) (executor.Pro
 		return nil, err
 	}
 	p.pid = reply.Pid
+	p.mu.Lock()
+	p.started = true
+	early := p.early
+	p.mu.Unlock()
+	if early != nil {
+		p.kill(*early)
+	}
 	for _, fd := range sockets {
 		f := os.NewFile(uintptr(fd), "listener")
 		l, lerr := net.FileListener(f)
@@ -360,8 +369,19 @@ func (p *Process) Kill(cause executor.Cause, detail string) {
 	p.kill(link.Kill{Cause: cause, Detail: detail})
 }
 
+// kill kills, or notes that it is to be done as soon as the start is through:
+// output can be too much before we know that there is any.
 func (p *Process) kill(k link.Kill) {
 	k.Env = p.env
+	p.mu.Lock()
+	if !p.started {
+		if p.early == nil {
+			p.early = &k
+		}
+		p.mu.Unlock()
+		return
+	}
+	p.mu.Unlock()
 	if c, err := p.e.send(&link.Request{Kill: &k}, nil); err == nil {
 		go abandon(c)
 	}

@@ -21,6 +21,7 @@ type blank struct {
 	ctl    *os.File
 	group  cgroup.Group // nil on a host without
 	net    int
+	pidns  string // identity of its pid namespace, as in /proc/PID/ns/pid
 }
 
 const blankNamespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
@@ -123,6 +124,9 @@ func (b *blanks) make() (_ *blank, err error) {
 	k.ctl = k.script.Control()
 	if err = b.ids.write(k.child.Pid, k.slot); err != nil {
 		return nil, err
+	}
+	if k.pidns, err = os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", k.child.Pid)); err != nil {
+		return nil, fmt.Errorf("look at the pid namespace of an environment: %w", err)
 	}
 	if k.group != nil && k.group.FD() < 0 {
 		if err = k.group.Attach(k.child.Pid); err != nil {

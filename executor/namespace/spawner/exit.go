@@ -39,7 +39,9 @@ func (i *instance) judge(cause *executor.Exit, report linux.Report, err error, u
 		exit = byStatus(report.Status(), l)
 		killed := exit.Signal == int(syscall.SIGKILL) || exit.Cause == executor.CauseExit && exit.Code != 0
 		switch {
-		case stat.OOMKills > 0 && killed:
+		case killed && (stat.OOMKills > 0 || l.MemoryBytes > 0 && report.MaxRSS() > l.MemoryBytes):
+			// The kernel's word, or, where only each process is bounded, one of
+			// them that was beyond the limit of all.
 			oom.Code, oom.Signal = exit.Code, exit.Signal
 			exit = oom
 		case stat.PidsRefused > 0 && exit.Cause == executor.CauseExit && exit.Code != 0:

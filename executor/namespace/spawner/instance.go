@@ -3,7 +3,6 @@ package spawner
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"sync"
 	"syscall"
@@ -28,7 +27,6 @@ type instance struct {
 	blank    *blank
 	group    cgroup.Group // nil on a host without
 	program  int          // pidfd of the program
-	pidns    string
 	began    time.Time
 	writable []rule
 	timer    *time.Timer
@@ -175,8 +173,7 @@ func (i *instance) prepare(mounts []placed, tree int, fds []int) error {
 	}
 	b.ctl.SetReadDeadline(time.Time{})
 	sc.Release()
-	i.pidns, err = os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", b.child.Pid))
-	return err
+	return nil
 }
 
 // startError tells a program that cannot be executed from a failure of ours.

@@ -33,5 +33,5 @@ func (i *instance) owns(pidfd int) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("look at a pid namespace: %w", err)
 	}
-	return ns == i.pidns && !readable(pidfd), nil
+	return ns == i.blank.pidns && !readable(pidfd), nil
 }

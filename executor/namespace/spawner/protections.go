@@ -48,7 +48,7 @@ func (s *server) idProtection() executor.Protection {
 // groupProtections tells which limits the kernel enforces over a whole tree.
 func (s *server) groupProtections(groupErr error) []executor.Protection {
 	substitutes := map[string]string{
-		"memory": "a watcher that looks every 50 ms, and RLIMIT_DATA for each process",
+		"memory": "a watcher that looks every 20 ms, and RLIMIT_DATA for each process",
 		"pids":   "RLIMIT_NPROC, which the kernel counts per user namespace",
 		"cpu":    "nothing: an environment may use every processor",
 	}

@@ -15,15 +15,20 @@ import (
 // counts.
 const (
 	sampleEvery  = 50 * time.Millisecond
-	volumesEvery = 4 // samples
+	watchEvery   = 20 * time.Millisecond // where nobody else looks after memory
+	volumesEvery = 200 * time.Millisecond
 )
 
 // sample watches the limits that the kernel does not enforce, until i has ended.
 func (i *instance) sample() {
 	l := &i.spec.Limits
-	tick := time.NewTicker(sampleEvery)
+	every := sampleEvery
+	if !i.server.scripts.memoryGroup {
+		every = watchEvery
+	}
+	tick := time.NewTicker(every)
 	defer tick.Stop()
-	for n := 1; ; n++ {
+	for n := time.Duration(1); ; n++ {
 		select {
 		case <-i.done:
 			return
@@ -42,7 +47,7 @@ func (i *instance) sample() {
 		if l.CPU > 0 && cpu > l.CPU {
 			i.kill(executor.Exit{Cause: executor.CauseCPU, Limit: l.CPU.String(), Key: "limits.cpu", Detail: "it used more processor time than " + l.CPU.String()})
 		}
-		if n%volumesEvery == 0 {
+		if n%(volumesEvery/every) == 0 {
 			i.checkVolumes()
 		}
 	}

@@ -247,8 +247,10 @@ func (w *scripts) rlimits(s *linux.Script, l *executor.Limits) {
 		set("processor time", unix.RLIMIT_CPU, seconds+1, seconds+2)
 	}
 	if !w.memoryGroup && l.MemoryBytes > 0 {
-		// Room for runtimes that reserve much and use little.
-		set("data", unix.RLIMIT_DATA, l.MemoryBytes+l.MemoryBytes/4+(64<<20), l.MemoryBytes+l.MemoryBytes/4+(64<<20))
+		// Private writable memory, used or not, with room for runtimes that
+		// reserve much and use little. What is used is the watcher's to judge.
+		data := 2*l.MemoryBytes + 192<<20
+		set("data", unix.RLIMIT_DATA, data, data)
 	}
 }
 
