@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -80,6 +81,9 @@ func (o *runOptions) run(spec *executor.Spec) error {
 		return err
 	}
 	defer exec.Close()
+	if err := o.checkDegraded(exec.Protections()); err != nil {
+		return err
+	}
 	weaker, missing := lacking(exec.Protections())
 	talk := o.format == "table" && !o.quiet && term.IsTerminal(int(os.Stderr.Fd()))
 	if talk {
@@ -189,6 +193,17 @@ func limitLine(e executor.Exit) string {
 	}
 	name := strings.ReplaceAll(strings.TrimPrefix(flag, "--"), "-", " ")
 	return fmt.Sprintf("%s limit %s reached%s; raise it with %s", name, e.Limit, used, flag)
+}
+
+// checkDegraded refuses names that no protection has: whoever misspells one
+// would think something of it.
+func (o *runOptions) checkDegraded(all []executor.Protection) error {
+	for _, name := range o.allowDegraded {
+		if !slices.ContainsFunc(all, func(p executor.Protection) bool { return p.Name == name }) {
+			return fmt.Errorf("--allow-degraded %q: there is no such protection; cofferdam doctor lists them", name)
+		}
+	}
+	return nil
 }
 
 // lacking names the protections that this host gives by a weaker mechanism, and
