@@ -43,7 +43,7 @@ func (c *Client) request(ctx context.Context, op wire.Op, name string, body []by
 	if at, ok := ctx.Deadline(); ok && wire.Ops[op].Named {
 		f.Timeout = max(time.Until(at), time.Millisecond)
 	}
-	answer := make(chan reply, 1)
+	a := &asked{answer: make(chan reply, 2)}
 	c.mu.Lock()
 	if c.err != nil {
 		c.mu.Unlock()
@@ -51,26 +51,69 @@ func (c *Client) request(ctx context.Context, op wire.Op, name string, body []by
 	}
 	c.lastID++
 	f.ID = c.lastID
-	c.asked[f.ID] = answer
+	c.asked[f.ID] = a
 	c.mu.Unlock()
 
 	if err := c.send(&f); err != nil {
 		c.end(err) // which also answers this request
 	}
+	return c.await(ctx, f.ID, a)
+}
+
+// await waits for the end of a request, as the leader if there is none.
+func (c *Client) await(ctx context.Context, id uint64, a *asked) ([]byte, error) {
+	if c.takeOr(a) {
+		return c.awaitLeading(ctx, id, a)
+	}
 	select {
-	case r := <-answer:
+	case r := <-a.answer:
+		if r.lead {
+			return c.awaitLeading(ctx, id, a)
+		}
 		return r.result()
 	case <-ctx.Done():
+		return c.withdraw(ctx, id, a)
 	}
+}
+
+func (c *Client) awaitLeading(ctx context.Context, id uint64, a *asked) ([]byte, error) {
+	defer c.release()
+	if ctx.Done() != nil {
+		stop := context.AfterFunc(ctx, c.disturb)
+		defer stop()
+	}
+	for ctx.Err() == nil {
+		if _, err := c.next(false); err != nil {
+			c.end(err) // which also answers this request
+		}
+		select {
+		case r := <-a.answer:
+			return r.result()
+		default:
+		}
+	}
+	return c.withdraw(ctx, id, a)
+}
+
+// withdraw gives up a request whose context has ended, unless its end has just
+// come.
+func (c *Client) withdraw(ctx context.Context, id uint64, a *asked) ([]byte, error) {
 	c.mu.Lock()
-	_, waiting := c.asked[f.ID]
-	delete(c.asked, f.ID)
+	delete(c.asked, id) // from now on nothing is sent to a
 	c.mu.Unlock()
-	if !waiting {
-		r := <-answer // it came, or is just coming, at the same time
-		return r.result()
+	for {
+		select {
+		case r := <-a.answer:
+			if !r.lead {
+				return r.result()
+			}
+			defer c.release()
+			continue
+		default:
+		}
+		break
 	}
-	if err := c.send(&wire.Frame{Header: wire.Header{Op: wire.OpCancel, ID: f.ID}}); err != nil {
+	if err := c.send(&wire.Frame{Header: wire.Header{Op: wire.OpCancel, ID: id}}); err != nil {
 		c.end(err)
 	}
 	return nil, withdrawn(ctx)

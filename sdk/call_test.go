@@ -223,7 +223,6 @@ func TestConnectionLost(t *testing.T) {
 	}
 	p.nc.Close()
 	wg.Wait()
-	<-c.Closed()
 	if _, err := c.Call(testContext(t), "a.b", nil); !errors.Is(err, ErrUnavailable) || !errors.Is(err, ErrClosed) {
 		t.Errorf("Call() afterwards = %v, want %v and %v", err, ErrUnavailable, ErrClosed)
 	}

@@ -21,9 +21,8 @@ type Identity = wire.Identity
 // Client is a connection to the monitor, for calling, spawning and serving at
 // once. It is safe for concurrent use.
 //
-// One goroutine reads and never waits for anybody; whoever sends writes its
-// frame itself, under writing. Of the two locks none is taken while the other
-// is held.
+// Whoever sends writes its frame itself, under writing. Who reads is said in
+// lead.go. Of the two locks none is taken while the other is held.
 type Client struct {
 	nc     net.Conn
 	self   Identity
@@ -32,18 +31,30 @@ type Client struct {
 	writing sync.Mutex
 	scratch []byte // guarded by writing
 
+	r       *wire.Reader // used by the leader only
+	callers callers      // used by the leader only
+
 	mu     sync.Mutex
+	led    bool  // there is a leader
 	err    error // why the connection has ended
 	lastID uint64
-	asked  map[uint64]chan<- reply // unanswered requests of ours
-	server *server                 // nil until Serve
+	asked  map[uint64]*asked // unanswered requests of ours
+	server *server           // nil until Serve
 }
 
-// reply ends a request: with a code and a body, or with err.
+// asked is who asked.
+type asked struct {
+	answer  chan reply // has room for two: to lead, and the end
+	waiting bool       // only for answer, so that it could lead
+}
+
+// reply ends a request: with a code and a body, or with err. Or it ends nothing,
+// and makes the one who waits for it the leader.
 type reply struct {
 	code wire.Code
 	body []byte
 	err  error
+	lead bool
 }
 
 // Connect connects to the monitor of the environment that the program runs in.
@@ -67,9 +78,9 @@ func NewClient(ctx context.Context, nc net.Conn) (*Client, error) {
 	c := &Client{
 		nc:     nc,
 		closed: make(chan struct{}),
-		asked:  make(map[uint64]chan<- reply),
+		r:      wire.NewReader(nc),
+		asked:  make(map[uint64]*asked),
 	}
-	go c.read()
 	body, err := c.request(ctx, wire.OpHello, "", nil)
 	if err == nil {
 		c.self, err = wire.ParseIdentity(body)
@@ -88,58 +99,6 @@ func (c *Client) Self() Identity { return c.self }
 // contexts of handlers end. Closing twice is no error.
 func (c *Client) Close() error {
 	c.end(nil)
-	return nil
-}
-
-// Closed is closed when the connection has ended, by either side.
-func (c *Client) Closed() <-chan struct{} { return c.closed }
-
-// read handles frames until the connection ends. A frame that breaks the rules
-// ends it.
-func (c *Client) read() {
-	r := wire.NewReader(c.nc)
-	var callers callers
-	for {
-		f, err := r.Next()
-		if err == nil {
-			err = c.handle(&f, &callers)
-		}
-		if err != nil {
-			c.end(err)
-			return
-		}
-	}
-}
-
-// handle must not keep f, and not wait.
-func (c *Client) handle(f *wire.Frame, callers *callers) error {
-	if wire.Ops[f.Op].From&wire.Monitor == 0 {
-		return fmt.Errorf("monitor sent a %v", f.Op)
-	}
-	c.mu.Lock()
-	s := c.server
-	var to chan<- reply
-	if f.Op == wire.OpReply {
-		to = c.asked[f.ID]
-		delete(c.asked, f.ID)
-	}
-	c.mu.Unlock()
-
-	switch {
-	case to != nil:
-		to <- reply{code: f.Code, body: append([]byte(nil), f.Body...)} // has room for it
-	case f.Op == wire.OpReply: // to what was withdrawn
-	case s == nil:
-		return fmt.Errorf("monitor sent a %v to a client that does not serve", f.Op)
-	case f.Op == wire.OpCancel:
-		s.cancel(f.ID)
-	default:
-		caller, err := callers.parse(f)
-		if err != nil {
-			return err
-		}
-		return s.accept(f, caller)
-	}
 	return nil
 }
 
@@ -174,17 +133,16 @@ func (c *Client) end(reason error) {
 	if reason != nil {
 		c.err = fmt.Errorf("%w: %w", ErrClosed, reason)
 	}
-	asked, s := c.asked, c.server
-	c.asked = nil
 	lost := reply{err: fmt.Errorf("%w: %w", ErrInterrupted, c.err)}
+	for _, a := range c.asked {
+		a.answer <- lost
+	}
+	c.asked = nil
+	if c.server != nil {
+		c.server.lose()
+	}
 	c.mu.Unlock()
 
 	c.nc.Close()
 	close(c.closed)
-	for _, to := range asked {
-		to <- lost
-	}
-	if s != nil {
-		s.cancelAll()
-	}
 }

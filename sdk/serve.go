@@ -6,8 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime/debug"
-	"sync"
+	"time"
 
 	"cofferdam/wire"
 )
@@ -65,6 +66,7 @@ func (c *Client) Serve(ctx context.Context, handlers map[string]Handler) error {
 	c.server = s // before the monitor knows, who may send a call at once
 	c.mu.Unlock()
 
+	// The reader of this reply, when done, leaves the lead to a worker.
 	if _, err := c.request(ctx, wire.OpServe, "", body); err != nil {
 		s.drain()
 		return fmt.Errorf("serve: %w", err)
@@ -79,21 +81,21 @@ func (c *Client) Serve(ctx context.Context, handlers map[string]Handler) error {
 	}
 }
 
-// server runs handlers on goroutines that it keeps for the next request. It has
-// one lock, which is never held while a frame is sent or a handler runs.
+// server runs handlers on workers: goroutines that it keeps for the next
+// request. Its fields from draining on are guarded by the lock of the client.
 type server struct {
 	c        *Client
 	ctx      context.Context
 	handlers map[string]Handler
+	takeover *time.Timer // see lead.go
 
-	mu          sync.Mutex
 	draining    bool
 	lost        bool                // the connection has ended
-	drained     chan struct{}       // closed when draining and the last worker has ended
+	drained     chan struct{}       // closed when draining and nothing runs
 	open        map[uint64]*request // running and queued
+	running     int
 	queue       []*request
 	queuedBytes int
-	workers     int
 	idle        []chan *request // of workers that wait, the last one to do so at the end
 }
 
@@ -112,22 +114,22 @@ func newServer(c *Client, ctx context.Context, handlers map[string]Handler) *ser
 	s := &server{
 		c:        c,
 		ctx:      ctx,
-		handlers: make(map[string]Handler, len(handlers)),
+		handlers: maps.Clone(handlers),
 		drained:  make(chan struct{}),
 		open:     make(map[uint64]*request),
 	}
-	for name, h := range handlers {
-		s.handlers[name] = h
-	}
+	s.takeover = time.AfterFunc(time.Hour, s.lead)
+	s.takeover.Stop()
 	return s
 }
 
-// accept takes the call in f, which it does not keep.
-func (s *server) accept(f *wire.Frame, caller Caller) error {
+// accept takes the call in f, which it does not keep. It returns the request if
+// the leader is to run it, which it is only if here is set.
+func (s *server) accept(f *wire.Frame, caller Caller, here bool) (*request, error) {
 	method := string(f.NameBytes)
 	h := s.handlers[method]
 	if h == nil {
-		return fmt.Errorf("monitor sent a call of %q, which was not offered", f.NameBytes)
+		return nil, fmt.Errorf("monitor sent a call of %q, which was not offered", f.NameBytes)
 	}
 	r := &request{id: f.ID, method: method, handle: h, caller: caller, body: bytes.Clone(f.Body)}
 	if f.Timeout > 0 {
@@ -135,98 +137,166 @@ func (s *server) accept(f *wire.Frame, caller Caller) error {
 	} else {
 		r.ctx, r.cancel = context.WithCancel(s.ctx)
 	}
-	taken, err := s.enter(r)
-	if err != nil || !taken {
+	to, err := s.enter(r, here)
+	if to == nobody {
 		r.cancel()
 	}
-	if err == nil && !taken {
-		// Not here: the reader must not wait for its own peer.
+	switch {
+	case err != nil:
+		return nil, err
+	case to == leader:
+		return r, nil
+	case to == nobody:
+		// Not here: the leader must not wait for its own peer.
 		go s.c.send(&wire.Frame{Header: wire.Header{Op: wire.OpReply, Code: wire.Busy, ID: r.id}})
 	}
-	return err
+	return nil, nil
 }
 
-// enter gives r to an idle worker, a new one, or the queue. It reports false if
-// there is no room.
-func (s *server) enter(r *request) (bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// place is where a request goes.
+type place int
+
+const (
+	nobody place = iota
+	worker       // at once or from the queue
+	leader
+)
+
+// enter finds a place for r.
+func (s *server) enter(r *request, here bool) (place, error) {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
 	if s.open[r.id] != nil {
-		return false, fmt.Errorf("monitor sent request %d twice", r.id)
+		return nobody, fmt.Errorf("monitor sent request %d twice", r.id)
 	}
-	n := len(s.idle)
-	switch {
-	case s.draining || s.lost:
-		return false, nil
-	case n > 0:
-		s.idle[n-1] <- r // has room for it
-		s.idle = s.idle[:n-1]
-	case s.workers < MaxHandlers:
-		s.workers++
-		go s.work(r)
-	case len(s.queue) < MaxQueue && s.queuedBytes+len(r.body) <= MaxQueuedBytes:
+	if s.draining || s.lost {
+		return nobody, nil
+	}
+	if s.running == MaxHandlers {
+		if len(s.queue) == MaxQueue || s.queuedBytes+len(r.body) > MaxQueuedBytes {
+			return nobody, nil
+		}
 		s.queue = append(s.queue, r)
 		s.queuedBytes += len(r.body)
-	default:
-		return false, nil
+		s.open[r.id] = r
+		return worker, nil
 	}
+	s.running++
 	s.open[r.id] = r
-	return true, nil
+	if here {
+		return leader, nil
+	}
+	s.wake(r)
+	return worker, nil
 }
 
+// wake gives r, or nil, to an idle worker or a new one. The caller holds mu.
+func (s *server) wake(r *request) {
+	n := len(s.idle)
+	if n == 0 {
+		go s.work(r)
+		return
+	}
+	s.idle[n-1] <- r // has room for it
+	s.idle = s.idle[:n-1]
+}
+
+// lead has a worker look whether there is a leader.
+func (s *server) lead() {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	if !s.c.led {
+		s.wake(nil)
+	}
+}
+
+// work is the life of a worker: it runs requests, leads if nobody does, and else
+// is idle.
 func (s *server) work(r *request) {
 	wake := make(chan *request, 1)
-	for r != nil {
-		s.run(r)
-		r = s.next(r, wake)
+	for {
+		for r != nil {
+			s.run(r)
+			r = s.after(r)
+		}
+		if s.c.take() {
+			if r = s.leading(); r == nil {
+				return
+			}
+			continue
+		}
+		if !s.rest(wake) {
+			return
+		}
+		var more bool
+		if r, more = <-wake; !more {
+			return
+		}
 	}
 }
 
-// next takes done out of the books and returns what its worker does next, or nil
-// if the worker is to end.
-func (s *server) next(done *request, wake chan *request) *request {
-	s.mu.Lock()
+// leading reads until there is a request for this worker to run. It returns nil
+// when the connection has ended.
+func (s *server) leading() *request {
+	s.takeover.Stop()
+	defer s.c.release()
+	for {
+		r, err := s.c.next(true)
+		if err != nil {
+			s.c.end(err)
+			return nil
+		}
+		if r != nil {
+			return r
+		}
+	}
+}
+
+// after takes done out of the books and returns what waits in the queue, if
+// anything does.
+func (s *server) after(done *request) *request {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
 	delete(s.open, done.id)
 	if len(s.queue) > 0 {
 		r := s.queue[0]
 		s.queue[0] = nil
 		s.queue = s.queue[1:]
 		s.queuedBytes -= len(r.body)
-		s.mu.Unlock()
 		return r
 	}
-	if s.draining {
-		s.leave()
-		s.mu.Unlock()
-		return nil
-	}
-	s.idle = append(s.idle, wake)
-	s.mu.Unlock()
-	return <-wake
-}
-
-// leave counts a worker out. The caller holds mu.
-func (s *server) leave() {
-	if s.workers--; s.workers == 0 {
+	s.running--
+	if s.draining && s.running == 0 {
 		close(s.drained)
 	}
+	return nil
+}
+
+// rest makes a worker idle, unless no further requests are taken.
+func (s *server) rest(wake chan *request) bool {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	if s.draining {
+		return false
+	}
+	s.idle = append(s.idle, wake)
+	return true
 }
 
 // drain takes no further requests and waits for those that are there.
 func (s *server) drain() {
-	s.mu.Lock()
+	s.c.mu.Lock()
 	if !s.draining {
 		s.draining = true
 		for _, wake := range s.idle {
 			close(wake)
 		}
-		s.workers -= len(s.idle)
 		s.idle = nil
-		if s.workers == 0 {
+		if s.running == 0 {
 			close(s.drained)
 		}
 	}
-	s.mu.Unlock()
+	s.c.mu.Unlock()
 	<-s.drained
 }
 
@@ -264,20 +334,19 @@ func (r *request) answer() (out []byte, err error) {
 }
 
 func (s *server) cancel(id uint64) {
-	s.mu.Lock()
+	s.c.mu.Lock()
 	r := s.open[id]
-	s.mu.Unlock()
+	s.c.mu.Unlock()
 	if r != nil {
-		r.cancel()
+		r.cancel() // which may run functions of the handler's
 	}
 }
 
-func (s *server) cancelAll() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// lose ends the contexts of all requests. The caller holds mu.
+func (s *server) lose() {
 	s.lost = true
 	for _, r := range s.open {
-		r.cancel()
+		go r.cancel() // see cancel
 	}
 }
 

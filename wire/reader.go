@@ -66,6 +66,9 @@ func (r *Reader) Next() (Frame, error) {
 // changed in place, to pass it on with another header, until Next is called.
 func (r *Reader) Raw() []byte { return r.raw }
 
+// Buffered is how many bytes after the last frame have been read already.
+func (r *Reader) Buffered() int { return r.end - r.next }
+
 // fill reads until n bytes of the frame at r.next are there.
 func (r *Reader) fill(n int) error {
 	for idle := 0; r.end-r.next < n; {

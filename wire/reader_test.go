@@ -63,6 +63,14 @@ func TestReaderSizes(t *testing.T) {
 	}
 }
 
+func TestReaderBuffered(t *testing.T) {
+	one := call(1, nil)
+	r := NewReader(bytes.NewReader(append(one, one[:5]...)))
+	if _, err := r.Next(); err != nil || r.Buffered() != 5 {
+		t.Errorf("after Next() = %v, Buffered() = %d, want 5", err, r.Buffered())
+	}
+}
+
 func TestReaderTruncated(t *testing.T) {
 	whole := call(1, []byte("body"))
 	for n := 1; n < len(whole); n++ {

@@ -1,0 +1,116 @@
+package sdk
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"cofferdam/wire"
+)
+
+// Of those that wait for something to come from the monitor one is the leader:
+// it reads, and hands to the others what is theirs. To wake another goroutine
+// costs more than all the rest of a call, so the leader is, where possible, the
+// one that the next frame is for: a caller leads while it waits for its reply, a
+// worker leads while it waits for a request and then runs the handler itself.
+//
+// Nobody leads while a handler runs, so it should be over soon. If it is not
+// after takeoverAfter, another worker leads. Without a server nobody leads while
+// nobody waits.
+const takeoverAfter = 100 * time.Microsecond
+
+// take makes the caller of take the leader, if there is none.
+func (c *Client) take() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.led {
+		return false
+	}
+	c.led = true
+	return true
+}
+
+// takeOr is take, or else it lets whoever releases the lead give it to a.
+func (c *Client) takeOr(a *asked) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.led {
+		a.waiting = true
+		return false
+	}
+	c.led = true
+	return true
+}
+
+// release makes somebody else the leader who waits for a reply, or nobody.
+func (c *Client) release() {
+	c.mu.Lock()
+	for _, a := range c.asked {
+		if a.waiting {
+			a.waiting = false
+			a.answer <- reply{lead: true}
+			c.mu.Unlock()
+			return
+		}
+	}
+	c.led = false
+	s := c.server
+	if c.err != nil {
+		s = nil // nothing will come
+	}
+	c.mu.Unlock()
+	if s != nil {
+		s.takeover.Reset(takeoverAfter)
+	}
+}
+
+// disturb makes the leader look up from its reading, whoever it is.
+func (c *Client) disturb() { c.nc.SetReadDeadline(time.Unix(1, 0)) }
+
+// next reads one frame and hands on what is in it; the leader calls it. If the
+// frame is a request and here is set, next may return it for the leader to run,
+// when no other frame is waiting to be read. It returns nil, nil as well when
+// the leader was disturbed.
+func (c *Client) next(here bool) (*request, error) {
+	f, err := c.r.Next()
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		// First this, then the leader looks at its context, so that a disturbance
+		// in between is not lost. One that was meant for an earlier leader is harmless.
+		return nil, c.nc.SetReadDeadline(time.Time{})
+	case err != nil:
+		return nil, err
+	case wire.Ops[f.Op].From&wire.Monitor == 0:
+		return nil, fmt.Errorf("monitor sent a %v", f.Op)
+	case f.Op == wire.OpReply:
+		c.answer(&f)
+		return nil, nil
+	}
+	c.mu.Lock()
+	s := c.server
+	c.mu.Unlock()
+	switch {
+	case s == nil:
+		return nil, fmt.Errorf("monitor sent a %v to a client that does not serve", f.Op)
+	case f.Op == wire.OpCancel:
+		s.cancel(f.ID)
+		return nil, nil
+	}
+	caller, err := c.callers.parse(&f)
+	if err != nil {
+		return nil, err
+	}
+	return s.accept(&f, caller, here && c.r.Buffered() == 0)
+}
+
+// answer hands a reply to who waits for it; nobody does if it was withdrawn.
+func (c *Client) answer(f *wire.Frame) {
+	r := reply{code: f.Code, body: append([]byte(nil), f.Body...)}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if a := c.asked[f.ID]; a != nil {
+		delete(c.asked, f.ID)
+		a.answer <- r
+	}
+}
