@@ -14,6 +14,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -234,6 +236,13 @@ type Protection struct {
 	Status Status
 	Detail string // what provides it, or what is missing
 	Fix    string // the one command or setting that would provide it; "" if none is known
+}
+
+// NamedIn tells whether names has the protection's name, or that of its group:
+// "cgroup" stands for "cgroup.memory", "cgroup.pids" and so on.
+func (p Protection) NamedIn(names []string) bool {
+	group, _, _ := strings.Cut(p.Name, ".")
+	return slices.Contains(names, p.Name) || slices.Contains(names, group)
 }
 
 // Status of a protection.

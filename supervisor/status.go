@@ -54,13 +54,8 @@ func (s *Supervisor) Status() []Status {
 func (s *Supervisor) degraded() []string {
 	var names []string
 	for _, p := range s.Executor.Protections() {
-		if p.Status == executor.Pass {
-			continue
-		}
-		for _, allowed := range s.App.AllowDegraded {
-			if p.Name == allowed {
-				names = append(names, p.Name)
-			}
+		if p.Status != executor.Pass && p.NamedIn(s.App.AllowDegraded) {
+			names = append(names, p.Name)
 		}
 	}
 	return names

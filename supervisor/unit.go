@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -77,6 +78,10 @@ func (u *unit) run(ctx context.Context) {
 		if err != nil {
 			detail = err.Error()
 			u.s.Logger.Error("instance", "service", u.spec.Name, "error", err)
+		}
+		if errors.Is(err, executor.ErrUnsupported) {
+			u.end(Broken, detail) // the next one would not fare better
+			return
 		}
 		if !u.again(exit, err) {
 			u.end(Exited, detail)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -84,10 +85,10 @@ func (o *runOptions) run(spec *executor.Spec) error {
 	if err := o.checkDegraded(exec.Protections()); err != nil {
 		return err
 	}
-	weaker, missing := lacking(exec.Protections())
+	missing := lacking(exec.Protections())
 	talk := o.format == "table" && !o.quiet && term.IsTerminal(int(os.Stderr.Fd()))
 	if talk {
-		o.summary(os.Stderr, spec, weaker, missing)
+		o.summary(os.Stderr, spec, missing)
 	}
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -102,6 +103,9 @@ func (o *runOptions) run(spec *executor.Spec) error {
 	if err != nil {
 		log.failed(err)
 		hint(os.Stderr, spec)
+		if errors.Is(err, executor.ErrUnsupported) {
+			err = fmt.Errorf("%w\nto go without: --allow-degraded NAME; cofferdam doctor lists what is missing", err)
+		}
 		return &exitError{code: admin.ExitCode(err), err: err}
 	}
 	got := await(proc, signals, spec.Command)
@@ -149,7 +153,7 @@ func await(proc executor.Process, signals <-chan os.Signal, c executor.Command) 
 // runRecord is how a run ended, as --format json shows it.
 type runRecord struct {
 	Instance string   `json:"instance"`
-	Missing  []string `json:"not_enforced,omitempty"` // protections that --allow-degraded let go
+	Missing  []string `json:"not_enforced,omitempty"` // protections that the host lacks
 	executor.Exit
 }
 
@@ -199,24 +203,24 @@ func limitLine(e executor.Exit) string {
 // would think something of it.
 func (o *runOptions) checkDegraded(all []executor.Protection) error {
 	for _, name := range o.allowDegraded {
-		if !slices.ContainsFunc(all, func(p executor.Protection) bool { return p.Name == name }) {
+		if !slices.ContainsFunc(all, func(p executor.Protection) bool { return p.NamedIn([]string{name}) }) {
 			return fmt.Errorf("--allow-degraded %q: there is no such protection; cofferdam doctor lists them", name)
 		}
 	}
 	return nil
 }
 
-// lacking names the protections that this host gives by a weaker mechanism, and
-// those that it does not give.
-func lacking(all []executor.Protection) (weaker, missing []string) {
+// lacking names what this host enforces by a weaker mechanism or not at all.
+func lacking(all []executor.Protection) []string {
+	var names []string
 	for _, p := range all {
 		switch p.Status {
 		case executor.Pass:
 		case executor.Degraded:
-			weaker = append(weaker, p.Name)
+			names = append(names, p.Name+" (weaker)")
 		default:
-			missing = append(missing, p.Name)
+			names = append(names, p.Name)
 		}
 	}
-	return weaker, missing
+	return names
 }
