@@ -1,0 +1,86 @@
+package monitor
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"cofferdam/wire"
+)
+
+// FuzzConn feeds bytes to a connection as an environment that is granted some
+// things and not others. Nothing that is not granted may reach a server or the
+// spawner, and what does reach a server says who the environment is.
+func FuzzConn(f *testing.F) {
+	frame := func(op wire.Op, id uint64, name, body string) []byte {
+		return wire.AppendFrame(nil, &wire.Frame{Header: wire.Header{Op: op, ID: id}, NameBytes: []byte(name), Body: []byte(body)})
+	}
+	call := frame(wire.OpCall, 1, "bank.balance", "body")
+	spawn := wire.Spawn{Args: []string{"x"}, Bound: []byte("b")}
+	f.Add(call)
+	f.Add(frame(wire.OpCall, 2, "bank.give", "body"))
+	f.Add(append(call, frame(wire.OpCancel, 1, "", "")...))
+	f.Add(frame(wire.OpHello, 3, "", ""))
+	f.Add(frame(wire.OpServe, 4, "", string(methodFields("page", "balance"))))
+	f.Add(frame(wire.OpSpawn, 5, "sandbox", string(spawn.Append(nil))))
+	f.Add(frame(wire.OpSpawn, 6, "bank", ""))
+	f.Add(frame(wire.OpReply, 1, "", "an answer"))
+	f.Add(call[:len(call)-1])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		l := newLab(t, bank())
+		_, server := l.server("bank", "bank-1", "balance", "look", "give", "brief")
+		e := l.admit("front", "front-1")
+		served := make(chan struct{})
+		go func() {
+			defer close(served)
+			for {
+				server.nc.SetReadDeadline(time.Time{})
+				f, err := server.r.Next()
+				if err != nil {
+					return
+				}
+				if f.Op != wire.OpCall {
+					continue
+				}
+				if name := string(f.NameBytes); name == "give" || !bytes.Equal(f.CallerBytes, e.caller) {
+					t.Errorf("a call of %q by %q reaches the server", name, f.CallerBytes)
+				}
+			}
+		}()
+		ours, theirs := socketpair(t)
+		ended := make(chan struct{})
+		go func() {
+			e.Serve(theirs)
+			close(ended)
+		}()
+		go func() { // read the replies
+			buf := make([]byte, 4<<10)
+			for {
+				if _, err := ours.Read(buf); err != nil {
+					return
+				}
+			}
+		}()
+		ours.SetWriteDeadline(time.Now().Add(patience))
+		ours.Write(b)
+		ours.CloseWrite()
+		select {
+		case <-ended:
+		case <-time.After(patience):
+			t.Error("the connection has not ended with its stream")
+		}
+		l.m.Remove(e)
+		server.nc.Close()
+		<-served
+		for more := true; more; {
+			select {
+			case r := <-l.spawner.asked:
+				if r.template != "sandbox" && r.template != "script" {
+					t.Errorf("%q was spawned", r.template)
+				}
+			default:
+				more = false
+			}
+		}
+	})
+}
