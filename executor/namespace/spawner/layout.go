@@ -201,8 +201,8 @@ func (l *layouts) build(spec *link.Start, mounts []placed) (_ int, err error) {
 	}
 	// Only the tree's own file system: the binds have their attributes, and the
 	// devices must stay devices.
-	if err := unix.MountSetattr(root, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: attrReadOnly, Propagation: unix.MS_PRIVATE}); err != nil {
-		return -1, fmt.Errorf("make a layout read-only: %w", err)
+	if err := seal(root); err != nil {
+		return -1, err
 	}
 	return root, nil
 }

@@ -38,7 +38,7 @@ func Main(fd int) error {
 	}
 	err = s.serve()
 	s.close()
-	if errors.Is(err, io.EOF) || errors.Is(err, os.ErrClosed) {
+	if errors.Is(err, io.EOF) || errors.Is(err, os.ErrClosed) || errors.Is(err, unix.ECONNRESET) {
 		return nil
 	}
 	return err

@@ -6,6 +6,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"cofferdam/executor"
 
@@ -205,4 +206,21 @@ func enclosing(mounts []executor.Mount, n int) int {
 		}
 	}
 	return -1
+}
+
+// seal makes the mount at fd read-only, for good. A file of it may be open for
+// writing for an instant longer than here: a child cloned meanwhile has copies of
+// our descriptors until its first step.
+func seal(fd int) error {
+	attr := &unix.MountAttr{Attr_set: attrReadOnly, Propagation: unix.MS_PRIVATE}
+	for wait := 50 * time.Microsecond; ; wait *= 2 {
+		err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, attr)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, unix.EBUSY) || wait > time.Second {
+			return fmt.Errorf("make a mount read-only: %w", err)
+		}
+		time.Sleep(wait)
+	}
 }

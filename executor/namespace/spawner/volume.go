@@ -50,7 +50,7 @@ func (s *server) ownFiles(mounts []placed, id int) (_ int, err error) {
 		}
 	}
 	if root >= 0 {
-		err = unix.MountSetattr(root, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: attrReadOnly})
+		err = seal(root)
 	}
 	return root, err
 }
