@@ -35,7 +35,8 @@ and finite limits. No daemon and no manifest are needed.
 HOST is a file or directory of the host, relative to the present directory, and
 INSIDE where it appears, relative to --workdir; without INSIDE it keeps its last
 name. Sizes are written 64K, 64M, 1G, times 500ms, 5s, 1m30s; "unlimited" is a
-value of every limit.
+value of every limit. As root, what --rw shows belongs to the program's own user
+of the host as long as it runs, and then to its owner again.
 
 The exit code is the program's own; 128+n if signal n ended it; 124 at the wall
 limit; 127 if it was not found, 126 if it cannot be executed, 125 if it could not
@@ -96,12 +97,17 @@ func (o *runOptions) run(spec *executor.Spec) error {
 	// end of us.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 
+	owners, err := ownershipOf(spec)
+	if err != nil {
+		return err
+	}
 	if err := log.start(spec); err != nil {
 		return err
 	}
 	proc, err := exec.Start(context.Background(), spec)
 	if err != nil {
 		log.failed(err)
+		owners.restore()
 		hint(os.Stderr, spec)
 		if errors.Is(err, executor.ErrUnsupported) {
 			err = fmt.Errorf("%w\nto go without: --allow-degraded NAME; cofferdam doctor lists what is missing", err)
@@ -110,7 +116,7 @@ func (o *runOptions) run(spec *executor.Spec) error {
 	}
 	got := await(proc, signals, spec.Command)
 	exit := proc.Exit()
-	logErr := log.end(exit)
+	ourErr := errors.Join(owners.restore(), log.end(exit))
 	if o.format == "json" {
 		line, err := json.Marshal(runRecord{Instance: spec.Name, Missing: missing, Exit: exit})
 		if err != nil {
@@ -124,11 +130,11 @@ func (o *runOptions) run(spec *executor.Spec) error {
 	}
 	switch {
 	case got != 0:
-		return &exitError{code: 128 + int(got), err: logErr}
+		return &exitError{code: 128 + int(got), err: ourErr}
 	case runCode(exit) != 0:
-		return &exitError{code: runCode(exit), err: logErr}
+		return &exitError{code: runCode(exit), err: ourErr}
 	}
-	return logErr
+	return ourErr
 }
 
 // await waits for the end of proc, or brings it about: when a signal comes, or
@@ -176,8 +182,8 @@ func runCode(e executor.Exit) int {
 // limitLine says in one line which limit or rule ended a program and what to
 // change; "" if it ended by itself.
 func limitLine(e executor.Exit) string {
-	flag := "--" + strings.ReplaceAll(strings.TrimPrefix(e.Key, "limits."), "_", "-")
-	var used string
+	name, used := strings.ReplaceAll(strings.TrimPrefix(e.Key, "limits."), "_", " "), ""
+	flag := "--" + strings.ReplaceAll(name, " ", "-")
 	switch e.Cause {
 	case executor.CauseExit, executor.CauseSignal:
 		return ""
@@ -191,11 +197,12 @@ func limitLine(e executor.Exit) string {
 		used = fmt.Sprintf(" after %.1fs", e.Usage.Wall.Seconds())
 	case executor.CauseOutput:
 		used = fmt.Sprintf(" after %d bytes", e.Usage.OutputBytes)
+	case executor.CauseDisk:
+		name, flag = "size", "--rw HOST:INSIDE:SIZE"
 	}
 	if e.Limit == "" || e.Key == "" {
 		return strings.TrimSpace(fmt.Sprintf("ended: %s %s", e.Cause, printable(e.Detail)))
 	}
-	name := strings.ReplaceAll(strings.TrimPrefix(flag, "--"), "-", " ")
 	return fmt.Sprintf("%s limit %s reached%s; raise it with %s", name, e.Limit, used, flag)
 }
 

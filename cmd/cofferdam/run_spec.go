@@ -57,7 +57,7 @@ func (o *runOptions) flags(c *cobra.Command) {
 	f.Var(&o.fileSize, "file-size", "of any file that it writes")
 	f.Var(&o.tmp, "tmp", "of /tmp and of /dev/shm, each")
 	f.StringArrayVar(&o.readOnly, "ro", nil, "HOST[:INSIDE], show a file or directory read-only")
-	f.StringArrayVar(&o.writable, "rw", nil, "HOST:INSIDE[:SIZE], show a directory that it may write to, up to SIZE")
+	f.StringArrayVar(&o.writable, "rw", nil, "HOST:INSIDE[:SIZE], show a directory that it may write to, up to SIZE (default 64M)")
 	f.StringArrayVarP(&o.env, "env", "e", nil, "K=V, a variable of its environment")
 	f.StringVarP(&o.workdir, "workdir", "w", "/tmp", "the directory inside that it starts in")
 	f.StringArrayVar(&o.allowDegraded, "allow-degraded", nil, "NAME of a protection that may be missing on this host")

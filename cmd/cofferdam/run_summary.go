@@ -34,7 +34,7 @@ func (o *runOptions) summary(w io.Writer, spec *executor.Spec, missing []string)
 		{"files", strings.Join(files, ", ")},
 		{"network", "none"},
 		{"messages", "none"},
-		{"limits", fmt.Sprintf("memory %v, %v processes, %v cores, wall %v, processor time %v, output %v", &o.memory, &o.pids, &o.cpus, &o.wall, &o.cpu, &o.output)},
+		{"limits", fmt.Sprintf("memory %v, processes %v, cores %v, wall %v, processor time %v, output %v", &o.memory, &o.pids, &o.cpus, &o.wall, &o.cpu, &o.output)},
 		{"not enforced", strings.Join(missing, ", ")},
 	} {
 		fmt.Fprintf(w, "cofferdam: %-13s %s\n", line[0], printable(line[1]))
