@@ -17,8 +17,15 @@ import (
 
 const prefix = zoobartest.Prefix
 
+// answer is what came of a request.
+type answer struct {
+	status int
+	header http.Header
+	page   string
+}
+
 // request is one request without redirects.
-func request(t *testing.T, method, url, body string, header ...string) (*http.Response, string) {
+func request(t *testing.T, method, url, body string, header ...string) answer {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
@@ -39,7 +46,7 @@ func request(t *testing.T, method, url, body string, header ...string) (*http.Re
 	if err != nil {
 		t.Fatal(err)
 	}
-	return response, string(page)
+	return answer{response.StatusCode, response.Header, string(page)}
 }
 
 func TestLoginPage(t *testing.T) {
@@ -88,13 +95,13 @@ func TestLoginIsRequired(t *testing.T) {
 		{"/users?user=a%26b", prefix + "/login?nexturl=%2Fzoobar%2Findex.cgi%2Fusers%3Fuser%3Da%2526b"},
 		{"/transfer", prefix + "/login?nexturl=%2Fzoobar%2Findex.cgi%2Ftransfer"},
 	} {
-		response, _ := request(t, "GET", app.URL+prefix+tt.path, "")
-		if got := response.Header.Get("Location"); response.StatusCode != http.StatusFound || got != tt.want {
-			t.Errorf("%s = %d %q, want 302 %q", tt.path, response.StatusCode, got, tt.want)
+		got := request(t, "GET", app.URL+prefix+tt.path, "")
+		if to := got.header.Get("Location"); got.status != http.StatusFound || to != tt.want {
+			t.Errorf("%s = %d %q, want 302 %q", tt.path, got.status, to, tt.want)
 		}
 	}
-	if _, body := request(t, "GET", app.URL+prefix+"/zoobarjs", ""); body != "" {
-		t.Errorf("zoobarjs without a login is %q, want nothing", body)
+	if got := request(t, "GET", app.URL+prefix+"/zoobarjs", ""); got.page != "" {
+		t.Errorf("zoobarjs without a login is %q, want nothing", got.page)
 	}
 }
 
@@ -133,16 +140,16 @@ func TestCookie(t *testing.T) {
 		{"test1%#" + token, false},
 		{"test1##" + token, false},
 	} {
-		response, page := request(t, "GET", app.URL+prefix+"/", "", "Cookie", "PyZoobarLogin="+tt.cookie)
-		if ok := response.StatusCode == http.StatusOK; ok != tt.ok {
-			t.Errorf("cookie %q: %d %s", tt.cookie, response.StatusCode, page)
+		got := request(t, "GET", app.URL+prefix+"/", "", "Cookie", "PyZoobarLogin="+tt.cookie)
+		if ok := got.status == http.StatusOK; ok != tt.ok {
+			t.Errorf("cookie %q: %d %s", tt.cookie, got.status, got.page)
 		}
 	}
 
-	response, _ := request(t, "GET", app.URL+prefix+"/logout", "")
-	set := response.Header.Get("Set-Cookie")
-	if !strings.HasPrefix(set, "PyZoobarLogin=;") || response.Header.Get("Location") != prefix+"/login" {
-		t.Errorf("logout sets %q and leads to %q", set, response.Header.Get("Location"))
+	got := request(t, "GET", app.URL+prefix+"/logout", "")
+	set := got.header.Get("Set-Cookie")
+	if !strings.HasPrefix(set, "PyZoobarLogin=;") || got.header.Get("Location") != prefix+"/login" {
+		t.Errorf("logout sets %q and leads to %q", set, got.header.Get("Location"))
 	}
 	for _, attribute := range []string{"HttpOnly", "SameSite=Lax", "Path=/"} {
 		zoobartest.Contains(t, set, attribute)
@@ -170,9 +177,9 @@ func TestNextURL(t *testing.T) {
 		{"/%zz", home},
 	} {
 		form := url.Values{"login_username": {"test1"}, "login_password": {"pass"}, "submit_login": {"x"}}
-		response, _ := request(t, "POST", app.URL+prefix+"/login?nexturl="+url.QueryEscape(tt.next), form.Encode())
-		if got := response.Header.Get("Location"); response.StatusCode != http.StatusFound || got != tt.want {
-			t.Errorf("nexturl %q leads to %d %q, want %q", tt.next, response.StatusCode, got, tt.want)
+		got := request(t, "POST", app.URL+prefix+"/login?nexturl="+url.QueryEscape(tt.next), form.Encode())
+		if to := got.header.Get("Location"); got.status != http.StatusFound || to != tt.want {
+			t.Errorf("nexturl %q leads to %d %q, want %q", tt.next, got.status, to, tt.want)
 		}
 	}
 }
@@ -236,7 +243,7 @@ func TestUsersPage(t *testing.T) {
 // named by the number that is new on each page.
 func TestProfileOutput(t *testing.T) {
 	app := zoobartest.New(t)
-	app.Monitor.Spawn = func(context.Context, sdk.SpawnOptions) (sdk.Exit, error) {
+	app.Spawn = func(context.Context, sdk.SpawnOptions) (sdk.Exit, error) {
 		return sdk.Exit{Stdout: []byte("<i>hi</i><script>alert(1)</script>")}, nil
 	}
 	b := zoobartest.NewBrowser(t, app.URL)
@@ -246,18 +253,18 @@ func TestProfileOutput(t *testing.T) {
 
 	seen := make(map[string]bool)
 	for range 3 {
-		response, page := request(t, "GET", app.URL+prefix+"/users?user=test1", "", "Cookie", "PyZoobarLogin="+b.Cookie())
-		policy := response.Header.Get("Content-Security-Policy")
+		got := request(t, "GET", app.URL+prefix+"/users?user=test1", "", "Cookie", "PyZoobarLogin="+b.Cookie())
+		policy := got.header.Get("Content-Security-Policy")
 		_, nonce, _ := strings.Cut(policy, "script-src 'nonce-")
 		nonce, _, _ = strings.Cut(nonce, "'")
 		if len(nonce) < 20 || seen[nonce] || strings.Contains(policy, "unsafe") {
 			t.Errorf("policy %q", policy)
 		}
 		seen[nonce] = true
-		zoobartest.Contains(t, page, `<script nonce="`+nonce+`">`)
+		zoobartest.Contains(t, got.page, `<script nonce="`+nonce+`">`)
 	}
 
-	app.Monitor.Spawn = func(context.Context, sdk.SpawnOptions) (sdk.Exit, error) {
+	app.Spawn = func(context.Context, sdk.SpawnOptions) (sdk.Exit, error) {
 		return sdk.Exit{}, errors.New("no <sandbox> today")
 	}
 	zoobartest.Contains(t, b.View("test1"), "Exception: start sandbox: no &lt;sandbox&gt; today")
@@ -328,8 +335,8 @@ func TestPeersThatFail(t *testing.T) {
 		if errors.Is(failure, sdk.ErrUnavailable) {
 			want = http.StatusServiceUnavailable
 		}
-		if response, page := request(t, "GET", app.URL+prefix+"/", "", "Cookie", cookie); response.StatusCode != want {
-			t.Errorf("index with %v = %d %s, want %d", failure, response.StatusCode, page, want)
+		if got := request(t, "GET", app.URL+prefix+"/", "", "Cookie", cookie); got.status != want {
+			t.Errorf("index with %v = %d %s, want %d", failure, got.status, got.page, want)
 		}
 	}
 }
@@ -343,9 +350,9 @@ func TestRegistrationHeals(t *testing.T) {
 	if err := app.As("dynamic").CallJSON(t.Context(), calls.AuthRegister, who, &token); err != nil || token.Token == "" {
 		t.Fatalf("register = %v, %v", token, err)
 	}
-	response, _ := request(t, "GET", app.URL+prefix+"/", "", "Cookie", "PyZoobarLogin=half#"+token.Token)
-	if response.StatusCode != http.StatusFound {
-		t.Errorf("half a registration is logged in: %d", response.StatusCode)
+	got := request(t, "GET", app.URL+prefix+"/", "", "Cookie", "PyZoobarLogin=half#"+token.Token)
+	if got.status != http.StatusFound {
+		t.Errorf("half a registration is logged in: %d", got.status)
 	}
 	b := zoobartest.NewBrowser(t, app.URL)
 	zoobartest.Contains(t, b.Login("half", "pass"), "<b>Balance:</b> 10 zoobars")
@@ -377,11 +384,11 @@ func TestRequests(t *testing.T) {
 		{"from another origin", "POST", prefix + "/login", "a=b", []string{"Origin", "http://evil.example"}, 403},
 		{"from here", "POST", prefix + "/login", "a=b", []string{"Sec-Fetch-Site", "same-origin"}, 200},
 	} {
-		response, page := request(t, tt.method, app.URL+tt.path, tt.body, tt.header...)
-		if response.StatusCode != tt.want {
-			t.Errorf("%s: %d %s, want %d", tt.what, response.StatusCode, page, tt.want)
+		got := request(t, tt.method, app.URL+tt.path, tt.body, tt.header...)
+		if got.status != tt.want {
+			t.Errorf("%s: %d %s, want %d", tt.what, got.status, got.page, tt.want)
 		}
-		if strings.HasPrefix(tt.path, prefix) && tt.want != 403 && response.Header.Get("X-XSS-Protection") != "0" {
+		if strings.HasPrefix(tt.path, prefix) && tt.want != 403 && got.header.Get("X-XSS-Protection") != "0" {
 			t.Errorf("%s: no X-XSS-Protection: 0", tt.what)
 		}
 	}

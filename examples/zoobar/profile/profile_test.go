@@ -26,7 +26,7 @@ type world struct {
 func newWorld(t *testing.T, spawn func(context.Context, sdk.SpawnOptions) (sdk.Exit, error)) *world {
 	t.Helper()
 	w := &world{Monitor: zoobartest.NewMonitor(), profiles: make(map[string]string)}
-	w.Monitor.Spawn = spawn
+	w.Spawn = spawn
 	w.Serve("store", map[string]sdk.Handler{
 		"get_profile": sdk.JSON(func(_ context.Context, _ sdk.Caller, u calls.User) (string, error) {
 			return w.profiles[u.Username], nil

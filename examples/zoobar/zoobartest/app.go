@@ -43,7 +43,7 @@ func New(t *testing.T) *App {
 	a.Serve("store", store.New(a.ProfileDB, a.As("store")).Methods())
 	a.Serve("profile", profile.New(a.As("profile")).Methods())
 	a.Serve("echo", echo.Methods())
-	a.Monitor.Spawn = NewPython(t, a.Monitor)
+	a.Spawn = NewPython(t, a.Monitor)
 
 	a.Site = dynamic.New(a.Person, a.As("dynamic"))
 	server := httptest.NewServer(a.Site)

@@ -6,7 +6,6 @@ import (
 	"context"
 	_ "embed"
 	"encoding/json"
-	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -30,12 +29,6 @@ var standIn []byte
 // none of the walls.
 func NewPython(t *testing.T, m *Monitor) func(context.Context, sdk.SpawnOptions) (sdk.Exit, error) {
 	t.Helper()
-	python, err := exec.LookPath("python3")
-	if err != nil {
-		return func(context.Context, sdk.SpawnOptions) (sdk.Exit, error) {
-			return sdk.Exit{}, errors.New("this host has no python3")
-		}
-	}
 	state := t.TempDir()
 	var mu sync.Mutex
 	owners := make(map[string]string) // the directory of each
@@ -51,11 +44,11 @@ func NewPython(t *testing.T, m *Monitor) func(context.Context, sdk.SpawnOptions)
 			data, owners[o.Principal] = d, d
 		}
 		mu.Unlock()
-		return runPython(ctx, m, python, data, o)
+		return runPython(ctx, m, data, o)
 	}
 }
 
-func runPython(ctx context.Context, m *Monitor, python, data string, o sdk.SpawnOptions) (sdk.Exit, error) {
+func runPython(ctx context.Context, m *Monitor, data string, o sdk.SpawnOptions) (sdk.Exit, error) {
 	dir, err := os.MkdirTemp("", "zoobar-")
 	if err != nil {
 		return sdk.Exit{}, err
@@ -77,7 +70,7 @@ func runPython(ctx context.Context, m *Monitor, python, data string, o sdk.Spawn
 
 	ctx, cancel := context.WithTimeout(ctx, o.Wall)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, python, "-I", "-B", "-u", filepath.Join(dir, "bootstrap.py"))
+	cmd := exec.CommandContext(ctx, "/usr/bin/python3", "-I", "-B", "-u", filepath.Join(dir, "bootstrap.py"))
 	cmd.Dir = data
 	cmd.Env = []string{"COFFERDAM_SOCKET=" + filepath.Join(dir, "socket"), "PATH=/usr/bin:/bin"}
 	var stdout, stderr bytes.Buffer
