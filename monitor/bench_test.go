@@ -1,3 +1,297 @@
 package monitor
 
-func benchRole(role string) error { return nil }
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"cofferdam/sdk"
+	"cofferdam/wire"
+)
+
+// BenchmarkCall64 measures a round trip of 64 bytes from one process through the
+// monitor to another and back, beside one of the same frames between two
+// processes that share a socket pair. The two are measured in turn; ratio is
+// that of their medians.
+func BenchmarkCall64(b *testing.B) {
+	l := newLab(b, bank())
+	caller := startRole(b, "call", socketOf(b, l.admit("front", "front-1")))
+	startRole(b, "serve", socketOf(b, l.admit("bank", "bank-1")))
+	here, there := pairOfFiles(b)
+	direct := startRole(b, "direct-call", here)
+	startRole(b, "direct-serve", there)
+
+	const trips = 2000
+	caller.measure(trips)
+	direct.measure(trips) // both are warm
+	var ours, theirs []float64
+	for b.Loop() {
+		ours = append(ours, caller.measure(trips))
+		theirs = append(theirs, direct.measure(trips))
+	}
+	slices.Sort(ours)
+	slices.Sort(theirs)
+	o, d := ours[len(ours)/2], theirs[len(theirs)/2]
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(o/1e3, "µs/call")
+	b.ReportMetric(d/1e3, "µs/direct")
+	b.ReportMetric(o/d, "ratio")
+}
+
+// BenchmarkCallInside is the monitor's own part of a call: its peers are
+// goroutines that do next to nothing.
+func BenchmarkCallInside(b *testing.B) {
+	l := newLab(b, bank())
+	_, server := l.server("bank", "bank-1", "balance")
+	go server.echo()
+	p := l.connect(l.admit("front", "front-1"))
+	body := make([]byte, 64)
+	frame := wire.Frame{Header: wire.Header{Op: wire.OpCall}, NameBytes: []byte("bank.balance"), Body: body}
+	var buf []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		frame.ID++
+		buf = wire.AppendFrame(buf[:0], &frame)
+		if _, err := p.nc.Write(buf); err != nil {
+			b.Fatal(err)
+		}
+		if f, err := p.r.Next(); err != nil || f.ID != frame.ID || f.Code != wire.OK {
+			b.Fatal(f, err)
+		}
+	}
+}
+
+// BenchmarkRelayBulk measures how fast bytes pass a relay, beside a direct
+// connection over the loopback; ratio is relayed to direct.
+func BenchmarkRelayBulk(b *testing.B) {
+	const bulk = 256 << 20
+	l := newLab(b, bank())
+	source := listen(b)
+	go func() {
+		chunk := make([]byte, 128<<10)
+		for {
+			c, err := source.Accept()
+			if err != nil {
+				return
+			}
+			for sent := 0; sent < bulk; sent += len(chunk) {
+				if _, err := c.Write(chunk); err != nil {
+					break
+				}
+			}
+			c.Close()
+		}
+	}()
+	l.admit("bank", "bank-1").Listening((&inside{Listener: source}).dial)
+	relayed := listen(b)
+	go l.admit("front", "front-1").Relay(relayed, "bank", 9000)
+	buf := make([]byte, 128<<10)
+	drain := func(ln net.Listener) float64 {
+		c, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer c.Close()
+		start, total := time.Now(), 0
+		for {
+			n, err := c.Read(buf)
+			total += n
+			if err == io.EOF && total == bulk {
+				return float64(total) / time.Since(start).Seconds()
+			}
+			if err != nil {
+				b.Fatal(total, err)
+			}
+		}
+	}
+	var ours, direct []float64
+	for b.Loop() {
+		ours = append(ours, drain(relayed))
+		direct = append(direct, drain(source))
+	}
+	slices.Sort(ours)
+	slices.Sort(direct)
+	o, d := ours[len(ours)/2], direct[len(direct)/2]
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(o/1e9, "GB/s-relayed")
+	b.ReportMetric(d/1e9, "GB/s-direct")
+	b.ReportMetric(o/d, "ratio")
+}
+
+// socketOf is a connection of e for another process.
+func socketOf(b *testing.B, e *Env) *os.File {
+	here, there := socketpair(b)
+	f, err := there.File()
+	if err != nil {
+		b.Fatal(err)
+	}
+	there.Close()
+	go e.Serve(here)
+	return f
+}
+
+func pairOfFiles(b *testing.B) (*os.File, *os.File) {
+	x, y := socketpair(b)
+	fx, err := x.File()
+	if err != nil {
+		b.Fatal(err)
+	}
+	fy, err := y.File()
+	if err != nil {
+		b.Fatal(err)
+	}
+	x.Close()
+	y.Close()
+	return fx, fy
+}
+
+// roleProcess is a child that measures on demand.
+type roleProcess struct {
+	b   *testing.B
+	in  io.Writer
+	out *bufio.Reader
+}
+
+// startRole starts a child that has f as its descriptor 3, and ends it with b.
+func startRole(b *testing.B, role string, f *os.File) *roleProcess {
+	cmd := child(b, role)
+	cmd.ExtraFiles = []*os.File{f}
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	f.Close()
+	b.Cleanup(func() { end(cmd, in) })
+	return &roleProcess{b, in, bufio.NewReader(out)}
+}
+
+func end(cmd *exec.Cmd, in io.Closer) {
+	in.Close()
+	cmd.Process.Kill()
+	cmd.Wait()
+}
+
+// measure lets the child make n round trips and returns their median in ns.
+func (r *roleProcess) measure(n int) float64 {
+	fmt.Fprintln(r.in, n)
+	line, err := r.out.ReadString('\n')
+	if err != nil {
+		r.b.Fatal("child: ", err)
+	}
+	ns, err := strconv.ParseFloat(strings.TrimSpace(line), 64)
+	if err != nil {
+		r.b.Fatal("child says: ", line)
+	}
+	return ns
+}
+
+// benchRole is what the children do.
+func benchRole(role string) error {
+	f := os.NewFile(3, "socket")
+	nc, err := net.FileConn(f)
+	if err != nil {
+		return err
+	}
+	f.Close()
+	ctx := context.Background()
+	switch role {
+	case "serve":
+		c, err := sdk.NewClient(ctx, nc)
+		if err != nil {
+			return err
+		}
+		return c.Serve(ctx, map[string]sdk.Handler{
+			"balance": func(_ context.Context, _ sdk.Caller, body []byte) ([]byte, error) { return body, nil },
+		})
+	case "call":
+		c, err := sdk.NewClient(ctx, nc)
+		if err != nil {
+			return err
+		}
+		body := bytes.Repeat([]byte("x"), 64)
+		return onDemand(func() error {
+			got, err := c.Call(ctx, "bank.balance", body)
+			if err == nil && !bytes.Equal(got, body) {
+				err = fmt.Errorf("echo gave %q", got)
+			}
+			return err
+		})
+	case "direct-serve":
+		return echoFrames(nc)
+	case "direct-call":
+		return callDirect(nc)
+	}
+	return fmt.Errorf("no role %q", role)
+}
+
+func echoFrames(nc net.Conn) error {
+	r := wire.NewReader(nc)
+	var buf []byte
+	for {
+		f, err := r.Next()
+		if err != nil {
+			return err
+		}
+		f.Op, f.NameBytes = wire.OpReply, nil
+		buf = wire.AppendFrame(buf[:0], &f)
+		if _, err := nc.Write(buf); err != nil {
+			return err
+		}
+	}
+}
+
+func callDirect(nc net.Conn) error {
+	r := wire.NewReader(nc)
+	f := wire.Frame{Header: wire.Header{Op: wire.OpCall}, NameBytes: []byte("bank.balance"), Body: bytes.Repeat([]byte("x"), 64)}
+	var buf []byte
+	return onDemand(func() error {
+		f.ID++
+		buf = wire.AppendFrame(buf[:0], &f)
+		if _, err := nc.Write(buf); err != nil {
+			return err
+		}
+		got, err := r.Next()
+		if err == nil && (got.ID != f.ID || !bytes.Equal(got.Body, f.Body)) {
+			err = fmt.Errorf("echo gave %q", got.Body)
+		}
+		return err
+	})
+}
+
+// onDemand reads how many round trips to make, and prints their median in ns.
+func onDemand(trip func() error) error {
+	for {
+		var n int
+		if _, err := fmt.Scanln(&n); err != nil {
+			return err
+		}
+		ns := make([]float64, n)
+		for i := range ns {
+			start := time.Now()
+			if err := trip(); err != nil {
+				return err
+			}
+			ns[i] = float64(time.Since(start).Nanoseconds())
+		}
+		slices.Sort(ns)
+		fmt.Println(ns[n/2])
+	}
+}

@@ -161,7 +161,8 @@ func TestCancel(t *testing.T) {
 	cancel := func(id uint64) { p.send(wire.Frame{Header: wire.Header{Op: wire.OpCancel, ID: id}}) }
 
 	cancel(p.call("bank.balance", "queued"))
-	cancel(99) // never asked
+	cancel(99)                                                                         // never asked
+	p.want(p.ask(wire.OpHello, "", 0, nil), wire.OK, string(p.identity(l, "front-1"))) // all have been handled
 	_, server := l.server("bank", "bank-1", "balance")
 	server.quiet()
 

@@ -130,13 +130,25 @@ func trySpawn(l *lab, e *Env, object string) string {
 }
 
 // greet plays an instance that says something to whoever reaches it.
-func greet(context.Context, int) (net.Conn, error) {
-	inside, outside := net.Pipe()
-	go func() {
-		io.WriteString(inside, "hello")
-		inside.Close()
-	}()
-	return outside, nil
+func greet(ctx context.Context, _ int) (net.Conn, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	var d net.Dialer
+	outside, err := d.DialContext(ctx, "tcp", l.Addr().String())
+	if err != nil {
+		return nil, err
+	}
+	inside, err := l.Accept()
+	if err != nil {
+		outside.Close()
+		return nil, err
+	}
+	defer inside.Close()
+	_, err = io.WriteString(inside, "hello")
+	return outside, err
 }
 
 // tryConnect shows what comes through: of the callee, or of a door that does
