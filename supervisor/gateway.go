@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"debug/elf"
 	"time"
 
 	"cofferdam/manifest"
@@ -12,6 +11,13 @@ const gatewayPath = "/app/cofferdam"
 
 // gatewayGrace is how long the gateway may finish what it is at.
 const gatewayGrace = 6 * time.Second
+
+// Door is the program of the gateway: this very executable in another role.
+type Door struct {
+	Program string   // its path on the host
+	Runtime string   // what it needs of the host to run: "host" or nothing
+	Env     []string // what it is told, "K=V"
+}
 
 // NeedsDoor tells whether anything in the application speaks HTTP across a
 // border: people through the gateway, or services to each other.
@@ -33,11 +39,11 @@ func NeedsDoor(app *manifest.App) bool {
 func (s *Supervisor) gatewayService() *manifest.Service {
 	return &manifest.Service{
 		Name:            gatewayName,
-		Runtime:         runtimeFor(s.Self),
+		Runtime:         s.Door.Runtime,
 		Command:         []string{gatewayPath, "gateway"},
-		Environment:     s.Door,
+		Environment:     s.Door.Env,
 		WorkingDir:      "/",
-		Files:           []manifest.File{{From: s.Self, To: gatewayPath}},
+		Files:           []manifest.File{{From: s.Door.Program, To: gatewayPath}},
 		TCP:             []int{BridgePort},
 		Instances:       "shared",
 		Limits:          gatewayLimits(),
@@ -50,23 +56,6 @@ func (s *Supervisor) gatewayService() *manifest.Service {
 			BackoffMax: 10 * time.Second,
 		},
 	}
-}
-
-// runtimeFor is the runtime that the program at path needs: the host's if it was
-// linked dynamically, as `go build` with a C compiler at hand does, and none
-// otherwise.
-func runtimeFor(path string) string {
-	f, err := elf.Open(path)
-	if err != nil {
-		return "" // its start will say what is wrong with it
-	}
-	defer f.Close()
-	for _, p := range f.Progs {
-		if p.Type == elf.PT_INTERP {
-			return "host"
-		}
-	}
-	return ""
 }
 
 // gatewayLimits are those of the gateway's own environment.

@@ -44,8 +44,7 @@ type Options struct {
 	Log      *audit.Log
 	Dirs     Dirs
 	Gateway  *os.File // the host's listening socket, nil without a gateway
-	Door     []string // environment of the gateway ("K=V"): what it is told
-	Self     string   // path of the executable that doors run
+	Door     Door     // used if NeedsDoor
 	Logger   *slog.Logger
 	Output   func(Line) // gets every line that services print
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"debug/elf"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -24,11 +25,11 @@ func gatewayMain() int {
 	return 0
 }
 
-// doorOf is what the gateway of app is told, as its environment. It holds what
-// the gateway has to know and nothing else of the manifest.
-func doorOf(app *manifest.App) ([]string, error) {
+// doorOf is the gateway of app, run by the executable self. It is told what it has
+// to know and nothing else of the manifest.
+func doorOf(app *manifest.App, self string) (supervisor.Door, error) {
 	if !supervisor.NeedsDoor(app) {
-		return nil, nil
+		return supervisor.Door{}, nil
 	}
 	c := gateway.Config{Services: make(map[string]int), Bridge: supervisor.BridgePort}
 	for _, s := range app.Services {
@@ -50,7 +51,28 @@ func doorOf(app *manifest.App) ([]string, error) {
 	}
 	text, err := json.Marshal(c)
 	if err != nil {
-		return nil, fmt.Errorf("gateway: %w", err)
+		return supervisor.Door{}, fmt.Errorf("gateway: %w", err)
 	}
-	return []string{gateway.ConfigEnv + "=" + string(text)}, nil
+	runtime, err := runtimeFor(self)
+	if err != nil {
+		return supervisor.Door{}, fmt.Errorf("gateway: %w", err)
+	}
+	return supervisor.Door{Program: self, Runtime: runtime, Env: []string{gateway.ConfigEnv + "=" + string(text)}}, nil
+}
+
+// runtimeFor is the runtime that the program at path needs: the host's if it was
+// linked dynamically, as `go build` with a C compiler at hand does, and none
+// otherwise.
+func runtimeFor(path string) (string, error) {
+	f, err := elf.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			return "host", nil
+		}
+	}
+	return "", nil
 }

@@ -74,7 +74,7 @@ func (p *project) up(quiet bool) error {
 	if err != nil {
 		return err
 	}
-	door, err := doorOf(app)
+	door, err := doorOf(app, self)
 	if err != nil {
 		return err
 	}
@@ -108,7 +108,6 @@ func (p *project) up(quiet bool) error {
 		Dirs:     dirs,
 		Gateway:  gateway,
 		Door:     door,
-		Self:     self,
 		Logger:   slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		Output:   print,
 	})
