@@ -54,6 +54,9 @@ func (p *project) ask(req admin.Request, streams ...*os.File) (*admin.Client, er
 	if errors.Is(err, admin.ErrNotRunning) {
 		return nil, fmt.Errorf("application %q is not running; start it with: cofferdam -f %s up", app.Name, p.file)
 	}
+	if errors.Is(err, os.ErrPermission) {
+		return nil, &exitError{code: codeDenied, err: fmt.Errorf("application %q belongs to another user: %w", app.Name, err)}
+	}
 	return c, err
 }
 
