@@ -7,7 +7,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -56,7 +58,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("COFFERDAM_RUNTIME_DIR", filepath.Join(dir, "run"))
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "crash": crash},
 		Condition: func(name string) (bool, error) {
 			switch name {
 			case "root":
@@ -101,5 +103,27 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if got != want {
 		ts.Fatalf("%q: exit code %d, want %d", args[1:], got, want)
+	}
+}
+
+// crash is the script command "crash NAME": the application is killed, without a
+// chance to clean up, and nothing that it ran may survive.
+func crash(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: crash NAME")
+	}
+	socket := filepath.Join(ts.Getenv(runtimeEnv), "apps", args[0], "admin")
+	c, err := admin.Ask(socket, admin.Request{Op: admin.OpStatus})
+	ts.Check(err)
+	defer c.Close()
+	status, err := c.Next()
+	ts.Check(err)
+	ts.Check(syscall.Kill(status.App.Pid, syscall.SIGKILL))
+	for _, s := range status.Services {
+		for deadline := time.Now().Add(5 * time.Second); s.Pid != 0 && syscall.Kill(s.Pid, 0) == nil; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				ts.Fatalf("%s, process %d, outlived its application by 5 s", s.Instance, s.Pid)
+			}
+		}
 	}
 }
