@@ -28,7 +28,7 @@ const (
 	OpStatus Op = "status" // one response with Services
 	OpLogs   Op = "logs"   // a response per Line, from now on
 	OpExec   Op = "exec"   // one response with Exit
-	OpStop   Op = "stop"   // one response once all is stopped
+	OpStop   Op = "stop"   // one response once all is stopped; the end once the process is gone
 )
 
 // maxRequestBytes bounds a request line.

@@ -89,6 +89,7 @@ func (s *Server) answer(ctx context.Context, req Request, files []*os.File, repl
 		select {
 		case <-s.Stopped:
 			reply.send(Response{})
+			<-ctx.Done() // our end of the connection goes when we do
 		case <-ctx.Done():
 		}
 	default:

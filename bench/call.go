@@ -104,7 +104,7 @@ func printLatency(n int, trip func() error) error {
 
 // directPair is the peer: two processes of this program and a socket pair.
 func directPair(n int) (float64, error) {
-	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return 0, err
 	}
