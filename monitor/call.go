@@ -19,8 +19,8 @@ type call struct {
 	method   *method
 	deadline time.Time
 
-	done  atomic.Bool
-	timer *time.Timer
+	done atomic.Bool
+	slot int // in the deadlines, -1 if it is not there
 
 	mu       sync.Mutex
 	at       *conn              // the connection it was sent to, or is just being sent to
@@ -42,11 +42,16 @@ func newCall(num uint64, from *conn, fromID uint64, md *method, timeout time.Dur
 	if md.Deadline > 0 {
 		timeout = min(timeout, md.Deadline)
 	}
-	k := &call{num: num, from: from, fromID: fromID, method: md, deadline: time.Now().Add(timeout)}
-	k.mu.Lock() // the timer may fire before it is stored
-	k.timer = time.AfterFunc(timeout, k.expired)
-	k.mu.Unlock()
-	return k
+	return &call{num: num, from: from, fromID: fromID, method: md, deadline: time.Now().Add(timeout), slot: -1}
+}
+
+// start lets the time of a call run, once it is in the books of its caller.
+func (k *call) start() {
+	d := &k.from.env.m.deadlines
+	d.add(k)
+	if k.done.Load() {
+		d.remove(k) // its caller has gone meanwhile
+	}
 }
 
 // finish answers the caller, once.
@@ -72,9 +77,9 @@ func (k *call) end() bool {
 	if !k.done.CompareAndSwap(false, true) {
 		return false
 	}
+	k.from.env.m.deadlines.remove(k)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.timer.Stop()
 	k.from.env.held.give(len(k.body))
 	k.body = nil
 	return true

@@ -228,9 +228,9 @@ func (c *conn) call(f *wire.Frame) bool {
 	md := to.methods[string(methodName)] // is there: a grant of what is not would be void
 	k := newCall(num, c, f.ID, md, f.Timeout)
 	if code := c.ask(f.ID, k); code != wire.OK {
-		k.end()
 		return code != wire.Malformed && c.reply(f.ID, code, nil)
 	}
+	k.start()
 	if to.Lines {
 		k.runLines(bytes.Clone(f.Body))
 		return true

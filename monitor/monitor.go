@@ -61,6 +61,8 @@ type Monitor struct {
 	policy  *policy
 	calls   atomic.Uint64 // number of the last call
 
+	deadlines deadlines
+
 	mu       sync.Mutex
 	envs     map[string]*Env     // by instance; guarded by mu
 	services map[string]*service // by name; fixed after New

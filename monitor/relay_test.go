@@ -166,7 +166,10 @@ func TestRelayReachesTheReplacement(t *testing.T) {
 	l.admit("bank", "bank-2").Listening(in.dial)
 	wantBytes(t, in.accept(t), "x")
 	dying.Listening(in.dial) // too late
-	if n := len(l.m.services["bank"].dialers); n != 1 {
+	s := l.m.services["bank"]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.dialers); n != 1 {
 		t.Errorf("bank has %d dialers, want 1", n)
 	}
 }
