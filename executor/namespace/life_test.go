@@ -304,3 +304,24 @@ func TestCloseEndsEverything(t *testing.T) {
 		t.Error("Start after Close succeeded")
 	}
 }
+
+func TestStartGivenUp(t *testing.T) {
+	e := open(t)
+	before := len(descendants(os.Getpid()))
+	for range 10 {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		if _, err := e.Start(ctx, host("sleep", "3600")); err == nil {
+			t.Error("Start with a context that has ended succeeded")
+		}
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for len(descendants(os.Getpid())) > before+2 && time.Now().Before(deadline) {
+		time.Sleep(20 * time.Millisecond)
+	}
+	for _, pid := range descendants(os.Getpid()) {
+		if b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); string(b) == "sleep\n" {
+			t.Errorf("process %d of a start that was given up runs", pid)
+		}
+	}
+}

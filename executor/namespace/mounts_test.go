@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -179,5 +180,38 @@ func TestExec(t *testing.T) {
 	<-p.Done()
 	if _, err := p.Exec(context.Background(), &executor.Command{Args: []string{"/bin/true"}}); err != executor.ErrStopped {
 		t.Errorf("Exec after the end: %v, want ErrStopped", err)
+	}
+}
+
+// Two environments may write to one place at the same time, and what they leave
+// belongs to whom it belonged before.
+func TestVolumeOfTwo(t *testing.T) {
+	e := open(t)
+	vol := tree(t, "f", "")
+	start := func(script string) executor.Process {
+		spec := host("sh", "-c", script)
+		spec.Mounts = append(spec.Mounts, executor.Mount{Kind: executor.MountBind, Source: vol, Target: "/v", Writable: true})
+		p, err := e.Start(context.Background(), spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	a := start("until test -e /v/go; do sleep 0.02; done; echo a >>/v/f && mkdir /v/d && echo a >/v/d/f")
+	b := start("echo b >>/v/f && touch /v/go")
+	for _, p := range []executor.Process{a, b} {
+		<-p.Done()
+		if p.Exit().Code != 0 {
+			t.Errorf("%+v", p.Exit())
+		}
+	}
+	for _, name := range []string{"", "f", "d", "d/f", "go"} {
+		fi, err := os.Stat(filepath.Join(vol, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st := fi.Sys().(*syscall.Stat_t); int(st.Uid) != os.Geteuid() {
+			t.Errorf("%q belongs to %d afterwards", name, st.Uid)
+		}
 	}
 }

@@ -249,7 +249,7 @@ func (e *Executor) receive() {
 		exit.Cause, exit.Detail = executor.CausePolicy, "the executor was closed"
 	}
 	for _, p := range procs {
-		p.finish(exit)
+		go p.finish(exit)
 	}
 	e.claimClose()
 	close(e.gone)
@@ -291,19 +291,33 @@ func (e *Executor) call(ctx context.Context, req *link.Request, fds []int) (*lin
 	if err != nil {
 		return nil, nil, err
 	}
+	a, err := e.await(ctx, call, nil)
+	return a.reply, a.fds, err
+}
+
+// await waits for the answer to a request. An answer that comes after ctx has
+// ended is given to late, and its descriptors are closed.
+func (e *Executor) await(ctx context.Context, call chan answer, late func(answer)) (answer, error) {
 	select {
 	case a, ok := <-call:
 		if !ok {
-			return nil, nil, errGone
+			return answer{}, errGone
 		}
 		if err := a.reply.Err.Err(); err != nil {
 			linux.CloseFDs(a.fds)
-			return nil, nil, err
+			return answer{}, err
 		}
-		return a.reply, a.fds, nil
+		return a, nil
 	case <-ctx.Done():
-		go abandon(call)
-		return nil, nil, ctx.Err()
+		go func() {
+			if a, ok := <-call; ok {
+				linux.CloseFDs(a.fds)
+				if late != nil {
+					late(a)
+				}
+			}
+		}()
+		return answer{}, ctx.Err()
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"regexp"
 	"slices"
 	"sync"
 	"syscall"
@@ -26,6 +27,7 @@ type Process struct {
 	pid       int
 	listeners []net.Listener
 	streams   *streams
+	ready     chan struct{} // closed once Start has filled in the rest
 	done      chan struct{}
 	exit      executor.Exit // valid once done is closed
 
@@ -36,6 +38,9 @@ type Process struct {
 	early   *link.Kill     // guarded by mu: a kill that came before started
 }
 
+// hostName is what may stand in /etc/hosts.
+var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$`)
+
 // maxExtra bounds the descriptors that a spec hands over.
 const maxExtra = 64
 
@@ -45,7 +50,12 @@ func (e *Executor) Start(ctx context.Context, spec *executor.Spec) (executor.Pro
 	if err != nil {
 		return nil, err
 	}
-	p := &Process{e: e, done: make(chan struct{}), sockets: map[bool][]int{}}
+	p := &Process{e: e, ready: make(chan struct{}), done: make(chan struct{}), sockets: map[bool][]int{}}
+	e.mu.Lock()
+	e.nextEnv++
+	p.env = e.nextEnv
+	e.mu.Unlock()
+	start.Env = p.env
 	p.streams, err = openStreams(&spec.Command, start.Limits.OutputBytes, func() {
 		limit := start.Limits.OutputBytes
 		p.kill(link.Kill{Cause: executor.CauseOutput, Limit: sizeText(limit), Key: "limits.output", Detail: "it wrote more than " + sizeText(limit) + " of output"})
@@ -58,34 +68,30 @@ func (e *Executor) Start(ctx context.Context, spec *executor.Spec) (executor.Pro
 		fds = append(fds, int(f.Fd()))
 	}
 	e.mu.Lock()
-	e.nextEnv++
-	p.env = e.nextEnv
-	start.Env = p.env
 	if e.procs != nil {
 		e.procs[p.env] = p
 	}
 	e.mu.Unlock()
-	reply, sockets, err := e.call(ctx, &link.Request{Start: start}, fds)
+	call, err := e.send(&link.Request{Start: start}, fds)
 	p.streams.handedOver()
+	var got answer
+	if err == nil {
+		got, err = e.await(ctx, call, func(late answer) {
+			if late.reply.Err == nil { // it came about after all
+				p.kill(link.Kill{Cause: executor.CausePolicy, Detail: "the start was given up"})
+			}
+		})
+	}
 	if err != nil {
-		p.streams.wait()
-		if ctx.Err() != nil {
-			// It may come about all the same; then it must not stay.
-			go e.callWithin(helloTimeout, &link.Request{Kill: &link.Kill{Env: p.env, Cause: executor.CausePolicy, Detail: "the start was given up"}}, nil)
-		}
 		e.mu.Lock()
 		delete(e.procs, p.env)
 		e.mu.Unlock()
+		p.unstarted()
 		return nil, err
 	}
+	reply, sockets := got.reply, got.fds
 	p.pid = reply.Pid
-	p.mu.Lock()
-	p.started = true
-	early := p.early
-	p.mu.Unlock()
-	if early != nil {
-		p.kill(*early)
-	}
+	p.begun()
 	for _, fd := range sockets {
 		f := os.NewFile(uintptr(fd), "listener")
 		l, lerr := net.FileListener(f)
@@ -96,12 +102,34 @@ func (e *Executor) Start(ctx context.Context, spec *executor.Spec) (executor.Pro
 		}
 		p.listeners = append(p.listeners, l)
 	}
+	close(p.ready)
 	if err != nil {
 		p.Kill(executor.CauseInternal, err.Error())
 		<-p.done
 		return nil, fmt.Errorf("take over a listener: %w", err)
 	}
 	return p, nil
+}
+
+// begun says that there is something to kill, and kills it if that was asked for
+// before.
+func (p *Process) begun() {
+	p.mu.Lock()
+	p.started = true
+	early := p.early
+	p.mu.Unlock()
+	if early != nil {
+		p.kill(*early)
+	}
+}
+
+// unstarted ends what Start began.
+func (p *Process) unstarted() {
+	p.mu.Lock()
+	p.started = true // should it come about late, kill is to reach it
+	p.mu.Unlock()
+	close(p.ready)
+	go p.streams.wait()
 }
 
 // checkSpec checks what the client alone can, and fills in defaults.
@@ -111,6 +139,11 @@ func checkSpec(spec *executor.Spec) (*link.Start, error) {
 	}
 	if len(spec.Command.Args) == 0 {
 		return nil, fmt.Errorf("environment %q: no program to run", spec.Name)
+	}
+	for _, h := range spec.Hosts {
+		if !hostName.MatchString(h.Name) || !h.Addr.IsValid() {
+			return nil, fmt.Errorf("environment %q: host %q with address %v", spec.Name, h.Name, h.Addr)
+		}
 	}
 	if len(spec.Extra) > maxExtra || len(spec.Mounts) > 64 || len(spec.Listen) > 64 {
 		return nil, fmt.Errorf("environment %q: more than 64 descriptors, mounts or listeners", spec.Name)
@@ -170,6 +203,7 @@ func fill[T comparable](v *T, def T) {
 
 // finish records how the environment ended.
 func (p *Process) finish(exit executor.Exit) {
+	<-p.ready
 	for _, l := range p.listeners {
 		l.Close()
 	}

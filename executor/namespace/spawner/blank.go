@@ -5,6 +5,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cofferdam/executor/namespace/cgroup"
@@ -33,6 +34,7 @@ type blanks struct {
 	cloner   *cloner
 	parent   cgroup.Parent // nil on a host without
 
+	made    atomic.Uint64 // names cgroups
 	ahead   int
 	wake    chan struct{}
 	stopped chan struct{} // closed when keep has returned
@@ -88,11 +90,24 @@ func (b *blanks) take() (*blank, error) {
 	return b.make()
 }
 
-func (b *blanks) make() (_ *blank, err error) {
-	k := &blank{net: -1, child: linux.Child{PidFD: -1}}
-	if k.slot, err = b.ids.take(); err != nil {
+// make makes a blank with ids of its own.
+func (b *blanks) make() (*blank, error) {
+	slot, err := b.ids.take()
+	if err != nil {
 		return nil, err
 	}
+	return b.makeIn(slot)
+}
+
+// twin makes a blank with the ids of another environment, which is living.
+func (b *blanks) twin(slot uint32) (*blank, error) {
+	b.ids.share(slot)
+	return b.makeIn(slot)
+}
+
+// makeIn makes a blank with the ids of slot, which it has then.
+func (b *blanks) makeIn(slot uint32) (_ *blank, err error) {
+	k := &blank{slot: slot, net: -1, child: linux.Child{PidFD: -1}}
 	defer func() {
 		if err != nil {
 			k.discard()
@@ -103,7 +118,7 @@ func (b *blanks) make() (_ *blank, err error) {
 		return nil, err
 	}
 	if b.parent != nil {
-		if k.group, err = b.parent.Make(strconv.Itoa(int(k.slot))); err != nil {
+		if k.group, err = b.parent.Make(strconv.FormatUint(b.made.Add(1), 10)); err != nil {
 			return nil, err
 		}
 	}

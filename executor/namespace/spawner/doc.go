@@ -23,7 +23,7 @@
 // because the death signal of a child is about the thread that made it. It has a
 // mount namespace with next to nothing in it, so that copying that is cheap, and
 // enters the network namespace of the child to be. Everything else is ordinary
-// goroutines. Locks: server.mu before instance.mu; neither is held over a
+// goroutines. Locks: server.mu before instance.volumesMu, holds.mu, instance.mu; none is held over a
 // system call that can wait for a program.
 //
 // What the kernel taught:

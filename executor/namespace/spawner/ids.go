@@ -17,7 +17,7 @@ type ids struct {
 	base, count uint32 // count 0: one id for everybody
 
 	mu   sync.Mutex
-	used map[uint32]bool
+	used map[uint32]int // environments by slot
 	next uint32
 }
 
@@ -33,8 +33,8 @@ func (i *ids) take() (uint32, error) {
 	for range slots {
 		n := i.next % slots
 		i.next++
-		if !i.used[n] {
-			i.used[n] = true
+		if i.used[n] == 0 {
+			i.used[n] = 1
 			return n, nil
 		}
 	}
@@ -44,7 +44,21 @@ func (i *ids) take() (uint32, error) {
 func (i *ids) give(slot uint32) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	delete(i.used, slot)
+	if i.used[slot]--; i.used[slot] <= 0 {
+		delete(i.used, slot)
+	}
+}
+
+// share counts one more environment in slot, which must be taken.
+func (i *ids) share(slot uint32) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.used[slot]++
+}
+
+// ours tells whether a host id is one that environments get.
+func (i *ids) ours(id int) bool {
+	return !i.single() && id >= int(i.base)+2 && id < int(i.base+i.count)
 }
 
 // single says that init and program share the one id there is.

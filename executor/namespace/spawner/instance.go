@@ -33,8 +33,10 @@ type instance struct {
 	reported chan struct{} // closed once the trusted process knows of it
 	done     chan struct{} // closed once nothing is left
 
-	volumesMu sync.Mutex // before mu
-	volumes   []volume   // guarded by volumesMu
+	volumesMu   sync.Mutex // before mu
+	volumes     []volume   // guarded by volumesMu
+	held        []string   // guarded by volumesMu: keys of holds
+	volumesShut bool       // guarded by volumesMu
 
 	mu    sync.Mutex
 	cause *executor.Exit // guarded by mu: why we killed it
@@ -63,13 +65,13 @@ func (s *server) start(spec *link.Start, fds []int) (_ int, listeners []int, err
 		return 0, nil, err
 	}
 	defer unix.Close(tree)
-	b, err := s.blanks.take()
+	b, held, err := s.holds.take(mounts)
 	if err != nil {
 		return 0, nil, err
 	}
 	defer s.blanks.refill()
 	i := &instance{
-		server: s, env: spec.Env, spec: spec, blank: b, group: b.group, program: -1, writable: writable(mounts),
+		server: s, env: spec.Env, spec: spec, blank: b, group: b.group, program: -1, writable: writable(mounts), held: held,
 		reported: make(chan struct{}), done: make(chan struct{}),
 	}
 	defer func() {
@@ -78,6 +80,7 @@ func (s *server) start(spec *link.Start, fds []int) (_ int, listeners []int, err
 			listeners = nil
 			i.closeVolumes()
 			s.blanks.drop(b)
+			s.holds.done(i.held)
 		}
 	}()
 	if b.group != nil {
@@ -271,6 +274,7 @@ func (i *instance) watch() {
 	i.closeVolumes()
 
 	s := i.server
+	s.holds.done(i.held) // nobody adds to it any more
 	s.blanks.drop(i.blank)
 	<-i.reported
 	s.mu.Lock()

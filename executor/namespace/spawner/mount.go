@@ -28,8 +28,8 @@ func (s *server) mount(i *instance, m executor.Mount) error {
 	attrs := uint64(attrReadOnly)
 	if m.Writable {
 		attrs = attrGuest
-		if err := giveTree(source, s.ids.program(i.blank.slot)); err != nil {
-			return fmt.Errorf("mount %q: %w", m.Target, err)
+		if err := i.join(&placed{Mount: m, source: source}); err != nil {
+			return err
 		}
 	}
 	tree, err := cloneTree(source, attrs)
@@ -37,7 +37,32 @@ func (s *server) mount(i *instance, m executor.Mount) error {
 		return fmt.Errorf("mount %q: %w", m.Target, err)
 	}
 	defer unix.Close(tree)
-	return i.visit(func() error { return attach(tree, unix.AT_FDCWD, m.Target) })
+	if err := i.visit(func() error { return attach(tree, unix.AT_FDCWD, m.Target) }); err != nil {
+		return err
+	}
+	if m.Writable {
+		return i.watchVolume(source, &m)
+	}
+	return nil
+}
+
+// join hands the host directory of m over to i for the rest of its life.
+func (i *instance) join(m *placed) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(m.source, &st); err != nil {
+		return err
+	}
+	m.key = fmt.Sprintf("%d.%d", st.Dev, st.Ino)
+	i.volumesMu.Lock()
+	defer i.volumesMu.Unlock()
+	if i.volumesShut {
+		return executor.ErrStopped
+	}
+	if err := i.server.holds.join(m, i.blank.slot); err != nil {
+		return err
+	}
+	i.held = append(i.held, m.key)
+	return nil
 }
 
 // unmount takes away what is mounted on target.

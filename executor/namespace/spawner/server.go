@@ -53,6 +53,7 @@ type server struct {
 	ids         *ids
 	cgroups     cgroup.Parent // nil on a host without
 	blanks      *blanks
+	holds       *holds
 	cloner      *cloner
 	layouts     *layouts
 	scripts     *scripts
@@ -79,7 +80,7 @@ func newServer(hello *link.Hello, conn *link.Conn) (*server, error) {
 	}
 	s := &server{
 		hello: hello, conn: conn,
-		ids:       &ids{base: hello.UIDBase, count: hello.UIDs, used: map[uint32]bool{}},
+		ids:       &ids{base: hello.UIDBase, count: hello.UIDs, used: map[uint32]int{}},
 		instances: map[uint64]*instance{}, cancels: map[uint64]func(){},
 	}
 	var err error
@@ -106,6 +107,7 @@ func newServer(hello *link.Hello, conn *link.Conn) (*server, error) {
 		ids: s.ids, networks: newNetworks(max(hello.Warm, 1)), cloner: s.cloner, parent: s.cgroups,
 		ahead: hello.Warm, wake: make(chan struct{}, 1), stopped: make(chan struct{}),
 	}
+	s.holds = &holds{ids: s.ids, blanks: s.blanks, at: map[string]*hold{}}
 	s.protections = s.protect(groupErr)
 	go s.blanks.keep()
 	s.blanks.refill()

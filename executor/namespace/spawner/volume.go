@@ -59,27 +59,40 @@ func (s *server) ownFiles(mounts []placed, id int) (_ int, err error) {
 // becomes the instance's own, and is watched.
 func (i *instance) ownBind(m *placed) (int, error) {
 	attrs := uint64(attrReadOnly)
-	if m.Writable && m.Kind == executor.MountBind {
+	if m.writes() {
 		attrs = attrGuest
-		id := i.server.ids.program(i.blank.slot)
-		if err := giveTree(m.source, id); err != nil {
+		if err := i.watchVolume(m.source, &m.Mount); err != nil {
 			return -1, err
-		}
-		limit := m.SizeBytes
-		if limit == 0 {
-			limit = i.spec.Limits.VolumeBytes
-		}
-		if limit > 0 {
-			fd, err := openBeneath(m.source, "", unix.O_RDONLY)
-			if m.isDir && err != nil {
-				return -1, err
-			}
-			if err == nil {
-				i.volumes = append(i.volumes, volume{fd, m.Target, limit})
-			}
 		}
 	}
 	return cloneTree(m.source, attrs)
+}
+
+// watchVolume has the quota of a writable bind of source watched. That of a
+// single file is what the limit of file sizes is for.
+func (i *instance) watchVolume(source int, m *executor.Mount) error {
+	limit := m.SizeBytes
+	if limit == 0 {
+		limit = i.spec.Limits.VolumeBytes
+	}
+	if limit <= 0 {
+		return nil
+	}
+	fd, err := openBeneath(source, "", unix.O_RDONLY|unix.O_DIRECTORY)
+	if errors.Is(err, unix.ENOTDIR) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	i.volumesMu.Lock()
+	defer i.volumesMu.Unlock()
+	if i.volumesShut {
+		unix.Close(fd)
+		return executor.ErrStopped
+	}
+	i.volumes = append(i.volumes, volume{fd, m.Target, limit})
+	return nil
 }
 
 func (i *instance) closeVolumes() {
@@ -88,34 +101,34 @@ func (i *instance) closeVolumes() {
 	for _, v := range i.volumes {
 		unix.Close(v.fd)
 	}
-	i.volumes = nil
+	i.volumes, i.volumesShut = nil, true
 }
 
 // maxDepth bounds how deep a tree is walked: each level holds a descriptor.
 const maxDepth = 64
 
-// giveTree makes id the owner of the file or directory tree at fd, unless it is
-// already. Links are not followed and no other file system is entered: what is
+// giveTree makes uid and gid the owners of the file or directory tree at fd, unless
+// they are already. Links are not followed and no other file system is entered: what is
 // in there was written by programs (CVE-2024-28189).
-func giveTree(fd, id int) error {
+func giveTree(fd, uid, gid int) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
 	}
-	if int(st.Uid) == id && int(st.Gid) == id {
+	if int(st.Uid) == uid && int(st.Gid) == gid {
 		return nil
 	}
 	// The top comes last: it is what tells that the rest is done.
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		err := walk(fd, st.Dev, 0, func(dir int, name string, _ *unix.Stat_t) error {
-			return unix.Fchownat(dir, name, id, id, unix.AT_SYMLINK_NOFOLLOW)
+			return unix.Fchownat(dir, name, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
 		})
 		if err != nil {
-			return fmt.Errorf("hand over to id %d: %w", id, err)
+			return fmt.Errorf("hand over to id %d: %w", uid, err)
 		}
 	}
-	if err := unix.Fchownat(fd, "", id, id, unix.AT_EMPTY_PATH); err != nil {
-		return fmt.Errorf("hand over to id %d: %w", id, err)
+	if err := unix.Fchownat(fd, "", uid, gid, unix.AT_EMPTY_PATH); err != nil {
+		return fmt.Errorf("hand over to id %d: %w", uid, err)
 	}
 	return nil
 }
