@@ -97,6 +97,9 @@ func runChild(a *arena) {
 		failChild(a, stageProgram, -1, errno)
 	}
 	if a.failErrno != 0 {
+		// Not left to whoever reaps orphans: the parent may be outside of the
+		// child's pid namespace, whose end waits until this one is reaped.
+		syscall.RawSyscall6(unix.SYS_WAIT4, pid, 0, unix.WALL, 0, 0, 0)
 		failChild(a, a.failStage, a.failStep, uintptr(a.failErrno))
 	}
 	at, errno = runSteps(a, &a.seal[0], a.count[stageSeal])
