@@ -162,6 +162,11 @@ func (s *site) up(t *testing.T) {
 // down stops the site, and fails the test if anything of it is left.
 func (s *site) down(t *testing.T) {
 	t.Helper()
+	if t.Failed() {
+		if out, err := s.command("logs", "profile").CombinedOutput(); err == nil {
+			t.Logf("profile said:\n%s", out)
+		}
+	}
 	s.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case err := <-s.end:
@@ -486,6 +491,22 @@ func (s *site) testGateway(t *testing.T) {
 		}
 		if bytes.Contains(body, []byte(s.dir)) || bytes.Contains(body, []byte("/srv")) {
 			t.Errorf("%s tells where things are: %s", tt.path, body)
+		}
+	}
+	// Browsers say where a form stands; only forms of this site are taken.
+	for origin, want := range map[string]int{s.url: http.StatusOK, "http://evil.example": http.StatusForbidden} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+zoobartest.Prefix+"/login", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Origin", origin)
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != want {
+			t.Errorf("a form on %s = %s, want %d", origin, response.Status, want)
 		}
 	}
 }
