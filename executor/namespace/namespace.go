@@ -66,7 +66,8 @@ type Options struct {
 	// Roots are the host directories that sources of mounts must lie below,
 	// besides the runtime's. nil means any.
 	Roots []string
-	// Warm is how many blank environments wait ahead: 2 by default, -1 for none.
+	// Warm is how many blank environments wait ahead, each some 200 KB: 4 by
+	// default, -1 for none.
 	Warm int
 	// Stderr gets what a dying spawner says; os.Stderr by default.
 	Stderr *os.File
@@ -118,7 +119,7 @@ func New(opts Options) (*Executor, error) {
 		}
 	}
 	if opts.Warm == 0 {
-		opts.Warm = 2
+		opts.Warm = 4
 	}
 	e := &Executor{
 		gone: make(chan struct{}), release: make(chan struct{}),

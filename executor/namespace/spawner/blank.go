@@ -43,10 +43,15 @@ type blanks struct {
 	ready []*blank // guarded by mu
 }
 
+// refillDelay is how long after a start the next blank is made: a short program
+// has ended by then, and does not share the processor with us.
+const refillDelay = 3 * time.Millisecond
+
 // keep keeps b.ahead blanks ready until close.
 func (b *blanks) keep() {
 	defer close(b.stopped)
 	for range b.wake {
+		time.Sleep(refillDelay)
 		for {
 			b.mu.Lock()
 			enough := len(b.ready) >= b.ahead

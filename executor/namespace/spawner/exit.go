@@ -12,12 +12,9 @@ import (
 
 // judge says how an environment ended: cause is why we killed it, nil if we did
 // not; report and err are the init's last word.
-func (i *instance) judge(cause *executor.Exit, report linux.Report, err error, usage executor.Usage) executor.Exit {
+func (i *instance) judge(cause *executor.Exit, report linux.Report, err error, stat cgroup.Stat) executor.Exit {
 	l := &i.spec.Limits
-	var stat cgroup.Stat
-	if i.group != nil {
-		stat = i.group.Stat()
-	}
+	usage := i.used(stat)
 	oom := executor.Exit{Cause: executor.CauseOOM, Limit: bytesText(l.MemoryBytes), Key: "limits.memory", Detail: "it used more memory than " + bytesText(l.MemoryBytes)}
 	if err == nil && usage.CPU < report.CPU() {
 		usage.CPU = report.CPU() // no accounting by cgroup
@@ -86,21 +83,33 @@ func bytesText(n int64) string {
 	return fmt.Sprintf("%d%s", n, units[u])
 }
 
+// stat reads what the group of i has used; nothing on a host without.
+func (i *instance) stat() cgroup.Stat {
+	if i.group == nil {
+		return cgroup.Stat{}
+	}
+	return i.group.Stat()
+}
+
 // usage is what the tree has used up to now.
 func (i *instance) usage() executor.Usage {
-	u := executor.Usage{Wall: time.Since(i.began)}
 	i.mu.Lock()
-	ended, final, seen := i.ended, i.final, i.seen
+	ended, final := i.ended, i.final
 	i.mu.Unlock()
 	if ended {
 		return final
 	}
-	u.CPU, u.MemoryBytes, u.Pids = seen.CPU, seen.MemoryBytes, seen.Pids
-	if i.group != nil {
-		st := i.group.Stat()
-		u.CPU = max(u.CPU, st.CPU)
-		u.MemoryBytes = max(u.MemoryBytes, st.MemoryPeak)
-		u.Pids = max(u.Pids, st.PidsPeak-1) // the init
+	return i.used(i.stat())
+}
+
+// used puts together what the group and the sampler have seen.
+func (i *instance) used(st cgroup.Stat) executor.Usage {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return executor.Usage{
+		Wall:        time.Since(i.began),
+		CPU:         max(i.seen.CPU, st.CPU),
+		MemoryBytes: max(i.seen.MemoryBytes, st.MemoryPeak),
+		Pids:        max(i.seen.Pids, st.PidsPeak-1), // the init
 	}
-	return u
 }

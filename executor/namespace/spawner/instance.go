@@ -264,11 +264,10 @@ func (i *instance) watch() {
 	if i.timer != nil {
 		i.timer.Stop()
 	}
-	usage := i.usage()
-	usage.Wall = ended.Sub(i.began)
-	exit := i.judge(cause, report, err, usage)
+	exit := i.judge(cause, report, err, i.stat())
+	exit.Usage.Wall = ended.Sub(i.began)
 	i.mu.Lock()
-	i.ended, i.final = true, usage
+	i.ended, i.final = true, exit.Usage
 	unix.Close(i.program)
 	i.mu.Unlock()
 	i.closeVolumes()

@@ -35,8 +35,9 @@ func (i *instance) sample() {
 		case <-tick.C:
 		}
 		memory := i.look()
-		cpu := i.usage().CPU
-		if i.group != nil && i.group.Stat().OOMKills > 0 {
+		stat := i.stat()
+		cpu := i.used(stat).CPU
+		if stat.OOMKills > 0 {
 			// The kernel killed one process of it. A program that lost a part
 			// of itself is not left to go on.
 			i.kill(executor.Exit{Cause: executor.CauseOOM, Limit: bytesText(l.MemoryBytes), Key: "limits.memory", Detail: "it used more memory than " + bytesText(l.MemoryBytes)})

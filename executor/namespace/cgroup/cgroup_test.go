@@ -1,0 +1,167 @@
+package cgroup
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+func openHere(t *testing.T, name string) Parent {
+	t.Helper()
+	p, err := Open("/sys/fs/cgroup", "/proc/self", name)
+	if p == nil {
+		t.Skipf("no cgroup to work in: %v", err)
+	}
+	t.Cleanup(func() { p.Remove() })
+	return p
+}
+
+func sleeper(t *testing.T, program string, args ...string) int {
+	t.Helper()
+	cmd := exec.Command(program, args...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	return cmd.Process.Pid
+}
+
+func TestGroup(t *testing.T) {
+	p := openHere(t, Name("cgrouptest", os.Getpid(), StartTime(os.Getpid())))
+	g, err := p.Make("1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Limit(Limits{MemoryBytes: 32 << 20, Pids: 3, CPUs: 0.5}); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sh", "-c", "read x; for i in 1 2 3 4 5 6; do sleep 30 & done; wait")
+	in, _ := cmd.StdinPipe()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Attach(cmd.Process.Pid); err != nil {
+		t.Fatal(err)
+	}
+	in.Write([]byte("go\n"))
+	deadline := time.Now().Add(10 * time.Second)
+	for g.Stat().PidsRefused == 0 && time.Now().Before(deadline) {
+		time.Sleep(5 * time.Millisecond)
+	}
+	st := g.Stat()
+	if st.PidsRefused == 0 || st.PidsPeak != 3 || st.MemoryPeak == 0 {
+		t.Errorf("%+v, want forks refused, a peak of 3 and memory used", st)
+	}
+	killAll(t, g)
+	cmd.Process.Kill()
+	cmd.Wait()
+	if err := g.Remove(); err != nil {
+		t.Error(err)
+	}
+}
+
+// killAll kills what is in the group.
+func killAll(t *testing.T, g Group) {
+	t.Helper()
+	var dir string
+	switch g := g.(type) {
+	case *v1Group:
+		dir = g.dir("pids")
+	case *v2Group:
+		dir = g.dir
+	}
+	for range 100 {
+		procs := strings.Fields(read(dir, "cgroup.procs"))
+		if len(procs) == 0 {
+			return
+		}
+		for _, p := range procs {
+			if pid, err := strconv.Atoi(p); err == nil {
+				if proc, err := os.FindProcess(pid); err == nil {
+					proc.Kill()
+				}
+			}
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Error("the group does not become empty")
+}
+
+// What a killed predecessor left goes; what a living one has stays.
+func TestSweep(t *testing.T) {
+	dead, err := os.StartProcess("/bin/true", []string{"true"}, &os.ProcAttr{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.Wait()
+	old := openHere(t, Name("sweeptest", dead.Pid, "1"))
+	if _, err := old.Make("7"); err != nil {
+		t.Fatal(err)
+	}
+	live := sleeper(t, "sleep", "60")
+	kept := openHere(t, Name("sweeptest", live, StartTime(live)))
+	openHere(t, Name("sweeptest", os.Getpid(), StartTime(os.Getpid())))
+	if exists(old) {
+		t.Error("the cgroups of a dead process are left")
+	}
+	if !exists(kept) {
+		t.Error("the cgroups of a living process were removed")
+	}
+}
+
+func exists(p Parent) bool {
+	dir := ""
+	switch p := p.(type) {
+	case *v1:
+		dir = p.unique()[0]
+	case *v2:
+		dir = p.dir
+	}
+	_, err := os.Stat(dir)
+	return err == nil
+}
+
+// Version 2 as far as a hierarchy without controllers lets it be tried.
+func TestV2WithoutControllers(t *testing.T) {
+	paths, err := hierarchies(string(must(os.ReadFile("/proc/self/cgroup"))), "/sys/fs/cgroup")
+	if err != nil || paths[""] == "" {
+		t.Skip("no cgroup v2 hierarchy on this host")
+	}
+	p := &v2{own: paths[""], dir: filepath.Join(paths[""], Prefix+"v2test"), missing: []string{"memory", "pids", "cpu"}}
+	if err := os.Mkdir(p.dir, 0o755); err != nil {
+		t.Skipf("the cgroup v2 hierarchy is not ours: %v", err)
+	}
+	defer p.Remove()
+	g, err := p.Make("1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g.FD() < 0 {
+		t.Error("no descriptor to be born into")
+	}
+	if err := g.Limit(Limits{MemoryBytes: 1 << 20, Pids: 2, CPUs: 1}); err != nil {
+		t.Errorf("limits without controllers: %v", err)
+	}
+	pid := sleeper(t, "sleep", "60")
+	if err := g.Attach(pid); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(p.dir+"/1", "cgroup.procs"); got != strconv.Itoa(pid) {
+		t.Errorf("the group holds %q, want %d", got, pid)
+	}
+	killAll(t, g)
+	if err := g.Remove(); err != nil {
+		t.Error(err)
+	}
+}
+
+func must(b []byte, err error) []byte {
+	if err != nil {
+		panic(err)
+	}
+	return b
+}

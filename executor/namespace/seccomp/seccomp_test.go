@@ -1,0 +1,140 @@
+package seccomp
+
+import (
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// run interprets a filter as the kernel does, for the instructions we use.
+func run(t *testing.T, prog []unix.SockFilter, arch, nr uint32, args ...uint64) uint32 {
+	t.Helper()
+	words := map[uint32]uint32{offNr: nr, offArch: arch}
+	for i, a := range args {
+		words[uint32(offArg+8*i)] = uint32(a)
+		words[uint32(offArg+8*i+4)] = uint32(a >> 32)
+	}
+	var acc uint32
+	for pc := 0; pc < len(prog); pc++ {
+		in := prog[pc]
+		jump := func(yes bool) {
+			if yes {
+				pc += int(in.Jt)
+			} else {
+				pc += int(in.Jf)
+			}
+		}
+		switch in.Code {
+		case unix.BPF_LD | unix.BPF_W | unix.BPF_ABS:
+			acc = words[in.K]
+		case unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K:
+			jump(acc == in.K)
+		case unix.BPF_JMP | unix.BPF_JGE | unix.BPF_K:
+			jump(acc >= in.K)
+		case unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K:
+			jump(acc&in.K != 0)
+		case unix.BPF_JMP | unix.BPF_JA:
+			pc += int(in.K)
+		case unix.BPF_RET | unix.BPF_K:
+			return in.K
+		default:
+			t.Fatalf("instruction %d: code %#x", pc, in.Code)
+		}
+	}
+	t.Fatal("the filter ends without an answer")
+	return 0
+}
+
+const (
+	eperm  = errnoAction | uint32(unix.EPERM)
+	enosys = errnoAction | uint32(unix.ENOSYS)
+	efam   = errnoAction | uint32(unix.EAFNOSUPPORT)
+)
+
+func TestProgram(t *testing.T) {
+	prog := Program()
+	if len(prog) > 300 {
+		t.Errorf("filter of %d instructions: its length is paid for at every start", len(prog))
+	}
+	for _, tt := range []struct {
+		name string
+		nr   uint32
+		args []uint64
+		want uint32
+	}{
+		{"read", unix.SYS_READ, nil, allow},
+		{"clone thread", unix.SYS_CLONE, []uint64{unix.CLONE_VM | unix.CLONE_THREAD | unix.CLONE_SIGHAND}, allow},
+		{"clone user", unix.SYS_CLONE, []uint64{unix.CLONE_NEWUSER}, eperm},
+		{"clone net and high bits", unix.SYS_CLONE, []uint64{1<<40 | unix.CLONE_NEWNET}, eperm},
+		{"clone3", unix.SYS_CLONE3, nil, enosys},
+		{"unix socket", unix.SYS_SOCKET, []uint64{unix.AF_UNIX}, allow},
+		{"inet6 socket", unix.SYS_SOCKET, []uint64{unix.AF_INET6}, allow},
+		{"netlink socket", unix.SYS_SOCKET, []uint64{unix.AF_NETLINK}, efam},
+		{"vsock pair", unix.SYS_SOCKETPAIR, []uint64{unix.AF_VSOCK}, efam},
+		{"tiocsti", unix.SYS_IOCTL, []uint64{0, tiocsti}, eperm},
+		{"tiocsti with high bits, CVE-2019-10063", unix.SYS_IOCTL, []uint64{0, 1<<32 | tiocsti}, eperm},
+		{"tioclinux", unix.SYS_IOCTL, []uint64{0, tioclinux}, eperm},
+		{"fionread", unix.SYS_IOCTL, []uint64{0, 0x541b}, allow},
+		{"personality query", unix.SYS_PERSONALITY, []uint64{0xffffffff}, allow},
+		{"personality 32 bit", unix.SYS_PERSONALITY, []uint64{8}, eperm},
+		{"ptrace", unix.SYS_PTRACE, nil, eperm},
+		{"bpf", unix.SYS_BPF, nil, eperm},
+		{"io_uring", unix.SYS_IO_URING_SETUP, nil, eperm},
+		{"a call to come", 1000, nil, enosys},
+		{"no call", 0xffffffff, nil, enosys},
+		{"x32", 0x40000000 | unix.SYS_READ, nil, killProcess},
+	} {
+		if got := run(t, prog, auditArch, tt.nr, tt.args...); got != tt.want {
+			t.Errorf("%s: action %#x, want %#x", tt.name, got, tt.want)
+		}
+	}
+	if got := run(t, prog, unix.AUDIT_ARCH_I386, unix.SYS_READ); got != killProcess {
+		t.Errorf("i386: action %#x, want the process killed", got)
+	}
+}
+
+// The search finds what a walk through the tables finds, for every number.
+func TestEveryNumber(t *testing.T) {
+	want := map[uint32]uint32{}
+	for _, nr := range append(append([]uint32{}, allowed...), allowedHere...) {
+		want[nr] = allow
+	}
+	for _, nr := range append(append([]uint32{}, refused...), refusedHere...) {
+		if want[nr] != 0 {
+			t.Errorf("call %d is both allowed and refused", nr)
+		}
+		want[nr] = eperm
+	}
+	special := map[uint32]bool{unix.SYS_SOCKET: true, unix.SYS_SOCKETPAIR: true, unix.SYS_CLONE: true, unix.SYS_IOCTL: true, unix.SYS_PERSONALITY: true}
+	prog := Program()
+	for nr := uint32(0); nr < 1024; nr++ {
+		if special[nr] {
+			continue
+		}
+		w, ok := want[nr]
+		if !ok {
+			w = enosys
+		}
+		if got := run(t, prog, auditArch, nr); got != w {
+			t.Errorf("call %d: action %#x, want %#x", nr, got, w)
+		}
+	}
+}
+
+func TestInit(t *testing.T) {
+	prog := Init()
+	for nr, want := range map[uint32]uint32{
+		unix.SYS_WAIT4: allow, unix.SYS_EXIT_GROUP: allow, unix.SYS_SENDMSG: allow,
+		unix.SYS_OPENAT: killProcess, unix.SYS_EXECVE: killProcess, unix.SYS_CLONE: killProcess,
+	} {
+		if got := run(t, prog, auditArch, nr); got != want {
+			t.Errorf("call %d of an init: action %#x, want %#x", nr, got, want)
+		}
+	}
+}
+
+func BenchmarkProgram(b *testing.B) {
+	for b.Loop() {
+		Program()
+	}
+}
