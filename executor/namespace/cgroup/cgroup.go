@@ -66,9 +66,9 @@ type Group interface {
 
 // Open finds the cgroups of this process below root (usually /sys/fs/cgroup),
 // with proc as the directory of this process in procfs, and prepares the parent
-// for name. name must say who uses it: see [Name]; parents whose owner is gone are swept. Without any usable hierarchy
+// for name. mine are the processes that may be moved to another cgroup. name must say who uses it: see [Name]; parents whose owner is gone are swept. Without any usable hierarchy
 // the parent is nil and the error says why.
-func Open(root, proc, name string) (Parent, error) {
+func Open(root, proc, name string, mine []int) (Parent, error) {
 	own, err := os.ReadFile(filepath.Join(proc, "cgroup"))
 	if err != nil {
 		return nil, err
@@ -77,7 +77,7 @@ func Open(root, proc, name string) (Parent, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p, err2 := openV2(paths, name); p != nil {
+	if p, err2 := openV2(paths, root, name, mine); p != nil {
 		return p, nil
 	} else if err2 != nil {
 		err = err2

@@ -12,7 +12,7 @@ import (
 
 func openHere(t *testing.T, name string) Parent {
 	t.Helper()
-	p, err := Open("/sys/fs/cgroup", "/proc/self", name)
+	p, err := Open("/sys/fs/cgroup", "/proc/self", name, nil)
 	if p == nil {
 		t.Skipf("no cgroup to work in: %v", err)
 	}
@@ -131,7 +131,7 @@ func TestV2WithoutControllers(t *testing.T) {
 	if err != nil || paths[""] == "" {
 		t.Skip("no cgroup v2 hierarchy on this host")
 	}
-	p := &v2{own: paths[""], dir: filepath.Join(paths[""], Prefix+"v2test"), missing: []string{"memory", "pids", "cpu"}}
+	p := &v2{dir: filepath.Join(paths[""], Prefix+"v2test"), missing: []string{"memory", "pids", "cpu"}}
 	if err := os.Mkdir(p.dir, 0o755); err != nil {
 		t.Skipf("the cgroup v2 hierarchy is not ours: %v", err)
 	}
@@ -156,6 +156,17 @@ func TestV2WithoutControllers(t *testing.T) {
 	killAll(t, g)
 	if err := g.Remove(); err != nil {
 		t.Error(err)
+	}
+}
+
+// A cgroup that others are in as well is left alone.
+func TestMoveOutMovesNobodyElse(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte("1\n2\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := moveOut(dir, []int{1}); err == nil || !strings.Contains(err.Error(), "process 2") {
+		t.Errorf("moveOut: %v, want a refusal that names process 2", err)
 	}
 }
 

@@ -10,59 +10,91 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// v2 is a delegated subtree. Processes and children exclude each other there
-// (cgroups(7), "no internal processes"), so our own processes move to a leaf
-// of their own before the controllers are handed down.
+// v2 is a directory in the unified hierarchy. Processes and children exclude each
+// other there (cgroups(7), "no internal processes"), so it lies where an ancestor
+// of ours hands controllers down already, as systemd's slices do; failing that,
+// in our own cgroup, whose processes move to a leaf first. That is done only if
+// all of them are ours, as in a scope of systemd-run with Delegate=yes.
 type v2 struct {
-	own, dir string // our cgroup as it was, and our directory below it
-	missing  []string
+	dir     string
+	missing []string
 }
 
-func openV2(paths map[string]string, name string) (Parent, error) {
+func openV2(paths map[string]string, root, name string, mine []int) (Parent, error) {
 	own, ok := paths[""]
 	if !ok {
 		return nil, nil
+	}
+	for dir := own; within(dir, root); dir = filepath.Dir(dir) {
+		have := strings.Fields(read(dir, "cgroup.subtree_control"))
+		if !slices.Contains(have, "memory") || !slices.Contains(have, "pids") {
+			continue
+		}
+		if p, err := makeV2(dir, name, have); err == nil {
+			return p, nil
+		}
 	}
 	have := strings.Fields(read(own, "cgroup.controllers"))
 	if !slices.Contains(have, "memory") && !slices.Contains(have, "pids") {
 		return nil, nil // nothing delegated, or a hybrid host: version 1 decides
 	}
-	sweep(own, name, alive)
-	p := &v2{own: own, dir: filepath.Join(own, name)}
+	if err := moveOut(own, mine); err != nil {
+		return nil, err
+	}
+	var enable []string
+	for _, c := range controllers {
+		if slices.Contains(have, c) {
+			enable = append(enable, "+"+c)
+		}
+	}
+	if err := write(own, "cgroup.subtree_control", strings.Join(enable, " ")); err != nil {
+		return nil, err
+	}
+	return makeV2(own, name, have)
+}
+
+var controllers = [...]string{"memory", "pids", "cpu"}
+
+func within(dir, root string) bool {
+	return dir == root || strings.HasPrefix(dir, root+"/")
+}
+
+// makeV2 makes the parent below dir, which has the controllers have to hand down.
+func makeV2(dir, name string, have []string) (*v2, error) {
+	sweep(dir, name, alive)
+	p := &v2{dir: filepath.Join(dir, name)}
 	if err := unix.Mkdir(p.dir, 0o755); err != nil && err != unix.EEXIST {
 		return nil, fmt.Errorf("make cgroup %s: %w", p.dir, err)
 	}
 	var enable []string
-	for _, c := range []string{"memory", "pids", "cpu"} {
+	for _, c := range controllers {
 		if slices.Contains(have, c) {
 			enable = append(enable, "+"+c)
 		} else {
 			p.missing = append(p.missing, c)
 		}
 	}
-	if err := p.moveOut(); err != nil {
+	if err := write(p.dir, "cgroup.subtree_control", strings.Join(enable, " ")); err != nil {
 		unix.Rmdir(p.dir)
 		return nil, err
-	}
-	for _, dir := range []string{own, p.dir} {
-		if err := write(dir, "cgroup.subtree_control", strings.Join(enable, " ")); err != nil {
-			p.Remove()
-			return nil, err
-		}
 	}
 	return p, nil
 }
 
-// moveOut moves the processes of our own cgroup to a leaf. Should one of them
-// not be ours to move, or the cgroup be shared with others, handing controllers
-// down is refused by the kernel and reported.
-func (p *v2) moveOut() error {
-	leaf := filepath.Join(p.own, Prefix+"self")
+// moveOut moves the processes of our own cgroup to a leaf of it.
+func moveOut(own string, mine []int) error {
+	procs := strings.Fields(read(own, "cgroup.procs"))
+	for _, p := range procs {
+		if pid, err := strconv.Atoi(p); err != nil || !slices.Contains(mine, pid) {
+			return fmt.Errorf("cgroup %s also holds process %s, which is not ours to move", own, p)
+		}
+	}
+	leaf := filepath.Join(own, Prefix+"self")
 	if err := unix.Mkdir(leaf, 0o755); err != nil && err != unix.EEXIST {
 		return fmt.Errorf("make cgroup %s: %w", leaf, err)
 	}
-	for line := range strings.Lines(read(p.own, "cgroup.procs")) {
-		if err := write(leaf, "cgroup.procs", strings.TrimSpace(line)); err != nil {
+	for _, p := range procs {
+		if err := write(leaf, "cgroup.procs", p); err != nil {
 			return err
 		}
 	}
@@ -72,7 +104,7 @@ func (p *v2) moveOut() error {
 func (p *v2) Missing() []string { return p.missing }
 func (p *v2) Describe() string  { return "cgroup v2" }
 
-// Remove leaves the leaf with our own processes, which goes with its scope.
+// Remove leaves a leaf with our own processes, which goes with its scope.
 func (p *v2) Remove() error { return removeDir(p.dir) }
 
 func (p *v2) Make(name string) (Group, error) {

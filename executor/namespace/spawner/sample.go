@@ -14,21 +14,25 @@ import (
 // processes and shares of the processor by itself; what is left is what it only
 // counts.
 const (
-	sampleEvery  = 50 * time.Millisecond
-	watchEvery   = 20 * time.Millisecond // where nobody else looks after memory
+	idleEvery    = 250 * time.Millisecond // where all but the loss of a process is the kernel's
+	sampleEvery  = 50 * time.Millisecond  // where processor time is limited
+	watchEvery   = 20 * time.Millisecond  // where nobody else looks after memory
 	volumesEvery = 200 * time.Millisecond
 )
 
 // sample watches the limits that the kernel does not enforce, until i has ended.
 func (i *instance) sample() {
 	l := &i.spec.Limits
-	every := sampleEvery
-	if !i.server.scripts.memoryGroup {
+	every := idleEvery
+	switch {
+	case !i.server.scripts.memoryGroup:
 		every = watchEvery
+	case l.CPU > 0:
+		every = sampleEvery
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	for n := time.Duration(1); ; n++ {
+	for n := time.Duration(1); ; n++ { // of ticks; a duration only to divide by
 		select {
 		case <-i.done:
 			return
@@ -48,7 +52,7 @@ func (i *instance) sample() {
 		if l.CPU > 0 && cpu > l.CPU {
 			i.kill(executor.Exit{Cause: executor.CauseCPU, Limit: l.CPU.String(), Key: "limits.cpu", Detail: "it used more processor time than " + l.CPU.String()})
 		}
-		if n%(volumesEvery/every) == 0 {
+		if n%max(volumesEvery/every, 1) == 0 {
 			i.checkVolumes()
 		}
 	}

@@ -48,6 +48,7 @@ func (w *scripts) become(s *linux.Script) {
 	g.Add("take the init's user", unix.SYS_SETRESUID, id, id, id)
 	g.Add("hide from debuggers", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0)
 	g.Add("die with the spawner", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL))
+	g.Add("take a name", unix.SYS_PRCTL, unix.PR_SET_NAME, s.String("cofferdam-init"))
 	g.Add("begin a session", unix.SYS_SETSID)
 	g.Add("set the umask", unix.SYS_UMASK, 0o022)
 }

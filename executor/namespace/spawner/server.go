@@ -95,7 +95,7 @@ func newServer(hello *link.Hello, conn *link.Conn) (*server, error) {
 	}
 	self := os.Getpid()
 	var groupErr error
-	s.cgroups, groupErr = cgroup.Open(hostDir+"/sys/fs/cgroup", "/proc/self", cgroup.Name(hello.App, self, cgroup.StartTime(self)))
+	s.cgroups, groupErr = cgroup.Open(hostDir+"/sys/fs/cgroup", "/proc/self", cgroup.Name(hello.App, self, cgroup.StartTime(self)), []int{self, hello.Parent})
 	s.layouts = &layouts{hostFD: s.hostFD, trees: map[string]int{}}
 	s.scripts = &scripts{
 		ids: s.ids, landlock: linux.LandlockABI(), lastCap: lastCapability(),
