@@ -231,9 +231,10 @@ func runMap(tool string, pid int, maps []idMap) error {
 	return nil
 }
 
-// explain adds to the refusal of a user namespace what would allow one.
+// explain adds to a refusal what would have to change for an ordinary user to get
+// a user namespace that is good for something. As root it has nothing to say.
 func (id *identity) explain(err error) error {
-	if id.uidMap == nil || !errors.Is(err, syscall.EPERM) && !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EACCES) {
+	if id.uidMap == nil {
 		return err
 	}
 	for _, k := range []struct{ file, bad, fix string }{
@@ -245,5 +246,8 @@ func (id *identity) explain(err error) error {
 			return fmt.Errorf("protection \"user-namespace\" is %w: %v; to provide it: %s", executor.ErrUnsupported, err, k.fix)
 		}
 	}
-	return fmt.Errorf("protection \"user-namespace\" is %w: %v; a container around us may forbid it", executor.ErrUnsupported, err)
+	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EACCES) {
+		return fmt.Errorf("protection \"user-namespace\" is %w: %v; a container around us may forbid it", executor.ErrUnsupported, err)
+	}
+	return err
 }

@@ -176,6 +176,19 @@ func TestExec(t *testing.T) {
 	if x, err := p.Exec(ctx, &executor.Command{Args: []string{"/bin/sleep", "3600"}}); err == nil || time.Since(began) > 10*time.Second {
 		t.Errorf("given up: %+v, %v after %v", x, err, time.Since(began))
 	}
+	spec := &executor.Command{Args: []string{"/bin/sh", "-c", "sleep 3601 & wait"}}
+	ctx, cancel = context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	p.Exec(ctx, spec)
+	out.Reset()
+	p.Exec(context.Background(), &executor.Command{Args: []string{"/bin/sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"}, Env: []string{"PATH=/usr/bin"}, Stdout: &out})
+	if strings.Contains(out.String(), "sleep 3601") {
+		t.Errorf("what a program that was given up had started is left: %s", out.String())
+	}
+	flood, err := p.Exec(context.Background(), &executor.Command{Args: []string{"/usr/bin/yes"}, Stdout: new(bytes.Buffer)})
+	if err != nil || flood.Cause != executor.CauseOutput {
+		t.Errorf("Exec of a flood: %+v, %v, want cause output", flood, err)
+	}
 	p.Kill(executor.CausePolicy, "")
 	<-p.Done()
 	if _, err := p.Exec(context.Background(), &executor.Command{Args: []string{"/bin/true"}}); err != executor.ErrStopped {

@@ -143,7 +143,7 @@ func New(opts Options) (*Executor, error) {
 	linux.CloseFDs(fds)
 	if err != nil {
 		e.Close()
-		return nil, fmt.Errorf("start the spawner: %w", err)
+		return nil, identity.explain(fmt.Errorf("start the spawner: %w", err))
 	}
 	e.protections = reply.Protections
 	return e, nil

@@ -334,7 +334,7 @@ func (p *Process) Exec(ctx context.Context, cmd *executor.Command) (executor.Exi
 	if len(cmd.Args) == 0 {
 		return executor.Exit{}, errors.New("no program to run")
 	}
-	limit := executor.DefaultLimits().OutputBytes
+	limit := p.streams.limit
 	req := &link.Request{Exec: &link.Exec{Env: p.env, Command: command(cmd)}}
 	over := make(chan struct{}, 1)
 	s, err := openStreams(cmd, limit, func() { over <- struct{}{} })

@@ -44,19 +44,19 @@ type blanks struct {
 }
 
 // refillDelay is how long after a start the next blank is made: a short program
-// has ended by then, and does not share the processor with us.
+// has ended by then, and does not share the processor with us. When none is left
+// nobody waits.
 const refillDelay = 3 * time.Millisecond
 
 // keep keeps b.ahead blanks ready until close.
 func (b *blanks) keep() {
 	defer close(b.stopped)
 	for range b.wake {
-		time.Sleep(refillDelay)
+		if b.waiting() > 0 {
+			time.Sleep(refillDelay)
+		}
 		for {
-			b.mu.Lock()
-			enough := len(b.ready) >= b.ahead
-			b.mu.Unlock()
-			if enough {
+			if b.waiting() >= b.ahead {
 				break
 			}
 			fresh, err := b.make()
@@ -68,6 +68,13 @@ func (b *blanks) keep() {
 			b.mu.Unlock()
 		}
 	}
+}
+
+// waiting is how many are ready.
+func (b *blanks) waiting() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.ready)
 }
 
 // refill has more made.

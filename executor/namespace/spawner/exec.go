@@ -77,7 +77,12 @@ func (s *server) exec(id uint64, i *instance, req *link.Exec, fds []int) (execut
 		return executor.Exit{}, i.stoppedOr(err)
 	}
 	defer unix.Close(program)
-	defer s.onCancel(id, func() { unix.PidfdSendSignal(program, unix.SIGKILL, nil, 0) })()
+	defer s.onCancel(id, func() {
+		// With what it started, as far as that is still in its process group.
+		if unix.PidfdSendSignal(program, unix.SIGKILL, nil, unix.PIDFD_SIGNAL_PROCESS_GROUP) != nil {
+			unix.PidfdSendSignal(program, unix.SIGKILL, nil, 0) // before Linux 6.9
+		}
+	})()
 	report, _, err := sc.ReadReport(ctl)
 	if err != nil {
 		return executor.Exit{}, i.stoppedOr(err)
