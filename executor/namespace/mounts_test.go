@@ -228,3 +228,28 @@ func TestVolumeOfTwo(t *testing.T) {
 		}
 	}
 }
+
+// A file that was replaced between two starts is seen as it is now, though its
+// path is the same and file trees are kept.
+func TestReplacedSource(t *testing.T) {
+	e := open(t)
+	dir := tree(t, "f", "old\n")
+	file := filepath.Join(dir, "f")
+	run := func() string {
+		spec := host("cat", "/f")
+		spec.Mounts = append(spec.Mounts, executor.Mount{Kind: executor.MountBind, Source: file, Target: "/f"})
+		return finish(t, e, spec).stdout
+	}
+	if got := run(); got != "old\n" {
+		t.Errorf("first %q", got)
+	}
+	if err := os.WriteFile(file+".new", []byte("new\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(file+".new", file); err != nil {
+		t.Fatal(err)
+	}
+	if got := run(); got != "new\n" {
+		t.Errorf("after it was replaced %q", got)
+	}
+}

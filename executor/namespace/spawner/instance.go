@@ -79,6 +79,9 @@ func (s *server) start(spec *link.Start, fds []int) (_ int, listeners []int, err
 			linux.CloseFDs(listeners)
 			listeners = nil
 			i.closeVolumes()
+			if i.program >= 0 {
+				unix.Close(i.program)
+			}
 			s.blanks.drop(b)
 			s.holds.done(i.held)
 		}
