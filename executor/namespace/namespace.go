@@ -181,6 +181,8 @@ func (e *Executor) launch(opts *Options, id *identity) error {
 	attr := &os.ProcAttr{
 		Env: []string{"PATH=/usr/bin:/bin", "GOTRACEBACK=single", "GOMAXPROCS=" + fmt.Sprint(min(runtime.NumCPU(), 4))}, Files: files, Sys: id.attr,
 	}
+	// A Ctrl-C is for us: the spawner goes when we let it, after cleaning up.
+	attr.Sys.Setsid = true
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
