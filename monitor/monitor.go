@@ -8,10 +8,14 @@
 // name and a forbidden one give the same answer.
 //
 // Goroutines: one reader per wire connection, which decides and writes to the
-// other side itself; a flusher for a connection only while its peer is slow;
-// two per relayed connection; one per spawn. Locks, in this order: Monitor.mu,
-// Env.mu, service.mu, conn.mu, call.mu, outbox.mu. The audit log has its own and
-// is last, and so has the ration of each environment.
+// other side itself; a flusher for a connection only while its peer is slow; two
+// per relayed connection; one per spawn and per program that answers a call; one
+// timer for the deadlines of all calls. Nobody waits for a peer while he holds a
+// lock.
+//
+// Locks, in this order: Monitor.mu, Env.mu, service.mu, conn.mu, call.mu,
+// outbox.mu. Those of the audit log, of a ration, of the deadlines and of a relay
+// are taken last, and alone.
 //
 // Trusted: yes. It is the only code that lets anything out of an environment.
 package monitor
