@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -44,6 +45,7 @@ var probes = map[string]func([]string) int{
 		var keep [][]byte
 		for {
 			keep = append(keep, bytes.Repeat([]byte{1}, 1<<20))
+			runtime.KeepAlive(keep)
 		}
 	},
 	"threads": func([]string) int { // more processes than allowed

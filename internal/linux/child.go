@@ -123,8 +123,8 @@ func runChild(a *arena) {
 	}
 	a.report.Kind = ReportExited
 	a.report.status = a.status
-	a.report.utimeMicros = a.rusage.Utime.Sec*1e6 + int64(a.rusage.Utime.Usec)
-	a.report.stimeMicros = a.rusage.Stime.Sec*1e6 + int64(a.rusage.Stime.Usec)
+	a.report.utimeMicros = a.rusage.Utime.Sec*1e6 + a.rusage.Utime.Usec
+	a.report.stimeMicros = a.rusage.Stime.Sec*1e6 + a.rusage.Stime.Usec
 	a.report.maxRSS = a.rusage.Maxrss * 1024
 	send(a, &a.repMsg)
 	exitChild(0) // of a pid 1 this ends everything in its namespace

@@ -3,7 +3,6 @@ package spawner
 import (
 	"errors"
 	"os"
-	"syscall"
 	"time"
 
 	"cofferdam/executor"
@@ -72,7 +71,7 @@ func (s *server) exec(id uint64, i *instance, req *link.Exec, fds []int) (execut
 	if err != nil {
 		var step *linux.StepError
 		if errors.As(err, &step) && step.Execute {
-			return executor.Exit{}, &executor.StartError{Path: req.Command.Args[0], Err: syscall.Errno(step.Errno)}
+			return executor.Exit{}, &executor.StartError{Path: req.Command.Args[0], Err: step.Errno}
 		}
 		return executor.Exit{}, i.stoppedOr(err)
 	}

@@ -186,7 +186,7 @@ func (i *instance) prepare(mounts []placed, tree int, fds []int) error {
 func (i *instance) startError(err error) error {
 	var step *linux.StepError
 	if errors.As(err, &step) && step.Execute {
-		return &executor.StartError{Path: i.spec.Command.Args[0], Err: syscall.Errno(step.Errno)}
+		return &executor.StartError{Path: i.spec.Command.Args[0], Err: step.Errno}
 	}
 	if errors.Is(err, linux.ErrChildGone) && i.group != nil && i.group.Stat().OOMKills > 0 {
 		return fmt.Errorf("memory limit of %d bytes is too small to start %q", i.spec.Limits.MemoryBytes, i.spec.Command.Args[0])
