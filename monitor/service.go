@@ -142,7 +142,7 @@ func (md *method) dispatch(k *call, body []byte) {
 	}
 	s := md.of
 	s.mu.Lock()
-	for tries := len(md.servers); tries > 0 && len(md.servers) > 0; tries-- {
+	for fulls := 0; fulls < len(md.servers); {
 		c := md.servers[md.next%len(md.servers)]
 		md.next++
 		s.mu.Unlock()
@@ -152,7 +152,9 @@ func (md *method) dispatch(k *call, body []byte) {
 		}
 		s.mu.Lock()
 		if how == gone {
-			md.remove(c)
+			md.remove(c) // and whoever registered meanwhile gets its turn
+		} else {
+			fulls++
 		}
 	}
 	code := md.enqueue(k, body)
