@@ -14,6 +14,8 @@ import (
 
 	"cofferdam/executor"
 	"cofferdam/executor/namespace/link"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -37,10 +39,23 @@ type idMap struct{ inside, outside, count uint32 }
 
 // newIdentity decides how the spawner will run and fills in hello.
 func newIdentity(opts *Options, hello *link.Hello) (*identity, error) {
-	if os.Geteuid() == 0 {
+	if os.Geteuid() == 0 && administrator() {
 		return rootIdentity(opts, hello)
 	}
 	return userIdentity(opts, hello)
+}
+
+// administrator tells whether we have CAP_SYS_ADMIN. Root of a container mostly
+// has not, and is an ordinary user then.
+func administrator() bool {
+	b, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return false
+	}
+	_, rest, _ := strings.Cut(string(b), "\nCapEff:\t")
+	hex, _, _ := strings.Cut(rest, "\n")
+	caps, err := strconv.ParseUint(hex, 16, 64)
+	return err == nil && caps&(1<<unix.CAP_SYS_ADMIN) != 0
 }
 
 func rootIdentity(opts *Options, hello *link.Hello) (*identity, error) {
@@ -247,7 +262,7 @@ func (id *identity) explain(err error) error {
 		}
 	}
 	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EACCES) {
-		return fmt.Errorf("protection \"user-namespace\" is %w: %v; a container around us may forbid it", executor.ErrUnsupported, err)
+		return fmt.Errorf("protection \"user-namespace\" is %w: %v; a container around us may forbid it; to provide it: docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined", executor.ErrUnsupported, err)
 	}
 	return err
 }

@@ -53,6 +53,9 @@ func (w *scripts) become(s *linux.Script) {
 	g.Add("set the umask", unix.SYS_UMASK, 0o022)
 }
 
+// mountProc is the step that a container around us can make impossible.
+const mountProc = "mount /proc"
+
 // files has the init enter the file tree at descriptor tree. own is the
 // descriptor of the tmpfs with the files of the spec, or -1; binds are those of
 // the trees that are its own, by number of the mount.
@@ -67,7 +70,7 @@ func (w *scripts) files(s *linux.Script, spec *link.Start, mounts []placed, tree
 		move("bring the files", uintptr(own), "/files")
 	}
 	g.Add("go to the file tree", unix.SYS_CHDIR, s.String("/base"))
-	g.Add("mount /proc", unix.SYS_MOUNT, s.String("proc"), s.String("proc"), s.String("proc"),
+	g.Add(mountProc, unix.SYS_MOUNT, s.String("proc"), s.String("proc"), s.String("proc"),
 		unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, s.String("hidepid=2,subset=pid"))
 	w.tmpfs(s, "/tmp", spec.Limits.TmpBytes, 0)
 	w.tmpfs(s, "/dev/shm", spec.Limits.TmpBytes, 0)

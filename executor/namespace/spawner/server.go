@@ -49,7 +49,6 @@ type server struct {
 	hello       *link.Hello
 	conn        *link.Conn
 	hostFD      int // the root of the host
-	null        int // /dev/null
 	ids         *ids
 	cgroups     cgroup.Parent // nil on a host without
 	blanks      *blanks
@@ -86,9 +85,6 @@ func newServer(hello *link.Hello, conn *link.Conn) (*server, error) {
 	var err error
 	if s.hostFD, err = unix.Open(hostDir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
 		return nil, err
-	}
-	if s.null, err = unix.Open(hostDir+"/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
-		return nil, fmt.Errorf("open /dev/null: %w", err)
 	}
 	if s.cloner, err = newCloner(); err != nil {
 		return nil, err
