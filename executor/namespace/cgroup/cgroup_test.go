@@ -165,7 +165,7 @@ func TestMoveOutMovesNobodyElse(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte("1\n2\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := moveOut(dir, []int{1}); err == nil || !strings.Contains(err.Error(), "process 2") {
+	if err := moveOut(dir, []int{1}, false); err == nil || !strings.Contains(err.Error(), "process 2") {
 		t.Errorf("moveOut: %v, want a refusal that names process 2", err)
 	}
 }

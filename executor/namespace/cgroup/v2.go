@@ -1,7 +1,10 @@
 package cgroup
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -11,10 +14,10 @@ import (
 )
 
 // v2 is a directory in the unified hierarchy. Processes and children exclude each
-// other there (cgroups(7), "no internal processes"), so it lies where an ancestor
-// of ours hands controllers down already, as systemd's slices do; failing that,
-// in our own cgroup, whose processes move to a leaf first. That is done only if
-// all of them are ours, as in a scope of systemd-run with Delegate=yes.
+// other there (cgroups(7), "no internal processes"). So it lies in our own cgroup
+// if that is for us alone, as in a scope of systemd-run with Delegate=yes or in a
+// container; its processes move to a leaf first. Otherwise it lies where an
+// ancestor of ours hands controllers down already, as systemd's slices do.
 type v2 struct {
 	dir     string
 	missing []string
@@ -25,32 +28,53 @@ func openV2(paths map[string]string, root, name string, mine []int) (Parent, err
 	if !ok {
 		return nil, nil
 	}
+	var errs error
+	if have := strings.Fields(read(own, "cgroup.controllers")); slices.Contains(have, "memory") && slices.Contains(have, "pids") {
+		p, err := openOwn(own, name, have, mine, own == filepath.Clean(root))
+		if err == nil {
+			return p, nil
+		}
+		errs = err
+	}
 	for dir := own; within(dir, root); dir = filepath.Dir(dir) {
 		have := strings.Fields(read(dir, "cgroup.subtree_control"))
 		if !slices.Contains(have, "memory") || !slices.Contains(have, "pids") {
 			continue
 		}
-		if p, err := makeV2(dir, name, have); err == nil {
+		p, err := makeV2(dir, name, have)
+		if err == nil {
 			return p, nil
 		}
+		errs = errors.Join(errs, err)
 	}
-	have := strings.Fields(read(own, "cgroup.controllers"))
-	if !slices.Contains(have, "memory") && !slices.Contains(have, "pids") {
-		return nil, nil // nothing delegated, or a hybrid host: version 1 decides
+	return nil, errs // nil on a hybrid host, where version 1 decides
+}
+
+// openOwn makes the parent in our own cgroup. root tells that it is the root of
+// what we see: in a container everything there is part of it, on the host it is
+// the one cgroup that may hold processes and children, and nothing moves.
+func openOwn(own, name string, have []string, mine []int, root bool) (*v2, error) {
+	_, err := os.Stat(filepath.Join(own, "cgroup.type"))
+	if host := root && errors.Is(err, fs.ErrNotExist); !host {
+		if err := moveOut(own, mine, root); err != nil {
+			return nil, err
+		}
 	}
-	if err := moveOut(own, mine); err != nil {
+	if err := write(own, "cgroup.subtree_control", enabling(have)); err != nil {
 		return nil, err
 	}
+	return makeV2(own, name, have)
+}
+
+// enabling is what hands down those of controllers that are in have.
+func enabling(have []string) string {
 	var enable []string
 	for _, c := range controllers {
 		if slices.Contains(have, c) {
 			enable = append(enable, "+"+c)
 		}
 	}
-	if err := write(own, "cgroup.subtree_control", strings.Join(enable, " ")); err != nil {
-		return nil, err
-	}
-	return makeV2(own, name, have)
+	return strings.Join(enable, " ")
 }
 
 var controllers = [...]string{"memory", "pids", "cpu"}
@@ -66,26 +90,24 @@ func makeV2(dir, name string, have []string) (*v2, error) {
 	if err := unix.Mkdir(p.dir, 0o755); err != nil && err != unix.EEXIST {
 		return nil, fmt.Errorf("make cgroup %s: %w", p.dir, err)
 	}
-	var enable []string
 	for _, c := range controllers {
-		if slices.Contains(have, c) {
-			enable = append(enable, "+"+c)
-		} else {
+		if !slices.Contains(have, c) {
 			p.missing = append(p.missing, c)
 		}
 	}
-	if err := write(p.dir, "cgroup.subtree_control", strings.Join(enable, " ")); err != nil {
+	if err := write(p.dir, "cgroup.subtree_control", enabling(have)); err != nil {
 		unix.Rmdir(p.dir)
 		return nil, err
 	}
 	return p, nil
 }
 
-// moveOut moves the processes of our own cgroup to a leaf of it.
-func moveOut(own string, mine []int) error {
+// moveOut moves the processes of our own cgroup to a leaf of it, if all are mine
+// or all says that it does not matter whose they are.
+func moveOut(own string, mine []int, all bool) error {
 	procs := strings.Fields(read(own, "cgroup.procs"))
 	for _, p := range procs {
-		if pid, err := strconv.Atoi(p); err != nil || !slices.Contains(mine, pid) {
+		if pid, err := strconv.Atoi(p); err != nil || !all && !slices.Contains(mine, pid) {
 			return fmt.Errorf("cgroup %s also holds process %s, which is not ours to move", own, p)
 		}
 	}
