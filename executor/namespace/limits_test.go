@@ -63,6 +63,20 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// Memory that is not mapped counts, or cannot be had.
+func TestUnmappedMemory(t *testing.T) {
+	e := open(t)
+	for _, way := range []string{"memfd", "shm", "anonymous", "zero"} {
+		t.Run(way, func(t *testing.T) {
+			spec := probing(t, "unmapped", way)
+			spec.Limits.MemoryBytes = 48 << 20
+			if got := finish(t, e, spec); got.Cause != executor.CauseOOM && (got.Code != 0 || got.stdout == "") {
+				t.Errorf("%+v, want the limit of memory or a refusal", got)
+			}
+		})
+	}
+}
+
 func TestOutputLimit(t *testing.T) {
 	e := open(t)
 	spec := host("sh", "-c", "yes; exit 0")

@@ -48,6 +48,9 @@ var probes = map[string]func([]string) int{
 			runtime.KeepAlive(keep)
 		}
 	},
+	"unmapped": func(args []string) int { // memory that is kept and not mapped
+		return hide(args[0])
+	},
 	"threads": func([]string) int { // more processes than allowed
 		for range 200 {
 			if err := exec.Command("/probe", "probe", "sleep").Start(); err != nil {
@@ -187,4 +190,54 @@ var probes = map[string]func([]string) int{
 			}
 		}
 	},
+}
+
+// hide takes 128 MiB without mapping more than 1 MiB at a time, and exits with 7 if
+// there is a way.
+func hide(way string) int {
+	const chunk = 1 << 20
+	for range 128 {
+		fd, flags := -1, unix.MAP_SHARED|unix.MAP_ANONYMOUS
+		var err error
+		switch way {
+		case "memfd":
+			if fd, err = unix.MemfdCreate("hidden", 0); err == nil {
+				_, err = unix.Write(fd, make([]byte, chunk))
+			}
+			if err != nil {
+				fmt.Println(err)
+				return 0
+			}
+			continue // open, and so kept
+		case "shm":
+			id, err := unix.SysvShmGet(unix.IPC_PRIVATE, chunk, unix.IPC_CREAT|0o600)
+			if err != nil {
+				fmt.Println(err)
+				return 0
+			}
+			b, err := unix.SysvShmAttach(id, 0, 0)
+			if err != nil {
+				fmt.Println(err)
+				return 1
+			}
+			copy(b, bytes.Repeat([]byte{1}, chunk))
+			unix.SysvShmDetach(b)
+			continue
+		case "zero":
+			if fd, err = unix.Open("/dev/zero", unix.O_RDWR, 0); err != nil {
+				fmt.Println(err)
+				return 0
+			}
+			flags = unix.MAP_SHARED
+		}
+		b, err := unix.Mmap(fd, 0, chunk, unix.PROT_READ|unix.PROT_WRITE, flags)
+		if err != nil {
+			fmt.Println(err)
+			return 0
+		}
+		copy(b, bytes.Repeat([]byte{1}, chunk))
+		unix.Madvise(b, unix.MADV_DONTNEED) // gone from the process, but not from memory
+	}
+	time.Sleep(500 * time.Millisecond) // whoever watches has the time to see it
+	return 7
 }

@@ -10,6 +10,10 @@
 //   - any other call, known or from a kernel to come, gives ENOSYS, so that
 //     libraries fall back. So does clone3, whose flags a filter cannot see.
 //
+// Where no cgroup accounts for memory, somebody has to look at processes to see
+// what they use, and what no process maps is nowhere to be seen: there memory that
+// lives without being mapped cannot be had.
+//
 // The filter is a binary search over the numbers, because its length is paid
 // for at every start: 125 instructions load in a third of the time of 650.
 //
@@ -42,8 +46,13 @@ const (
 	tioclinux = 0x541c
 )
 
-// Program is the filter for programs.
-func Program() []unix.SockFilter {
+// hidden are the calls that make memory which need not be mapped to be kept. To
+// libraries they look like calls that the kernel does not have.
+var hidden = []uint32{unix.SYS_MEMFD_CREATE, unix.SYS_MEMFD_SECRET, unix.SYS_SHMGET, unix.SYS_MSGGET}
+
+// Program is the filter for programs. accounted says that the kernel counts all
+// their memory, mapped or not.
+func Program(accounted bool) []unix.SockFilter {
 	rules := map[uint32][]unix.SockFilter{}
 	for _, nr := range append(slices.Clone(allowed), allowedHere...) {
 		rules[nr] = ret(allow)
@@ -59,6 +68,12 @@ func Program() []unix.SockFilter {
 	// compare all 64 bits is CVE-2019-10063.
 	rules[unix.SYS_IOCTL] = noneOf(1, tiocsti, tioclinux)
 	rules[unix.SYS_PERSONALITY] = oneOf(0, unix.EPERM, 0, 0xffffffff)
+	if !accounted {
+		for _, nr := range hidden {
+			delete(rules, nr)
+		}
+		rules[unix.SYS_MMAP] = notBothBits(3, unix.MAP_SHARED, unix.MAP_ANONYMOUS)
+	}
 	return assemble(rules, ret(errnoAction|uint32(unix.ENOSYS)))
 }
 
@@ -107,6 +122,12 @@ func noneOf(arg int, values ...uint32) []unix.SockFilter {
 func noneOfBits(arg int, bits uint32) []unix.SockFilter {
 	code := []unix.SockFilter{load(uint32(offArg + 8*arg)), jump(unix.BPF_JSET, bits, 1, 0)}
 	return append(append(code, ret(allow)...), ret(errnoAction|uint32(unix.EPERM))...)
+}
+
+// notBothBits refuses the call if argument arg has both a and b, in the low half.
+func notBothBits(arg int, a, b uint32) []unix.SockFilter {
+	code := []unix.SockFilter{load(uint32(offArg + 8*arg)), jump(unix.BPF_JSET, a, 0, 2), jump(unix.BPF_JSET, b, 0, 1)}
+	return append(append(code, ret(errnoAction|uint32(unix.EPERM))...), ret(allow)...)
 }
 
 // interval is a run of numbers, from first to the next interval, of one rule.

@@ -52,7 +52,7 @@ const (
 )
 
 func TestProgram(t *testing.T) {
-	prog := Program()
+	prog := Program(true)
 	if len(prog) > 300 {
 		t.Errorf("filter of %d instructions: its length is paid for at every start", len(prog))
 	}
@@ -106,7 +106,7 @@ func TestEveryNumber(t *testing.T) {
 		want[nr] = eperm
 	}
 	special := map[uint32]bool{unix.SYS_SOCKET: true, unix.SYS_SOCKETPAIR: true, unix.SYS_CLONE: true, unix.SYS_IOCTL: true, unix.SYS_PERSONALITY: true}
-	prog := Program()
+	prog := Program(true)
 	for nr := uint32(0); nr < 1024; nr++ {
 		if special[nr] {
 			continue
@@ -117,6 +117,32 @@ func TestEveryNumber(t *testing.T) {
 		}
 		if got := run(t, prog, auditArch, nr); got != w {
 			t.Errorf("call %d: action %#x, want %#x", nr, got, w)
+		}
+	}
+}
+
+// Without accounting, memory that no process maps cannot be had.
+func TestUnaccounted(t *testing.T) {
+	prog := Program(false)
+	const mmap = unix.SYS_MMAP
+	for _, tt := range []struct {
+		name string
+		nr   uint32
+		args []uint64
+		want uint32
+	}{
+		{"private memory", mmap, []uint64{0, 4096, 3, unix.MAP_PRIVATE | unix.MAP_ANONYMOUS}, allow},
+		{"a shared file", mmap, []uint64{0, 4096, 3, unix.MAP_SHARED}, allow},
+		{"shared memory", mmap, []uint64{0, 4096, 3, unix.MAP_SHARED | unix.MAP_ANONYMOUS}, eperm},
+		{"shared and validated memory", mmap, []uint64{0, 4096, 3, 1<<40 | unix.MAP_SHARED_VALIDATE | unix.MAP_ANONYMOUS}, eperm},
+		{"memfd_create", unix.SYS_MEMFD_CREATE, nil, enosys},
+		{"memfd_secret", unix.SYS_MEMFD_SECRET, nil, enosys},
+		{"shmget", unix.SYS_SHMGET, nil, enosys},
+		{"msgget", unix.SYS_MSGGET, nil, enosys},
+		{"read", unix.SYS_READ, nil, allow},
+	} {
+		if got := run(t, prog, auditArch, tt.nr, tt.args...); got != tt.want {
+			t.Errorf("%s: action %#x, want %#x", tt.name, got, tt.want)
 		}
 	}
 }
@@ -135,6 +161,6 @@ func TestInit(t *testing.T) {
 
 func BenchmarkProgram(b *testing.B) {
 	for b.Loop() {
-		Program()
+		Program(true)
 	}
 }

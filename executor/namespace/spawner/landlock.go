@@ -65,7 +65,17 @@ func (w *scripts) landlockRules(s *linux.Script, rules []rule) (linux.Slot, erro
 		g.Add("add a landlock rule for "+path, unix.SYS_LANDLOCK_ADD_RULE, 0, unix.LANDLOCK_RULE_PATH_BENEATH, beneath, 0).From(0, ruleset)
 	}
 	add("/", fsRead)
-	add("/dev", fsRead|fsWrite)
+	if w.memoryGroup {
+		add("/dev", fsRead|fsWrite)
+	} else {
+		// A shared mapping of /dev/zero is memory that nobody sees once it is not
+		// mapped (package seccomp), and takes opening it for writing.
+		for _, name := range devices {
+			if name != "zero" {
+				add("/dev/"+name, fsFile)
+			}
+		}
+	}
 	add("/proc", fsRead|fsWrite)
 	for _, r := range rules {
 		if r.isDir {

@@ -15,6 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// devices are all that there are, in /dev.
+var devices = [...]string{"null", "zero", "full", "random", "urandom"}
+
 // maxLayouts bounds how many file trees are kept; the oldest goes.
 const maxLayouts = 64
 
@@ -237,7 +240,7 @@ func (l *layouts) base(root int, spec *link.Start) error {
 			return err
 		}
 	}
-	for _, name := range []string{"null", "zero", "full", "random", "urandom"} {
+	for _, name := range devices {
 		// Not nodev: these five are what it is for to have devices.
 		if err := l.bind(root, "dev/"+name, "dev/"+name, false, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC); err != nil {
 			return err

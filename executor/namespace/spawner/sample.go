@@ -3,6 +3,7 @@ package spawner
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -108,16 +109,22 @@ func descendants(pid int, all []int) []int {
 }
 
 // resident is the memory of a process with shared pages divided among those
-// that share them: proc_pid_smaps(5).
+// that share them, what of it was swapped out, and its page tables, which can be
+// large where what they map is not: proc_pid_smaps(5), proc_pid_status(5).
 func resident(pid int) int64 {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	return kibibytes(pid, "smaps_rollup", "Pss:", "SwapPss:") + kibibytes(pid, "status", "VmPTE:")
+}
+
+// kibibytes adds up, in bytes, the named lines of a file of a process.
+func kibibytes(pid int, file string, names ...string) (sum int64) {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
 	for line := range strings.Lines(string(b)) {
-		if f := strings.Fields(line); len(f) >= 2 && f[0] == "Pss:" {
+		if f := strings.Fields(line); len(f) >= 2 && slices.Contains(names, f[0]) {
 			kib, _ := strconv.ParseInt(f[1], 10, 64)
-			return kib << 10
+			sum += kib << 10
 		}
 	}
-	return 0
+	return sum
 }
 
 // cpuOf is the processor time of a process and of its children that it waited

@@ -93,10 +93,11 @@ func newServer(hello *link.Hello, conn *link.Conn) (*server, error) {
 	var groupErr error
 	s.cgroups, groupErr = cgroup.Open(hostDir+"/sys/fs/cgroup", "/proc/self", cgroup.Name(hello.App, self, cgroup.StartTime(self)), []int{self, hello.Parent})
 	s.layouts = &layouts{hostFD: s.hostFD, trees: map[string]int{}}
+	memoryGroup := s.cgroups != nil && !missing(s.cgroups, "memory")
 	s.scripts = &scripts{
 		ids: s.ids, landlock: linux.LandlockABI(), lastCap: lastCapability(),
-		filter: seccomp.Program(), initFilter: seccomp.Init(), hardLimits: hardLimits(),
-		memoryGroup: s.cgroups != nil && !missing(s.cgroups, "memory"),
+		filter: seccomp.Program(memoryGroup), initFilter: seccomp.Init(), hardLimits: hardLimits(),
+		memoryGroup: memoryGroup,
 		pidsGroup:   s.cgroups != nil && !missing(s.cgroups, "pids"),
 	}
 	s.blanks = &blanks{
