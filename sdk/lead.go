@@ -15,10 +15,11 @@ import (
 // one that the next frame is for: a caller leads while it waits for its reply, a
 // worker leads while it waits for a request and then runs the handler itself.
 //
-// Nobody leads while a handler runs, so it should be over soon. If it is not
-// after takeoverAfter, another worker leads. Without a server nobody leads while
-// nobody waits.
-const takeoverAfter = 100 * time.Microsecond
+// Nobody leads while a handler runs, so it should be over soon. Every lookEvery,
+// while there are requests, a timer looks whether it is, and if nobody has led
+// since it looked before, another worker does. (A timer for each request would
+// wake a thread each time.) Without a server nobody leads while nobody waits.
+const lookEvery = time.Millisecond
 
 // take makes the caller of take the leader, if there is none.
 func (c *Client) take() bool {
@@ -55,14 +56,14 @@ func (c *Client) release() {
 		}
 	}
 	c.led = false
-	s := c.server
-	if c.err != nil {
-		s = nil // nothing will come
+	if s := c.server; s != nil && c.err == nil {
+		s.leads++
+		if !s.watching {
+			s.watching = true
+			s.watch.Reset(lookEvery)
+		}
 	}
 	c.mu.Unlock()
-	if s != nil {
-		s.takeover.Reset(takeoverAfter)
-	}
 }
 
 // disturb makes the leader look up from its reading, whoever it is.

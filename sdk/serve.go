@@ -87,13 +87,16 @@ type server struct {
 	c        *Client
 	ctx      context.Context
 	handlers map[string]Handler
-	takeover *time.Timer // see lead.go
+	watch    *time.Timer // fires look while handlers run; see lead.go
 
 	draining    bool
 	lost        bool                // the connection has ended
 	drained     chan struct{}       // closed when draining and nothing runs
 	open        map[uint64]*request // running and queued
 	running     int
+	watching    bool   // look will fire
+	leads       uint64 // times that the lead was left
+	looked      uint64 // leads when look fired last
 	queue       []*request
 	queuedBytes int
 	idle        []chan *request // of workers that wait, the last one to do so at the end
@@ -106,8 +109,7 @@ type request struct {
 	handle Handler
 	caller Caller
 	body   []byte
-	ctx    context.Context
-	cancel context.CancelFunc
+	ctx    *requestContext
 }
 
 func newServer(c *Client, ctx context.Context, handlers map[string]Handler) *server {
@@ -118,8 +120,8 @@ func newServer(c *Client, ctx context.Context, handlers map[string]Handler) *ser
 		drained:  make(chan struct{}),
 		open:     make(map[uint64]*request),
 	}
-	s.takeover = time.AfterFunc(time.Hour, s.lead)
-	s.takeover.Stop()
+	s.watch = time.AfterFunc(time.Hour, s.look)
+	s.watch.Stop()
 	return s
 }
 
@@ -131,15 +133,13 @@ func (s *server) accept(f *wire.Frame, caller Caller, here bool) (*request, erro
 	if h == nil {
 		return nil, fmt.Errorf("monitor sent a call of %q, which was not offered", f.NameBytes)
 	}
-	r := &request{id: f.ID, method: method, handle: h, caller: caller, body: bytes.Clone(f.Body)}
-	if f.Timeout > 0 {
-		r.ctx, r.cancel = context.WithTimeout(s.ctx, f.Timeout)
-	} else {
-		r.ctx, r.cancel = context.WithCancel(s.ctx)
+	r := &request{
+		id: f.ID, method: method, handle: h, caller: caller,
+		body: bytes.Clone(f.Body), ctx: newRequestContext(s.ctx, f.Timeout),
 	}
 	to, err := s.enter(r, here)
 	if to == nobody {
-		r.cancel()
+		r.ctx.cancel()
 	}
 	switch {
 	case err != nil:
@@ -201,13 +201,19 @@ func (s *server) wake(r *request) {
 	s.idle = s.idle[:n-1]
 }
 
-// lead has a worker look whether there is a leader.
-func (s *server) lead() {
+// look has a worker lead if nobody has led since it looked the last time.
+func (s *server) look() {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
-	if !s.c.led {
+	switch {
+	case s.lost, s.c.led && s.running == 0:
+		s.watching = false // until the next request, if there is one
+		return
+	case !s.c.led && s.leads == s.looked:
 		s.wake(nil)
 	}
+	s.looked = s.leads
+	s.watch.Reset(lookEvery)
 }
 
 // work is the life of a worker: it runs requests, leads if nobody does, and else
@@ -238,7 +244,6 @@ func (s *server) work(r *request) {
 // leading reads until there is a request for this worker to run. It returns nil
 // when the connection has ended.
 func (s *server) leading() *request {
-	s.takeover.Stop()
 	defer s.c.release()
 	for {
 		r, err := s.c.next(true)
@@ -303,7 +308,7 @@ func (s *server) drain() {
 // run answers r. A request that has ended gets no error from us: whoever ended
 // it knows better why.
 func (s *server) run(r *request) {
-	defer r.cancel()
+	defer r.ctx.cancel()
 	if r.ctx.Err() != nil {
 		return
 	}
@@ -338,7 +343,7 @@ func (s *server) cancel(id uint64) {
 	r := s.open[id]
 	s.c.mu.Unlock()
 	if r != nil {
-		r.cancel() // which may run functions of the handler's
+		r.ctx.cancel() // which may run functions of the handler's
 	}
 }
 
@@ -346,7 +351,7 @@ func (s *server) cancel(id uint64) {
 func (s *server) lose() {
 	s.lost = true
 	for _, r := range s.open {
-		go r.cancel() // see cancel
+		go r.ctx.cancel() // see cancel
 	}
 }
 
