@@ -6,9 +6,8 @@
 //
 // Two things on a page were written by other people: text, which html/template
 // escapes everywhere, and the output of a profile, which is HTML as its owner's
-// program wrote it. That may look like anything, but no script in it runs: the
-// content security policy names the page's own scripts by a number that is new
-// on each page.
+// program wrote it. That may look like anything, but no script in it runs, and a
+// form in it leads nowhere but to the page that it is on: see policy.go.
 //
 // Trusted: no.
 package dynamic
@@ -136,8 +135,7 @@ func (p *page) setHeaders() {
 	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin") // zoobarjs is a balance
 	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'nonce-"+p.nonce+"'; style-src 'self'; "+
-		"img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	h.Set("Content-Security-Policy", policy(p.r.Host, p.r.URL.Path, p.nonce))
 }
 
 // redirect is a 302 to a path on this site.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -236,6 +237,31 @@ func TestUsersPage(t *testing.T) {
 		`<span id="zoobars" class="10">`, `<table class="log"`, "Time", "Sender", "Recipient", "Amount",
 	} {
 		zoobartest.Contains(t, page, want)
+	}
+}
+
+// A form that a program prints has nowhere to go but the page that it is on, and
+// an image shows nothing but the site's pictures.
+func TestProfileForms(t *testing.T) {
+	app := zoobartest.New(t)
+	b := zoobartest.NewBrowser(t, app.URL)
+	b.Register("test1", "pass")
+	here := strings.TrimPrefix(app.URL, "http://")
+	for _, tt := range []struct{ path, host, want string }{
+		{"/users?user=test1", here, "; img-src " + here + "/zoobar/media/; form-action " + here + prefix + "/users; "},
+		{"/%75sers", "zoobar.example", "; img-src zoobar.example/zoobar/media/; form-action zoobar.example" + prefix + "/users; "},
+		{"/users", "[::1]:80", "; img-src 'none'; form-action 'none'; "},
+		{"/users", "a;script-src", "; img-src 'none'; form-action 'none'; "},
+		{"/transfer", here, "; img-src 'self'; form-action 'self'; "},
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), "GET", prefix+tt.path, nil)
+		r.Host = tt.host
+		r.Header.Set("Cookie", "PyZoobarLogin="+b.Cookie())
+		w := httptest.NewRecorder()
+		app.Site.ServeHTTP(w, r)
+		if got := w.Header().Get("Content-Security-Policy"); w.Code != http.StatusOK || !strings.Contains(got, tt.want) {
+			t.Errorf("%s at %s: status %d, policy %q, want %q in it", tt.path, tt.host, w.Code, got, tt.want)
+		}
 	}
 }
 
