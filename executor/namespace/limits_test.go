@@ -2,6 +2,7 @@ package namespace_test
 
 import (
 	"context"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -72,6 +73,23 @@ func TestUnmappedMemory(t *testing.T) {
 			spec.Limits.MemoryBytes = 48 << 20
 			if got := finish(t, e, spec); got.Cause != executor.CauseOOM && (got.Code != 0 || got.stdout == "") {
 				t.Errorf("%+v, want the limit of memory or a refusal", got)
+			}
+		})
+	}
+}
+
+// A file counts as long as it lives, not as long as it has a name.
+func TestDeletedFilesCount(t *testing.T) {
+	e := open(t)
+	for _, how := range []string{"open", "mapped"} {
+		t.Run(how, func(t *testing.T) {
+			if how == "mapped" && os.Geteuid() != 0 {
+				t.Skip("only root sees what a process has mapped and closed")
+			}
+			spec := probing(t, "deleted", "/data", how)
+			spec.Mounts = append(spec.Mounts, executor.Mount{Kind: executor.MountBind, Source: t.TempDir(), Target: "/data", Writable: true, SizeBytes: 1 << 20})
+			if got := finish(t, e, spec); got.Cause != executor.CauseDisk || got.Key != "volumes.size" || got.Limit != "1MiB" {
+				t.Errorf("%+v, want the quota of the volume", got)
 			}
 		})
 	}

@@ -40,6 +40,8 @@ func probing(t testing.TB, name string, args ...string) *executor.Spec {
 	return spec
 }
 
+var keepOpen []*os.File
+
 var probes = map[string]func([]string) int{
 	"memory": func([]string) int {
 		var keep [][]byte
@@ -175,6 +177,30 @@ var probes = map[string]func([]string) int{
 				time.Sleep(time.Hour)
 			}
 			time.Sleep(time.Millisecond)
+		}
+	},
+	"deleted": func(args []string) int { // fill files that have no name
+		for {
+			f, err := os.Create(args[0] + "/f")
+			if err == nil {
+				err = os.Remove(f.Name())
+			}
+			if err == nil {
+				_, err = f.Write(make([]byte, 256<<10))
+			}
+			if err == nil && args[1] == "mapped" {
+				_, err = unix.Mmap(int(f.Fd()), 0, 256<<10, unix.PROT_READ, unix.MAP_SHARED)
+				f.Close()
+			}
+			if err != nil {
+				fmt.Println(err)
+				return 1
+			}
+			keepOpen = append(keepOpen, f)
+			time.Sleep(5 * time.Millisecond)
+			if len(keepOpen) == 200 {
+				return 0 // and nobody minded
+			}
 		}
 	},
 	"big": func(args []string) int { // one big file

@@ -15,10 +15,9 @@ import (
 // processes and shares of the processor by itself; what is left is what it only
 // counts.
 const (
-	idleEvery    = 250 * time.Millisecond // where all but the loss of a process is the kernel's
-	sampleEvery  = 50 * time.Millisecond  // where processor time is limited
-	watchEvery   = 20 * time.Millisecond  // where nobody else looks after memory
-	volumesEvery = 200 * time.Millisecond
+	idleEvery   = 250 * time.Millisecond // where all but the loss of a process is the kernel's
+	sampleEvery = 50 * time.Millisecond  // where processor time is limited
+	watchEvery  = 20 * time.Millisecond  // where nobody else looks after memory
 )
 
 // sample watches the limits that the kernel does not enforce, until i has ended.
@@ -33,7 +32,7 @@ func (i *instance) sample() {
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	for n := time.Duration(1); ; n++ { // of ticks; a duration only to divide by
+	for {
 		select {
 		case <-i.done:
 			return
@@ -52,21 +51,6 @@ func (i *instance) sample() {
 		}
 		if l.CPU > 0 && cpu > l.CPU {
 			i.kill(executor.Exit{Cause: executor.CauseCPU, Limit: l.CPU.String(), Key: "limits.cpu", Detail: "it used more processor time than " + l.CPU.String()})
-		}
-		if n%max(volumesEvery/every, 1) == 0 {
-			i.checkVolumes()
-		}
-	}
-}
-
-// checkVolumes kills an environment with more in a volume than its quota.
-func (i *instance) checkVolumes() {
-	i.volumesMu.Lock()
-	defer i.volumesMu.Unlock()
-	for _, v := range i.volumes {
-		if measure(v.fd, v.limit) > v.limit {
-			limit := bytesText(v.limit)
-			i.kill(executor.Exit{Cause: executor.CauseDisk, Limit: limit, Key: "volumes.size", Detail: "it stored more than " + limit + " in " + v.path})
 		}
 	}
 }

@@ -92,6 +92,9 @@ func (i *instance) watchVolume(source int, m *executor.Mount) error {
 		return executor.ErrStopped
 	}
 	i.volumes = append(i.volumes, volume{fd, m.Target, limit})
+	if len(i.volumes) == 1 {
+		go i.watchQuotas()
+	}
 	return nil
 }
 
