@@ -80,7 +80,7 @@ const (
 func dirsOf(name string) supervisor.Dirs {
 	state, runtime := "/var/lib/cofferdam", "/run/cofferdam"
 	if os.Getuid() != 0 {
-		state = filepath.Join(xdg("XDG_STATE_HOME", ".local/state"), "cofferdam")
+		state = userStateDir()
 		runtime = userRuntimeDir()
 	}
 	if dir := os.Getenv(stateEnv); filepath.IsAbs(dir) {
@@ -95,15 +95,16 @@ func dirsOf(name string) supervisor.Dirs {
 	}
 }
 
-func xdg(variable, fallback string) string {
-	if dir := os.Getenv(variable); filepath.IsAbs(dir) {
-		return dir
+// userStateDir is, without a home, a directory that somebody else may have made
+// before us: then nothing lies between it and /tmp that prepareDirs does not check.
+func userStateDir() string {
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "cofferdam")
 	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		home = fmt.Sprintf("/tmp/cofferdam-home-%d", os.Getuid())
+	if home, err := os.UserHomeDir(); err == nil {
+		return filepath.Join(home, ".local/state/cofferdam")
 	}
-	return filepath.Join(home, fallback)
+	return fmt.Sprintf("/tmp/cofferdam-state-%d", os.Getuid())
 }
 
 func userRuntimeDir() string {

@@ -33,29 +33,74 @@ func ownershipOf(spec *executor.Spec) (*ownership, error) {
 		if m.Kind != executor.MountBind || !m.Writable {
 			continue
 		}
-		owners := make(map[string]owner)
-		err := filepath.WalkDir(m.Source, func(path string, d fs.DirEntry, err error) error {
-			if err != nil {
-				return err
-			}
-			info, err := d.Info()
-			if err != nil {
-				return err
-			}
-			if len(owners) == maxOwned {
-				return fmt.Errorf("more than %d files", maxOwned)
-			}
-			below, err := filepath.Rel(m.Source, path)
-			st := info.Sys().(*syscall.Stat_t)
-			owners[below] = owner{int(st.Uid), int(st.Gid)}
-			return err
-		})
+		owners, err := ownersIn(m.Source)
 		if err != nil {
 			return nil, fmt.Errorf("note the owners in %s: %w", m.Source, err)
 		}
 		o.trees[m.Source] = owners
 	}
 	return o, nil
+}
+
+// ownersIn notes the owners of source and of all below it. Another program may be
+// changing it meanwhile: no path that is looked at leads out.
+func ownersIn(source string) (map[string]owner, error) {
+	info, err := os.Lstat(source)
+	if err != nil {
+		return nil, err
+	}
+	owners := map[string]owner{".": ownerOf(info)}
+	if !info.IsDir() {
+		return owners, nil
+	}
+	root, err := os.OpenRoot(source)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return owners, each(root, ".", func(path string) error {
+		info, err := root.Lstat(path)
+		if err != nil {
+			return err
+		}
+		if len(owners) == maxOwned {
+			return fmt.Errorf("more than %d files", maxOwned)
+		}
+		owners[path] = ownerOf(info)
+		return nil
+	})
+}
+
+// each calls f for path and then for all below it. (fs.WalkDir refuses a directory
+// whose name is not UTF-8, which programs can make.)
+func each(root *os.Root, path string, f func(path string) error) error {
+	info, err := root.Lstat(path)
+	if err != nil {
+		return err
+	}
+	if err := f(path); err != nil || !info.IsDir() {
+		return err
+	}
+	dir, err := root.OpenFile(path, os.O_RDONLY|syscall.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	names, err := dir.Readdirnames(-1)
+	dir.Close()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := each(root, filepath.Join(path, name), f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func ownerOf(info fs.FileInfo) owner {
+	st := info.Sys().(*syscall.Stat_t)
+	return owner{int(st.Uid), int(st.Gid)}
 }
 
 // restore gives everything back; what is new goes to the owner of the whole. The
@@ -80,10 +125,7 @@ func restoreTree(source string, owners map[string]owner) error {
 		return err
 	}
 	defer root.Close()
-	return fs.WalkDir(root.FS(), ".", func(path string, _ fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
+	return each(root, ".", func(path string) error {
 		to, ok := owners[path]
 		if !ok {
 			to = top
