@@ -214,7 +214,7 @@ func benchRole(role string) error {
 	ctx := context.Background()
 	switch role {
 	case "serve":
-		c, err := sdk.NewClient(ctx, nc)
+		c, err := sdk.NewClient(ctx, nc.(*net.UnixConn))
 		if err != nil {
 			return err
 		}
@@ -222,7 +222,7 @@ func benchRole(role string) error {
 			"balance": func(_ context.Context, _ sdk.Caller, body []byte) ([]byte, error) { return body, nil },
 		})
 	case "call":
-		c, err := sdk.NewClient(ctx, nc)
+		c, err := sdk.NewClient(ctx, nc.(*net.UnixConn))
 		if err != nil {
 			return err
 		}

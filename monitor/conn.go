@@ -30,7 +30,8 @@ type conn struct {
 // request is something that env asked for and that can be withdrawn.
 type request interface{ cancel() }
 
-// newConn counts the connection against MaxConns until it is closed.
+// newConn takes nc over and counts it against MaxConns and MaxConnsInAll until
+// it is closed.
 func newConn(e *Env, nc *net.UnixConn) (*conn, error) {
 	out, err := newOutbox(nc, &e.held)
 	if err != nil {
@@ -43,7 +44,8 @@ func newConn(e *Env, nc *net.UnixConn) (*conn, error) {
 		answering: make(map[uint64]*call),
 	}
 	if !e.hold(c) {
-		return nil, fmt.Errorf("more than %d connections, or the environment has ended", MaxConns)
+		out.close()
+		return nil, fmt.Errorf("more than %d connections, %d in all, or the environment has ended", MaxConns, MaxConnsInAll)
 	}
 	return c, nil
 }
@@ -52,7 +54,7 @@ func newConn(e *Env, nc *net.UnixConn) (*conn, error) {
 // breaks the format ends it: there is no telling where the next one starts.
 func (c *conn) read() {
 	defer c.close()
-	r := wire.NewReader(c.out.nc)
+	r := wire.NewReader(c.out.f) // a thread waits for it: see outbox
 	for {
 		f, err := r.Next()
 		if err != nil || !c.handle(&f) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -75,11 +76,10 @@ func ended(err error) bool {
 func (e *Env) attach(nc *net.UnixConn, owns func(*os.File) (bool, error)) {
 	c, err := newConn(e, nc)
 	if err != nil {
-		nc.Close()
 		return
 	}
 	v := Verdict{Allowed: true, Rule: "peer is inside"}
-	if err := checkPeer(nc, owns); err != nil {
+	if err := checkPeer(c.out.raw, owns); err != nil {
 		v = Verdict{Rule: err.Error()}
 	}
 	err = e.m.record(e, opAttach, "", 0, v)
@@ -96,17 +96,12 @@ func (e *Env) attach(nc *net.UnixConn, owns func(*os.File) (bool, error)) {
 func (e *Env) Serve(nc *net.UnixConn) {
 	c, err := newConn(e, nc)
 	if err != nil {
-		nc.Close()
 		return
 	}
 	c.read()
 }
 
-func checkPeer(nc *net.UnixConn, owns func(*os.File) (bool, error)) error {
-	raw, err := nc.SyscallConn()
-	if err != nil {
-		return err
-	}
+func checkPeer(raw syscall.RawConn, owns func(*os.File) (bool, error)) (err error) {
 	pidfd := -1
 	ctlErr := raw.Control(func(fd uintptr) {
 		pidfd, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PEERPIDFD)
@@ -136,6 +131,10 @@ func (e *Env) hold(c *conn) bool {
 	if e.closed || len(e.conns) >= MaxConns {
 		return false
 	}
+	if e.m.conns.Add(1) > MaxConnsInAll {
+		e.m.conns.Add(-1)
+		return false
+	}
 	e.conns[c] = struct{}{}
 	return true
 }
@@ -143,7 +142,10 @@ func (e *Env) hold(c *conn) bool {
 func (e *Env) drop(c *conn) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	delete(e.conns, c)
+	if _, held := e.conns[c]; held {
+		delete(e.conns, c)
+		e.m.conns.Add(-1)
+	}
 }
 
 func (e *Env) close() {

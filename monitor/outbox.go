@@ -3,8 +3,12 @@ package monitor
 import (
 	"errors"
 	"net"
+	"os"
 	"sync"
 	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"cofferdam/wire"
 )
@@ -20,7 +24,7 @@ var (
 // environment may hold in all, and sent by a flusher that lives while there is
 // something to send.
 type outbox struct {
-	nc   *net.UnixConn
+	f    *os.File // see wire.Blocking
 	raw  syscall.RawConn
 	held *store // of the environment that is to read
 
@@ -28,17 +32,22 @@ type outbox struct {
 	scratch  []byte // the frame being sent
 	attempt  attempt
 	backlog  []byte
-	unsent   int // bytes of backlog and of what the flusher has taken from it
 	flushing bool
 	closed   bool
 }
 
+// newOutbox takes nc over.
 func newOutbox(nc *net.UnixConn, held *store) (*outbox, error) {
-	raw, err := nc.SyscallConn()
+	f, err := wire.Blocking(nc)
 	if err != nil {
 		return nil, err
 	}
-	o := &outbox{nc: nc, raw: raw, held: held}
+	raw, err := f.SyscallConn()
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	o := &outbox{f: f, raw: raw, held: held}
 	o.attempt.do = o.attempt.write
 	return o, nil
 }
@@ -53,11 +62,10 @@ func (o *outbox) send(f *wire.Frame) error {
 		return errGone
 	case o.flushing:
 		n := wire.HeaderSize + len(f.NameBytes) + len(f.CallerBytes) + len(f.Body)
-		if o.unsent+n > maxBacklogBytes || !o.held.take(n) {
+		if len(o.backlog)+n > maxBacklogBytes || !o.held.take(n) {
 			return errFull
 		}
 		o.backlog = wire.AppendFrame(o.backlog, f)
-		o.unsent += n
 		return nil
 	}
 	o.scratch = wire.AppendFrame(o.scratch[:0], f)
@@ -73,7 +81,6 @@ func (o *outbox) send(f *wire.Frame) error {
 			o.held.add(len(rest)) // the peer has begun to read it
 		}
 		o.backlog = append(o.backlog[:0], rest...)
-		o.unsent = len(rest)
 		o.flushing = true
 		go o.flush()
 	}
@@ -120,35 +127,64 @@ func (a *attempt) write(fd uintptr) bool {
 	return true
 }
 
-// flush waits for the peer in place of those who send.
+// How often a flusher looks whether the peer has read something: soon, and less
+// and less often while it has not.
+const (
+	firstLook = 20 * time.Microsecond
+	lastLook  = 20 * time.Millisecond
+)
+
+// flush sends in place of those who send.
 func (o *outbox) flush() {
-	var batch []byte
-	for {
-		o.mu.Lock()
-		if !o.closed {
-			o.unsent -= len(batch)
-			o.held.give(len(batch))
-		}
-		if len(o.backlog) == 0 || o.closed {
-			o.backlog, o.flushing = nil, false
-			o.mu.Unlock()
+	for pause := firstLook; ; pause = min(2*pause, lastLook) {
+		time.Sleep(pause)
+		sent, more := o.flushSome()
+		if !more {
 			return
 		}
-		batch, o.backlog = o.backlog, batch[:0]
-		o.mu.Unlock()
-		if _, err := o.nc.Write(batch); err != nil {
-			o.close()
+		if sent > 0 {
+			pause = firstLook / 2
 		}
 	}
+}
+
+// flushSome sends what the socket takes of the backlog. It reports false once
+// there is nothing more to do.
+func (o *outbox) flushSome() (sent int, more bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
+		return 0, false
+	}
+	rest, err := o.try(o.backlog)
+	if err != nil {
+		o.end()
+		return 0, false
+	}
+	sent = len(o.backlog) - len(rest)
+	o.held.give(sent)
+	o.backlog = rest
+	if len(rest) > 0 {
+		return sent, true
+	}
+	o.backlog, o.flushing = nil, false
+	return sent, false
 }
 
 func (o *outbox) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.closed {
-		o.closed = true
-		o.held.give(o.unsent)
-		o.unsent = 0
-		o.nc.Close()
+	o.end()
+}
+
+// end ends the connection, also for who reads from it. The caller holds mu.
+func (o *outbox) end() {
+	if o.closed {
+		return
 	}
+	o.closed = true
+	o.held.give(len(o.backlog))
+	o.backlog = nil
+	o.raw.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_RDWR) })
+	o.f.Close() // in truth once the reader has returned
 }

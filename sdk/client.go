@@ -24,7 +24,7 @@ type Identity = wire.Identity
 // Whoever sends writes its frame itself, under writing. Who reads is said in
 // lead.go. Of the two locks none is taken while the other is held.
 type Client struct {
-	nc     net.Conn
+	socket *socket
 	self   Identity
 	closed chan struct{} // closed when the connection has ended
 
@@ -69,16 +69,20 @@ func Connect(ctx context.Context) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to the monitor: %w", err)
 	}
-	return NewClient(ctx, nc)
+	return NewClient(ctx, nc.(*net.UnixConn))
 }
 
 // NewClient talks to a monitor over a connection made elsewhere, which it owns
 // from now on. It asks the monitor who we are and fails if that fails.
-func NewClient(ctx context.Context, nc net.Conn) (*Client, error) {
+func NewClient(ctx context.Context, nc *net.UnixConn) (*Client, error) {
+	socket, err := newSocket(nc)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the monitor: %w", err)
+	}
 	c := &Client{
-		nc:     nc,
+		socket: socket,
 		closed: make(chan struct{}),
-		r:      wire.NewReader(nc),
+		r:      wire.NewReader(socket),
 		asked:  make(map[uint64]*asked),
 	}
 	body, err := c.request(ctx, wire.OpHello, "", nil)
@@ -102,7 +106,7 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// send writes one frame, in one piece. The monitor always reads, so it does not
+// send writes one frame. The monitor always reads, so it does not
 // wait for long.
 func (c *Client) send(f *wire.Frame) error {
 	c.writing.Lock()
@@ -110,16 +114,17 @@ func (c *Client) send(f *wire.Frame) error {
 	var err error
 	if len(f.Body) <= copyBytes {
 		c.scratch = wire.AppendFrame(c.scratch[:0], f)
-		_, err = c.nc.Write(c.scratch)
+		_, err = c.socket.Write(c.scratch)
 	} else {
 		c.scratch = wire.AppendHead(c.scratch[:0], f, len(f.Body))
-		parts := net.Buffers{c.scratch, f.Body}
-		_, err = parts.WriteTo(c.nc)
+		if _, err = c.socket.Write(c.scratch); err == nil {
+			_, err = c.socket.Write(f.Body)
+		}
 	}
 	return err
 }
 
-// copyBytes is up to where a copy is cheaper than writev(2).
+// copyBytes is up to where a copy is cheaper than another system call.
 const copyBytes = 16 << 10
 
 // end ends the connection, for the first reason given.
@@ -143,6 +148,6 @@ func (c *Client) end(reason error) {
 	}
 	c.mu.Unlock()
 
-	c.nc.Close()
+	c.socket.Close()
 	close(c.closed)
 }

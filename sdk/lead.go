@@ -67,7 +67,7 @@ func (c *Client) release() {
 }
 
 // disturb makes the leader look up from its reading, whoever it is.
-func (c *Client) disturb() { c.nc.SetReadDeadline(time.Unix(1, 0)) }
+func (c *Client) disturb() { c.socket.disturb() }
 
 // next reads one frame and hands on what is in it; the leader calls it. If the
 // frame is a request and here is set, next may return it for the leader to run,
@@ -77,9 +77,7 @@ func (c *Client) next(here bool) (*request, error) {
 	f, err := c.r.Next()
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		// First this, then the leader looks at its context, so that a disturbance
-		// in between is not lost. One that was meant for an earlier leader is harmless.
-		return nil, c.nc.SetReadDeadline(time.Time{})
+		return nil, nil // one that was meant for an earlier leader is harmless
 	case err != nil:
 		return nil, err
 	case wire.Ops[f.Op].From&wire.Monitor == 0:

@@ -20,12 +20,12 @@ type peer struct {
 	r  *wire.Reader
 }
 
-func socketpair(t testing.TB) (a, b net.Conn) {
+func socketpair(t testing.TB) (a, b *net.UnixConn) {
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn := func(fd int) net.Conn {
+	conn := func(fd int) *net.UnixConn {
 		f := os.NewFile(uintptr(fd), "socketpair")
 		defer f.Close()
 		nc, err := net.FileConn(f)
@@ -33,7 +33,7 @@ func socketpair(t testing.TB) (a, b net.Conn) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { nc.Close() })
-		return nc
+		return nc.(*net.UnixConn)
 	}
 	return conn(fds[0]), conn(fds[1])
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -58,9 +59,26 @@ func TestPython(t *testing.T) {
 	}
 }
 
+func socketpair(t *testing.T) (ours, theirs *net.UnixConn) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, end := range []**net.UnixConn{&ours, &theirs} {
+		f := os.NewFile(uintptr(fds[i]), "socketpair")
+		nc, err := net.FileConn(f)
+		f.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		*end = nc.(*net.UnixConn)
+	}
+	return ours, theirs
+}
+
 // serveGo runs the service "go" and returns the monitor's end of its connection.
 func serveGo(t *testing.T, ctx context.Context) *end {
-	ours, theirs := net.Pipe()
+	ours, theirs := socketpair(t)
 	service := &end{nc: theirs, r: wire.NewReader(theirs)}
 	go func() {
 		c, err := sdk.NewClient(ctx, ours)
