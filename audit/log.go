@@ -21,7 +21,8 @@ var ErrClosed = errors.New("log is closed")
 
 // Options of a log. The zero value is what the daemon uses.
 type Options struct {
-	Now func() time.Time // nil means time.Now
+	Now  func() time.Time            // nil means time.Now
+	Disk func() (free, total uint64) // bytes where the file is; nil means to ask the kernel
 }
 
 // Log is the writing end of an audit file. It is safe for concurrent use.
@@ -35,6 +36,7 @@ type Log struct {
 	file io.WriteCloser
 	sync func() error
 	now  func() time.Time
+	disk func() (free, total uint64)
 
 	mu    sync.Mutex
 	seq   uint64   // of the last record
@@ -42,6 +44,8 @@ type Log struct {
 	buf   []byte   // whole lines, not yet written
 	timer *time.Timer
 	armed bool  // the timer will flush
+	low   bool  // the disk was nearly full when last looked at
+	told  bool  // and that is in the log
 	err   error // once set, nothing is recorded any more
 }
 
@@ -52,12 +56,16 @@ func newLog(f *os.File, opts Options, seq uint64, prev [64]byte) *Log {
 		file: f,
 		sync: f.Sync,
 		now:  opts.Now,
+		disk: opts.Disk,
 		seq:  seq,
 		prev: prev,
 		buf:  make([]byte, 0, flushBytes+MaxLine),
 	}
 	if l.now == nil {
 		l.now = time.Now
+	}
+	if l.disk == nil {
+		l.disk = func() (free, total uint64) { return space(f) }
 	}
 	l.timer = time.AfterFunc(time.Hour, l.tick)
 	l.timer.Stop()
@@ -70,6 +78,10 @@ func newLog(f *os.File, opts Options, seq uint64, prev [64]byte) *Log {
 // After the first error of the file it records nothing more and returns that
 // error for ever: whoever must not act without a record stops acting. What
 // stood in the buffer then, at most 10 ms of permissions, may be lost.
+//
+// While the disk is nearly full it returns [ErrFull] for permissions and starts:
+// what a program may do, it can do until the log has filled the disk of the host.
+// Refusals and ends are recorded on, which the monitor sees to are few.
 func (l *Log) Append(r Record) (uint64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -77,6 +89,14 @@ func (l *Log) Append(r Record) (uint64, error) {
 	if l.err != nil {
 		return 0, l.err
 	}
+	if (r.Verdict == Allow || r.Kind == KindStart) && l.low && l.full() {
+		return 0, ErrFull
+	}
+	return l.append(r)
+}
+
+// append records r. The caller holds mu.
+func (l *Log) append(r Record) (uint64, error) {
 	r.Seq = l.seq + 1
 	r.Time = l.now()
 	start := len(l.buf)
@@ -156,6 +176,7 @@ func (l *Log) flush() {
 		l.err = fmt.Errorf("audit log: %w", err)
 	}
 	l.buf = l.buf[:0]
+	l.low = l.nearlyFull()
 }
 
 // hashLine is the chain: SHA-256 of a whole line, line feed included, in hex.
