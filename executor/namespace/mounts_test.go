@@ -253,3 +253,21 @@ func TestReplacedSource(t *testing.T) {
 		t.Errorf("after it was replaced %q", got)
 	}
 }
+
+// What a program leaves in a directory of the host makes nobody its owner.
+func TestNoSetID(t *testing.T) {
+	e := open(t)
+	dir := t.TempDir()
+	spec := host("sh", "-c", "cp /bin/true /d/x && chmod 755 /d/x && ! chmod u+s /d/x && ! chmod g+s /d/x && ! mkdir -m 2755 /d/y")
+	spec.Mounts = append(spec.Mounts, executor.Mount{Kind: executor.MountBind, Source: dir, Target: "/d", Writable: true})
+	if got := finish(t, e, spec); got.Code != 0 {
+		t.Errorf("%+v, want the bits refused", got)
+	}
+	info, err := os.Stat(dir + "/x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode() != 0o755 {
+		t.Errorf("mode %v, want 0755", info.Mode())
+	}
+}

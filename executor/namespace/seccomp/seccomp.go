@@ -10,6 +10,10 @@
 //   - any other call, known or from a kernel to come, gives ENOSYS, so that
 //     libraries fall back. So does clone3, whose flags a filter cannot see.
 //
+// A file cannot be given the set-user-id or set-group-id bit. What a program leaves in
+// a directory of the host lies there without the mount option that makes them void
+// inside, and as an ordinary user it belongs to that user: whoever runs it would be them.
+//
 // Where no cgroup accounts for memory, somebody has to look at processes to see
 // what they use, and what no process maps is nowhere to be seen: there memory that
 // lives without being mapped cannot be had.
@@ -40,6 +44,12 @@ const (
 const namespaceFlags = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
 	unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET
 
+// Bits of modes, and the flags of open(2) without which there is no mode.
+const (
+	setID     = unix.S_ISUID | unix.S_ISGID
+	makesFile = unix.O_CREAT | unix.O_TMPFILE&^unix.O_DIRECTORY
+)
+
 // ioctls that push input into a terminal: CVE-2017-5226, CVE-2023-1523.
 const (
 	tiocsti   = 0x5412
@@ -68,6 +78,16 @@ func Program(accounted bool) []unix.SockFilter {
 	// compare all 64 bits is CVE-2019-10063.
 	rules[unix.SYS_IOCTL] = noneOf(1, tiocsti, tioclinux)
 	rules[unix.SYS_PERSONALITY] = oneOf(0, unix.EPERM, 0, 0xffffffff)
+	for _, table := range []map[uint32]int{modes, modesHere} {
+		for nr, mode := range table {
+			rules[nr] = noneOfBits(mode, setID)
+		}
+	}
+	for _, table := range []map[uint32]int{opens, opensHere} {
+		for nr, flags := range table {
+			rules[nr] = noneOfBitsIf(flags, makesFile, flags+1, setID)
+		}
+	}
 	if !accounted {
 		for _, nr := range hidden {
 			delete(rules, nr)
@@ -122,6 +142,13 @@ func noneOf(arg int, values ...uint32) []unix.SockFilter {
 func noneOfBits(arg int, bits uint32) []unix.SockFilter {
 	code := []unix.SockFilter{load(uint32(offArg + 8*arg)), jump(unix.BPF_JSET, bits, 1, 0)}
 	return append(append(code, ret(allow)...), ret(errnoAction|uint32(unix.EPERM))...)
+}
+
+// noneOfBitsIf refuses the call if argument given has any of some, and argument arg
+// any of bits, all in the low half.
+func noneOfBitsIf(given int, some uint32, arg int, bits uint32) []unix.SockFilter {
+	code := []unix.SockFilter{load(uint32(offArg + 8*given)), jump(unix.BPF_JSET, some, 0, 2)}
+	return append(code, noneOfBits(arg, bits)...)
 }
 
 // notBothBits refuses the call if argument arg has both a and b, in the low half.
