@@ -78,6 +78,20 @@ func TestUnmappedMemory(t *testing.T) {
 	}
 }
 
+// Processor time counts, whoever waits for the process that spent it.
+func TestOrphansTimeCounts(t *testing.T) {
+	e := open(t)
+	for _, how := range []string{"orphaned", "ignored"} {
+		t.Run(how, func(t *testing.T) {
+			spec := probing(t, "relay", how)
+			spec.Limits.CPU, spec.Limits.Wall = 600*time.Millisecond, 10*time.Second
+			if got := finish(t, e, spec); got.Cause != executor.CauseCPU {
+				t.Errorf("%+v, want the limit of processor time", got)
+			}
+		})
+	}
+}
+
 // A file counts as long as it lives, not as long as it has a name.
 func TestDeletedFilesCount(t *testing.T) {
 	e := open(t)

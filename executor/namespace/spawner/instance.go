@@ -32,6 +32,7 @@ type instance struct {
 	timer    *time.Timer
 	reported chan struct{} // closed once the trusted process knows of it
 	done     chan struct{} // closed once nothing is left
+	spent    spent         // the sampler's
 
 	volumesMu   sync.Mutex // before mu
 	volumes     []volume   // guarded by volumesMu

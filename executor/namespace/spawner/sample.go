@@ -62,12 +62,12 @@ func (i *instance) look() int64 {
 		return 0
 	}
 	var memory int64
-	var cpu time.Duration
-	pids := descendants(i.blank.child.Pid, nil)
+	init := i.blank.child.Pid
+	pids := descendants(init, nil)
 	for _, pid := range pids {
 		memory += resident(pid)
-		cpu += cpuOf(pid)
 	}
+	cpu := i.spent.add(append(pids, init))
 	i.mu.Lock()
 	i.seen.MemoryBytes = max(i.seen.MemoryBytes, memory)
 	i.seen.CPU = max(i.seen.CPU, cpu)
@@ -111,16 +111,54 @@ func kibibytes(pid int, file string, names ...string) (sum int64) {
 	return sum
 }
 
-// cpuOf is the processor time of a process and of its children that it waited
-// for: proc_pid_stat(5), fields 14 to 17, in clock ticks of 10 ms.
-func cpuOf(pid int) time.Duration {
+// spent adds up the processor time of processes that come and go.
+type spent struct {
+	last map[process]time.Duration // of each that was there when last looked at
+	gone time.Duration             // of those that are not any more
+}
+
+type process struct {
+	pid   int
+	start string // in ticks since the machine was started, to tell namesakes apart
+}
+
+// add looks at pids, an init and all below it, and returns what was spent so far.
+//
+// There are two ways to know. What a process was waited for is in the account of who
+// did, orphans in the init's; but nobody has it if its parent ignores SIGCHLD. What
+// was seen of a process remains; but what it did since, or one that was never seen,
+// is missing. The larger one counts.
+func (s *spent) add(pids []int) time.Duration {
+	var waited, seen time.Duration
+	now := make(map[process]time.Duration, len(pids))
+	for _, pid := range pids {
+		own, children, start := cpuOf(pid)
+		now[process{pid, start}] = own
+		waited += own + children
+		seen += own
+	}
+	for p, t := range s.last {
+		if _, ok := now[p]; !ok {
+			s.gone += t
+		}
+	}
+	s.last = now
+	return max(waited, seen+s.gone)
+}
+
+// cpuOf is the processor time of a process, and that of its children that it
+// waited for: proc_pid_stat(5), fields 14 to 17, in clock ticks of 10 ms. Field 22 is
+// when it started.
+func cpuOf(pid int) (own, children time.Duration, start string) {
 	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	s := string(b)
 	f := strings.Fields(s[strings.LastIndexByte(s, ')')+1:])
-	var ticks int64
-	for n := 11; n < 15 && n < len(f); n++ {
-		v, _ := strconv.ParseInt(f[n], 10, 64)
-		ticks += v
+	if len(f) < 20 {
+		return 0, 0, ""
 	}
-	return time.Duration(ticks) * 10 * time.Millisecond
+	ticks := func(n int) time.Duration {
+		v, _ := strconv.ParseInt(f[n], 10, 64)
+		return time.Duration(v) * 10 * time.Millisecond
+	}
+	return ticks(11) + ticks(12), ticks(13) + ticks(14), f[19]
 }
