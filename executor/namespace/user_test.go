@@ -8,12 +8,14 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"cofferdam/executor"
 )
 
 // The whole suite once more as an ordinary user, when it was started by root.
 func TestAsOrdinaryUser(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("this is an ordinary user already")
+		t.Skip("needs root: this is an ordinary user already")
 	}
 	// The test binary lies where only its owner may look.
 	dir, err := os.MkdirTemp("", "ordinary")
@@ -34,10 +36,18 @@ func TestAsOrdinaryUser(t *testing.T) {
 	if err := copyFile(binary, "/proc/self/exe"); err != nil {
 		t.Fatal(err)
 	}
+	// And a program that it may execute and not read.
+	unreadable := filepath.Join(dir, "unreadable")
+	if err := copyFile(unreadable, "/proc/self/exe"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(unreadable, 0o711); err != nil {
+		t.Fatal(err)
+	}
 	args := []string{"-test.v", "-test.short"}
 	cmd := exec.Command(binary, args...)
 	cmd.Dir = tmp
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + tmp, "HOME=" + tmp}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + tmp, "HOME=" + tmp, unreadableEnv + "=" + unreadable}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1000, Gid: 1000}}
 	out, err := cmd.CombinedOutput()
 	text := string(out)
@@ -50,6 +60,22 @@ func TestAsOrdinaryUser(t *testing.T) {
 	}
 	if !strings.Contains(text, "--- PASS: TestExit") {
 		t.Errorf("the suite did not run:\n%s", text)
+	}
+}
+
+const unreadableEnv = "TEST_UNREADABLE_PROGRAM"
+
+// The memory of a program that even its user may not look into counts.
+func TestUnreadableProgram(t *testing.T) {
+	program := os.Getenv(unreadableEnv)
+	if program == "" {
+		t.Skip("takes root to make the program, and an ordinary user to run it")
+	}
+	spec := host("/probe", "probe", "memory")
+	spec.Mounts = append(spec.Mounts, executor.Mount{Kind: executor.MountBind, Source: program, Target: "/probe"})
+	spec.Limits.MemoryBytes = 48 << 20
+	if got := finish(t, open(t), spec); got.Cause != executor.CauseOOM {
+		t.Errorf("%+v, want the limit of memory", got.Exit)
 	}
 }
 

@@ -95,8 +95,15 @@ func descendants(pid int, all []int) []int {
 // resident is the memory of a process with shared pages divided among those
 // that share them, what of it was swapped out, and its page tables, which can be
 // large where what they map is not: proc_pid_smaps(5), proc_pid_status(5).
+//
+// Who executes a file of somebody else's that it may not read is beyond our own
+// sight too, see ptrace(2); then shared pages count whole.
 func resident(pid int) int64 {
-	return kibibytes(pid, "smaps_rollup", "Pss:", "SwapPss:") + kibibytes(pid, "status", "VmPTE:")
+	mapped := kibibytes(pid, "smaps_rollup", "Pss:", "SwapPss:")
+	if mapped == 0 {
+		mapped = kibibytes(pid, "status", "VmRSS:", "VmSwap:")
+	}
+	return mapped + kibibytes(pid, "status", "VmPTE:")
 }
 
 // kibibytes adds up, in bytes, the named lines of a file of a process.
