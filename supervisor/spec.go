@@ -11,6 +11,7 @@ import (
 
 	"cofferdam/executor"
 	"cofferdam/manifest"
+	"cofferdam/wire"
 )
 
 // wirePath is where a program finds the monitor.
@@ -18,6 +19,10 @@ const wirePath = "/run/cofferdam/wire"
 
 // spawnedDir is where the files that a spawner gives appear.
 const spawnedDir = "/run"
+
+// maxCaptured is the longest output that is kept in our memory, whatever the limit
+// says: an answer holds no more, next to what else it says of an exit.
+const maxCaptured = wire.MaxBody - 4<<10
 
 // baseEnv is all that a program gets beside what the manifest says.
 var baseEnv = []string{
@@ -54,6 +59,8 @@ func (s *Supervisor) specOf(svc *manifest.Service, in *instance, l launch, paths
 	if l.stdout == nil {
 		// A service's log is kept within bounds; to print much is no crime.
 		spec.Limits.OutputBytes = executor.Unlimited
+	} else if o := spec.Limits.OutputBytes; o == executor.Unlimited || o > maxCaptured {
+		spec.Limits.OutputBytes = maxCaptured
 	}
 	if l.wall > 0 && (spec.Limits.Wall == executor.Unlimited || l.wall < spec.Limits.Wall) {
 		spec.Limits.Wall = l.wall

@@ -96,6 +96,12 @@ func program(args []string) error {
 			return err
 		}
 		fmt.Printf("%d for %s, %s\n", len(now), c.Self().Principal, c.Self().Bound)
+	case "flood":
+		for {
+			if _, err := os.Stdout.Write(make([]byte, 1<<20)); err != nil {
+				return err
+			}
+		}
 	case "line":
 		in, err := io.ReadAll(os.Stdin)
 		if err != nil {
@@ -397,6 +403,18 @@ func TestSpawnPerPrincipal(t *testing.T) {
 	// The template itself may not be spawned by others, nor by its own.
 	if got := a.exec("host", "spawn", "host", "x"); !strings.Contains(got, "denied") {
 		t.Errorf("spawning what is not granted: %q", got)
+	}
+}
+
+// What a spawned program prints is kept for its spawner, and not without end.
+func TestSpawnedOutputIsBounded(t *testing.T) {
+	a := start(t, `
+  host: {{program}deaf], stop_grace_period: 100ms, uses: [{spawn: flood}]}
+  flood: {{program}flood], template: true, limits: {output: unlimited, wall: 10s}}
+`)
+	got := a.exec("host", "spawn", "flood", "x")
+	if end := got[max(0, len(got)-64):]; !strings.HasSuffix(end, "output 137 <nil>") {
+		t.Errorf("%d bytes that end in %q, want the limit of output", len(got), end)
 	}
 }
 
