@@ -283,7 +283,7 @@ func TestOpenAfterACrash(t *testing.T) {
 func TestDiskFull(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {
-		t.Skip("needs /dev/full: ", err)
+		t.Skip("needs dev-full: ", err)
 	}
 	synctest.Test(t, func(t *testing.T) {
 		l := newLog(full, Options{}, 0, noLine())
@@ -311,7 +311,7 @@ func TestDiskFull(t *testing.T) {
 func TestDiskFillsUp(t *testing.T) {
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=16k"); err != nil {
-		t.Skip("needs the right to mount a tmpfs: ", err)
+		t.Skip("needs root: to mount a tmpfs: ", err)
 	}
 	t.Cleanup(func() { must(t, syscall.Unmount(dir, 0)) })
 	path := filepath.Join(dir, "audit.jsonl")

@@ -21,7 +21,7 @@ import (
 func attachLab(t *testing.T) (l *lab, path string, inside *sync.Map) {
 	t.Helper()
 	if !hasPeerPidfd(t) {
-		t.Skip("needs SO_PEERPIDFD (Linux 6.5)")
+		t.Skip("needs linux-6.5: SO_PEERPIDFD")
 	}
 	l = newLab(t, bank())
 	path = filepath.Join(t.TempDir(), "s")

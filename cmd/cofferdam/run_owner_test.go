@@ -13,7 +13,7 @@ import (
 // and leads nowhere outside.
 func TestOwnership(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("only root gives files away")
+		t.Skip("needs root: only root gives files away")
 	}
 	shown, outside := t.TempDir(), t.TempDir()
 	write := func(name string, uid int) {

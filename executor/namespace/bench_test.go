@@ -17,7 +17,7 @@ import (
 func BenchmarkStartTrue(b *testing.B) {
 	bwrap, err := exec.LookPath("bwrap")
 	if err != nil {
-		b.Skip("bubblewrap is not installed")
+		b.Skip("needs bwrap: bubblewrap is not installed")
 	}
 	for _, warm := range []struct {
 		name string
@@ -44,7 +44,7 @@ func BenchmarkStartTrue(b *testing.B) {
 					"--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64", "--proc", "/proc", "--dev", "/dev",
 					"--tmpfs", "/tmp", "--cap-drop", "ALL", "/bin/true")
 				if out, err := cmd.CombinedOutput(); err != nil {
-					b.Skipf("bubblewrap does not work here: %v: %s", err, out)
+					b.Skipf("needs bwrap: bubblewrap does not work here: %v: %s", err, out)
 				}
 				theirs = append(theirs, time.Since(began))
 			}

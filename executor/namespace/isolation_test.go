@@ -138,7 +138,7 @@ func TestHostIDsDiffer(t *testing.T) {
 	a, b := open(t), open(t, func(o *namespace.Options) { o.App = "other" })
 	for _, p := range a.Protections() {
 		if p.Name == "uid-range" && p.Status != executor.Pass {
-			t.Skip(p.Detail)
+			t.Skip("needs subuid: ", p.Detail)
 		}
 	}
 	seen := map[string]bool{}

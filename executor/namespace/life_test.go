@@ -268,7 +268,7 @@ func TestSIGKILLLeavesNothing(t *testing.T) {
 	if line != "running\n" {
 		cmd.Process.Kill()
 		cmd.Wait()
-		t.Skipf("the victim says %q", line)
+		t.Skipf("needs isolation: the victim says %q", line)
 	}
 	tree := descendants(cmd.Process.Pid)
 	if len(tree) < 3 {

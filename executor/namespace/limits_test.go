@@ -16,7 +16,7 @@ func needGroup(t *testing.T, e *namespace.Executor, name string) {
 	t.Helper()
 	for _, p := range e.Protections() {
 		if p.Name == name && p.Status != executor.Pass {
-			t.Skipf("%s: %s", p.Name, p.Detail)
+			t.Skipf("needs cgroup: %s: %s", p.Name, p.Detail)
 		}
 	}
 }
@@ -98,7 +98,7 @@ func TestDeletedFilesCount(t *testing.T) {
 	for _, how := range []string{"open", "mapped"} {
 		t.Run(how, func(t *testing.T) {
 			if how == "mapped" && os.Geteuid() != 0 {
-				t.Skip("only root sees what a process has mapped and closed")
+				t.Skip("needs root: only root sees what a process has mapped and closed")
 			}
 			spec := probing(t, "deleted", "/data", how)
 			spec.Mounts = append(spec.Mounts, executor.Mount{Kind: executor.MountBind, Source: t.TempDir(), Target: "/data", Writable: true, SizeBytes: 1 << 20})

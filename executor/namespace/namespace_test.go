@@ -42,7 +42,7 @@ func open(t testing.TB, change ...func(*namespace.Options)) *namespace.Executor 
 	}
 	e, err := namespace.New(opts)
 	if errors.Is(err, executor.ErrUnsupported) {
-		t.Skip(err)
+		t.Skip("needs isolation: ", err)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -132,7 +132,7 @@ func TestNotFound(t *testing.T) {
 
 func TestPython(t *testing.T) {
 	if _, err := exec.LookPath("/usr/bin/python3"); err != nil {
-		t.Skip("no /usr/bin/python3 on this host")
+		t.Skip("needs python3: no /usr/bin/python3 on this host")
 	}
 	e := open(t)
 	got := finish(t, e, host("/usr/bin/python3", "-I", "-c", "import json, hashlib, sqlite3, threading, subprocess; print(6*7)"))

@@ -56,7 +56,7 @@ func TestAsOrdinaryUser(t *testing.T) {
 	}
 	// With no user namespaces every test skips; then this one does, and says so.
 	if i := strings.Index(text, "user-namespace"); i >= 0 && !strings.Contains(text, "--- PASS: TestExit") {
-		t.Skip(text[i:])
+		t.Skip("needs isolation: ", text[i:])
 	}
 	if !strings.Contains(text, "--- PASS: TestExit") {
 		t.Errorf("the suite did not run:\n%s", text)
@@ -69,7 +69,7 @@ const unreadableEnv = "TEST_UNREADABLE_PROGRAM"
 func TestUnreadableProgram(t *testing.T) {
 	program := os.Getenv(unreadableEnv)
 	if program == "" {
-		t.Skip("takes root to make the program, and an ordinary user to run it")
+		t.Skip("needs preparation: takes root to make the program, and an ordinary user to run it")
 	}
 	spec := host("/probe", "probe", "memory")
 	spec.Mounts = append(spec.Mounts, executor.Mount{Kind: executor.MountBind, Source: program, Target: "/probe"})

@@ -14,7 +14,7 @@ func openHere(t *testing.T, name string) Parent {
 	t.Helper()
 	p, err := Open("/sys/fs/cgroup", "/proc/self", name, nil)
 	if p == nil {
-		t.Skipf("no cgroup to work in: %v", err)
+		t.Skipf("needs cgroup: none to work in: %v", err)
 	}
 	t.Cleanup(func() { p.Remove() })
 	return p
@@ -129,11 +129,11 @@ func exists(p Parent) bool {
 func TestV2WithoutControllers(t *testing.T) {
 	paths, err := hierarchies(string(must(os.ReadFile("/proc/self/cgroup"))), "/sys/fs/cgroup")
 	if err != nil || paths[""] == "" {
-		t.Skip("no cgroup v2 hierarchy on this host")
+		t.Skip("needs cgroup-v2-mount: no cgroup v2 hierarchy on this host")
 	}
 	p := &v2{dir: filepath.Join(paths[""], Prefix+"v2test"), missing: []string{"memory", "pids", "cpu"}}
 	if err := os.Mkdir(p.dir, 0o755); err != nil {
-		t.Skipf("the cgroup v2 hierarchy is not ours: %v", err)
+		t.Skipf("needs root: the cgroup v2 hierarchy is not ours: %v", err)
 	}
 	defer p.Remove()
 	g, err := p.Make("1")

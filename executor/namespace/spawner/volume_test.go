@@ -31,7 +31,7 @@ func owner(t *testing.T, name string) int {
 // What a program plants in its volume leads nowhere outside (CVE-2024-28189).
 func TestGiveTreeFollowsNothing(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("only root gives files away")
+		t.Skip("needs root: only root gives files away")
 	}
 	outside, vol := t.TempDir(), t.TempDir()
 	secret := filepath.Join(outside, "secret")
