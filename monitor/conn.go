@@ -54,7 +54,7 @@ func newConn(e *Env, nc *net.UnixConn) (*conn, error) {
 // breaks the format ends it: there is no telling where the next one starts.
 func (c *conn) read() {
 	defer c.close()
-	r := wire.NewReader(c.out.f) // a thread waits for it: see outbox
+	r := wire.NewReader(c.out.socket)
 	for {
 		f, err := r.Next()
 		if err != nil || !c.handle(&f) {

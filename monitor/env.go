@@ -7,7 +7,6 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -79,7 +78,7 @@ func (e *Env) attach(nc *net.UnixConn, owns func(*os.File) (bool, error)) {
 		return
 	}
 	v := Verdict{Allowed: true, Rule: "peer is inside"}
-	if err := checkPeer(c.out.raw, owns); err != nil {
+	if err := checkPeer(c.out.socket, owns); err != nil {
 		v = Verdict{Rule: err.Error()}
 	}
 	err = e.m.record(e, opAttach, "", 0, v)
@@ -101,9 +100,9 @@ func (e *Env) Serve(nc *net.UnixConn) {
 	c.read()
 }
 
-func checkPeer(raw syscall.RawConn, owns func(*os.File) (bool, error)) (err error) {
+func checkPeer(socket *wire.Socket, owns func(*os.File) (bool, error)) (err error) {
 	pidfd := -1
-	ctlErr := raw.Control(func(fd uintptr) {
+	ctlErr := socket.Control(func(fd uintptr) {
 		pidfd, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PEERPIDFD)
 	})
 	if ctlErr != nil {

@@ -7,8 +7,7 @@
 // then hands the object over. What is not granted is denied, and an absent
 // name and a forbidden one give the same answer.
 //
-// Goroutines: one reader per wire connection, with a thread of its own, which
-// decides and writes to the other side itself; a flusher for a connection only while its peer is slow; two
+// Goroutines: one reader per wire connection, which decides and writes to the other side itself; a flusher for a connection only while its peer is slow; two
 // per relayed connection; one per spawn and per program that answers a call; one
 // timer for the deadlines of all calls. Nobody waits for a peer while he holds a
 // lock.
@@ -49,9 +48,9 @@ const (
 	freeRecords = 1000                  // see ration
 	recordEvery = 10 * time.Millisecond // further records, on average
 
-	// MaxConnsInAll bounds the wire connections of all environments together: a
-	// thread waits for each, and the runtime ends a process with 10,000.
-	MaxConnsInAll = 2048
+	// MaxConnsInAll bounds the wire connections of all environments together:
+	// each takes two descriptors.
+	MaxConnsInAll = 4096
 
 	// DefaultDeadline applies to calls that name none, MaxDeadline to all.
 	DefaultDeadline = 30 * time.Second

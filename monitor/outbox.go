@@ -3,12 +3,8 @@ package monitor
 import (
 	"errors"
 	"net"
-	"os"
 	"sync"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"cofferdam/wire"
 )
@@ -24,13 +20,11 @@ var (
 // environment may hold in all, and sent by a flusher that lives while there is
 // something to send.
 type outbox struct {
-	f    *os.File // see wire.Blocking
-	raw  syscall.RawConn
-	held *store // of the environment that is to read
+	socket *wire.Socket
+	held   *store // of the environment that is to read
 
 	mu       sync.Mutex
 	scratch  []byte // the frame being sent
-	attempt  attempt
 	backlog  []byte
 	flushing bool
 	closed   bool
@@ -38,18 +32,11 @@ type outbox struct {
 
 // newOutbox takes nc over.
 func newOutbox(nc *net.UnixConn, held *store) (*outbox, error) {
-	f, err := wire.Blocking(nc)
+	socket, err := wire.NewSocket(nc)
 	if err != nil {
 		return nil, err
 	}
-	raw, err := f.SyscallConn()
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	o := &outbox{f: f, raw: raw, held: held}
-	o.attempt.do = o.attempt.write
-	return o, nil
+	return &outbox{socket: socket, held: held}, nil
 }
 
 // send takes a frame whole or not at all. It returns errFull if the peer is too
@@ -69,10 +56,11 @@ func (o *outbox) send(f *wire.Frame) error {
 		return nil
 	}
 	o.scratch = wire.AppendFrame(o.scratch[:0], f)
-	rest, err := o.try(o.scratch)
+	n, err := o.socket.Try(o.scratch)
 	if err != nil {
 		return errGone
 	}
+	rest := o.scratch[n:]
 	if len(rest) > 0 {
 		if !o.held.take(len(rest)) {
 			if len(rest) == len(o.scratch) {
@@ -90,60 +78,16 @@ func (o *outbox) send(f *wire.Frame) error {
 	return nil
 }
 
-// try writes what the socket takes now and returns the rest.
-func (o *outbox) try(b []byte) (rest []byte, err error) {
-	o.attempt.rest = b
-	if err := o.raw.Write(o.attempt.do); err != nil {
-		return nil, err
-	}
-	rest, err = o.attempt.rest, o.attempt.err
-	o.attempt.rest, o.attempt.err = nil, nil
-	if err == syscall.EAGAIN {
-		err = nil
-	}
-	return rest, err
-}
-
-// attempt is one try to write. It is part of the outbox so that a call does not
-// allocate it.
-type attempt struct {
-	do   func(fd uintptr) bool
-	rest []byte
-	err  error
-}
-
-func (a *attempt) write(fd uintptr) bool {
-	for len(a.rest) > 0 {
-		n, err := syscall.SendmsgN(int(fd), a.rest, nil, nil, syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL)
-		if err == syscall.EINTR {
-			continue
-		}
-		if err != nil {
-			a.err = err
-			break
-		}
-		a.rest = a.rest[n:]
-	}
-	return true
-}
-
-// How often a flusher looks whether the peer has read something: soon, and less
-// and less often while it has not.
-const (
-	firstLook = 20 * time.Microsecond
-	lastLook  = 20 * time.Millisecond
-)
-
 // flush sends in place of those who send.
 func (o *outbox) flush() {
-	for pause := firstLook; ; pause = min(2*pause, lastLook) {
+	for pause := wire.FirstLook; ; pause = min(2*pause, wire.LastLook) {
 		time.Sleep(pause)
 		sent, more := o.flushSome()
 		if !more {
 			return
 		}
 		if sent > 0 {
-			pause = firstLook / 2
+			pause = wire.FirstLook / 2
 		}
 	}
 }
@@ -156,15 +100,14 @@ func (o *outbox) flushSome() (sent int, more bool) {
 	if o.closed {
 		return 0, false
 	}
-	rest, err := o.try(o.backlog)
+	sent, err := o.socket.Try(o.backlog)
 	if err != nil {
 		o.end()
 		return 0, false
 	}
-	sent = len(o.backlog) - len(rest)
 	o.held.give(sent)
-	o.backlog = rest
-	if len(rest) > 0 {
+	o.backlog = o.backlog[sent:]
+	if len(o.backlog) > 0 {
 		return sent, true
 	}
 	o.backlog, o.flushing = nil, false
@@ -185,6 +128,5 @@ func (o *outbox) end() {
 	o.closed = true
 	o.held.give(len(o.backlog))
 	o.backlog = nil
-	o.raw.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_RDWR) })
-	o.f.Close() // in truth once the reader has returned
+	o.socket.Close()
 }

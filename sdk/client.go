@@ -24,7 +24,7 @@ type Identity = wire.Identity
 // Whoever sends writes its frame itself, under writing. Who reads is said in
 // lead.go. Of the two locks none is taken while the other is held.
 type Client struct {
-	socket *socket
+	socket *wire.Socket
 	self   Identity
 	closed chan struct{} // closed when the connection has ended
 
@@ -75,7 +75,7 @@ func Connect(ctx context.Context) (*Client, error) {
 // NewClient talks to a monitor over a connection made elsewhere, which it owns
 // from now on. It asks the monitor who we are and fails if that fails.
 func NewClient(ctx context.Context, nc *net.UnixConn) (*Client, error) {
-	socket, err := newSocket(nc)
+	socket, err := wire.NewSocket(nc)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the monitor: %w", err)
 	}

@@ -15,11 +15,16 @@ import (
 // one that the next frame is for: a caller leads while it waits for its reply, a
 // worker leads while it waits for a request and then runs the handler itself.
 //
-// Nobody leads while a handler runs, so it should be over soon. Every lookEvery,
-// while there are requests, a timer looks whether it is, and if nobody has led
-// since it looked before, another worker does. (A timer for each request would
-// wake a thread each time.) Without a server nobody leads while nobody waits.
-const lookEvery = time.Millisecond
+// Nobody leads while a leader runs a handler, so it should be over soon: it does
+// not run one that took longer than slowAfter the last time, but wakes a worker
+// for it. And against surprises a timer looks every lookEvery, while there are
+// requests, whether somebody has led since; if not, another worker does. (A timer
+// for each request would wake a thread each time.) Without a server nobody leads
+// while nobody waits.
+const (
+	slowAfter = 50 * time.Microsecond
+	lookEvery = 10 * time.Millisecond
+)
 
 // take makes the caller of take the leader, if there is none.
 func (c *Client) take() bool {
@@ -67,7 +72,7 @@ func (c *Client) release() {
 }
 
 // disturb makes the leader look up from its reading, whoever it is.
-func (c *Client) disturb() { c.socket.disturb() }
+func (c *Client) disturb() { c.socket.Disturb() }
 
 // next reads one frame and hands on what is in it; the leader calls it. If the
 // frame is a request and here is set, next may return it for the leader to run,
@@ -77,7 +82,10 @@ func (c *Client) next(here bool) (*request, error) {
 	f, err := c.r.Next()
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, nil // one that was meant for an earlier leader is harmless
+		// First this, then the leader looks at its context, so that a disturbance
+		// in between is not lost. One that was meant for an earlier leader is harmless.
+		c.socket.Calm()
+		return nil, nil
 	case err != nil:
 		return nil, err
 	case wire.Ops[f.Op].From&wire.Monitor == 0:

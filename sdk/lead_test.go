@@ -23,7 +23,7 @@ func TestLeadStress(t *testing.T) {
 	c, p, served := serving(t, ctx, map[string]Handler{
 		"echo": echo,
 		"slow": func(_ context.Context, _ Caller, body []byte) ([]byte, error) {
-			time.Sleep(rand.N(5 * lookEvery))
+			time.Sleep(rand.N(500 * time.Microsecond))
 			return body, nil
 		},
 		"nested": func(ctx context.Context, _ Caller, body []byte) ([]byte, error) {
@@ -73,7 +73,7 @@ func TestLeadStress(t *testing.T) {
 				ctx, cancel := ctx, context.CancelFunc(func() {})
 				impatient := rand.N(4) == 0
 				if impatient {
-					ctx, cancel = context.WithTimeout(ctx, rand.N(3*lookEvery))
+					ctx, cancel = context.WithTimeout(ctx, rand.N(300*time.Microsecond))
 				}
 				method := []string{"self.echo", "self.slow", "self.nested"}[rand.N(3)]
 				body := bytes.Repeat([]byte(fmt.Sprint(g, i)), 1+rand.N(3000))

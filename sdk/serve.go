@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"cofferdam/wire"
@@ -84,10 +84,10 @@ func (c *Client) Serve(ctx context.Context, handlers map[string]Handler) error {
 // server runs handlers on workers: goroutines that it keeps for the next
 // request. Its fields from draining on are guarded by the lock of the client.
 type server struct {
-	c        *Client
-	ctx      context.Context
-	handlers map[string]Handler
-	watch    *time.Timer // fires look while handlers run; see lead.go
+	c       *Client
+	ctx     context.Context
+	methods map[string]*method
+	watch   *time.Timer // fires look while handlers run; see lead.go
 
 	draining    bool
 	lost        bool                // the connection has ended
@@ -102,11 +102,18 @@ type server struct {
 	idle        []chan *request // of workers that wait, the last one to do so at the end
 }
 
+// method is a handler, and whether it took longer than slowAfter the last time.
+// The leader does not run such a one itself: see lead.go.
+type method struct {
+	name   string
+	handle Handler
+	slow   atomic.Bool
+}
+
 // request is one call to us.
 type request struct {
 	id     uint64
-	method string
-	handle Handler
+	method *method
 	caller Caller
 	body   []byte
 	ctx    *requestContext
@@ -114,11 +121,14 @@ type request struct {
 
 func newServer(c *Client, ctx context.Context, handlers map[string]Handler) *server {
 	s := &server{
-		c:        c,
-		ctx:      ctx,
-		handlers: maps.Clone(handlers),
-		drained:  make(chan struct{}),
-		open:     make(map[uint64]*request),
+		c:       c,
+		ctx:     ctx,
+		methods: make(map[string]*method, len(handlers)),
+		drained: make(chan struct{}),
+		open:    make(map[uint64]*request),
+	}
+	for name, h := range handlers {
+		s.methods[name] = &method{name: name, handle: h}
 	}
 	s.watch = time.AfterFunc(time.Hour, s.look)
 	s.watch.Stop()
@@ -128,16 +138,15 @@ func newServer(c *Client, ctx context.Context, handlers map[string]Handler) *ser
 // accept takes the call in f, which it does not keep. It returns the request if
 // the leader is to run it, which it is only if here is set.
 func (s *server) accept(f *wire.Frame, caller Caller, here bool) (*request, error) {
-	method := string(f.NameBytes)
-	h := s.handlers[method]
-	if h == nil {
+	m := s.methods[string(f.NameBytes)]
+	if m == nil {
 		return nil, fmt.Errorf("monitor sent a call of %q, which was not offered", f.NameBytes)
 	}
 	r := &request{
-		id: f.ID, method: method, handle: h, caller: caller,
+		id: f.ID, method: m, caller: caller,
 		body: bytes.Clone(f.Body), ctx: newRequestContext(s.ctx, f.Timeout),
 	}
-	to, err := s.enter(r, here)
+	to, err := s.enter(r, here && !m.slow.Load())
 	if to == nobody {
 		r.ctx.cancel()
 	}
@@ -331,11 +340,16 @@ func (s *server) run(r *request) {
 func (r *request) answer() (out []byte, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			slog.Error("handler panicked", "method", r.method, "panic", v, "stack", string(debug.Stack()))
+			slog.Error("handler panicked", "method", r.method.name, "panic", v, "stack", string(debug.Stack()))
 			out, err = nil, errors.New("internal error")
 		}
 	}()
-	return r.handle(r.ctx, r.caller, r.body)
+	began := time.Now()
+	out, err = r.method.handle(r.ctx, r.caller, r.body)
+	if slow := time.Since(began) > slowAfter; slow != r.method.slow.Load() {
+		r.method.slow.Store(slow)
+	}
+	return out, err
 }
 
 func (s *server) cancel(id uint64) {

@@ -5,9 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -46,8 +46,8 @@ func TestServe(t *testing.T) {
 
 func TestServeErrors(t *testing.T) {
 	defer slog.SetDefault(slog.Default())
-	var logged bytes.Buffer
-	slog.SetDefault(slog.New(slog.NewTextHandler(io.Writer(&logged), nil)))
+	var logged lockedBuffer
+	slog.SetDefault(slog.New(slog.NewTextHandler(&logged, nil)))
 
 	handlers := map[string]Handler{}
 	tests := []struct {
@@ -79,6 +79,24 @@ func TestServeErrors(t *testing.T) {
 	if s := logged.String(); !strings.Contains(s, "panic=secret") || !strings.Contains(s, "method=panic") {
 		t.Errorf("logged %q, want the panic", s)
 	}
+}
+
+// lockedBuffer is for one who writes and another who looks.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
 }
 
 func fails(err error) Handler {
