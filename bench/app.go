@@ -20,7 +20,7 @@ type app struct {
 // start brings up the manifest, in which {self} stands for this program and
 // {dir} for a new directory.
 func startApp(manifest string, files map[string]string) (*app, error) {
-	dir, err := os.MkdirTemp("", "bench-")
+	dir, err := newDir()
 	if err != nil {
 		return nil, err
 	}
@@ -42,9 +42,6 @@ func startApp(manifest string, files map[string]string) (*app, error) {
 			return nil, err
 		}
 	}
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return nil, err
-	}
 	a := &app{dir: dir, manifest: filepath.Join(dir, "cofferdam.yaml")}
 	if err := os.WriteFile(a.manifest, []byte(manifest), 0o644); err != nil {
 		return nil, err
@@ -55,8 +52,18 @@ func startApp(manifest string, files map[string]string) (*app, error) {
 	return a, nil
 }
 
+// newDir makes a directory that others may pass.
+func newDir() (string, error) {
+	dir, err := os.MkdirTemp("", "bench-")
+	if err != nil {
+		return "", err
+	}
+	return dir, os.Chmod(dir, 0o755)
+}
+
 func (a *app) command(args ...string) *exec.Cmd {
 	cmd := exec.Command(binary, append([]string{"--file", a.manifest}, args...)...)
+	cmd.Env = append(os.Environ(), "COFFERDAM_STATE_DIR="+filepath.Join(a.dir, "state"), "COFFERDAM_RUNTIME_DIR="+filepath.Join(a.dir, "run"))
 	cmd.Stderr = os.Stderr
 	return cmd
 }

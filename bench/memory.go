@@ -15,13 +15,17 @@ const zoobarManifest = "examples/zoobar/cofferdam.yaml"
 // benchMemory adds up the proportional set sizes of all processes that are
 // ours while zoobar idles: up, the spawner, the inits and the gateway.
 func benchMemory() ([]measurement, error) {
-	a := &app{manifest: zoobarManifest}
-	if err := a.command("--project-name", "bench-memory", "up", "-d").Run(); err != nil {
+	dir, err := newDir()
+	if err != nil {
+		return nil, err
+	}
+	a := &app{dir: dir, manifest: zoobarManifest}
+	if err := a.command("up", "-d").Run(); err != nil {
 		return nil, fmt.Errorf("up: %w", err)
 	}
-	defer a.command("--project-name", "bench-memory", "down").Run()
+	defer a.stop()
 	time.Sleep(2 * time.Second)
-	out, err := a.command("--project-name", "bench-memory", "ps", "--format", "json").Output()
+	out, err := a.command("ps", "--format", "json").Output()
 	if err != nil {
 		return nil, err
 	}
