@@ -75,6 +75,8 @@ func TestReadmeCommands(t *testing.T) {
 			block = strings.Replace(block, "cofferdam run ", "cofferdam run --allow-degraded cgroup ", 1)
 		}
 		script := regexp.MustCompile(`(?m)^cofferdam up `).ReplaceAllString(block, "cofferdam up -d ")
+		// Nobody types so fast that the visitor has not paid its visit.
+		script = strings.Replace(script, "cofferdam ps ", "until cofferdam ps | grep -q 'visitor .* exited'; do sleep 0.05; done; cofferdam ps ", 1)
 		cmd := exec.Command("sh", "-eu", "-c", script)
 		cmd.Dir, cmd.Env = dir, env
 		out, err := cmd.CombinedOutput()
