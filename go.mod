@@ -3,23 +3,26 @@ module cofferdam
 go 1.26.0
 
 require (
+	github.com/rogpeppe/go-internal v1.16.0 // testscript: the command is tested by scripts that read like a terminal; tests only
+	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3 // holds docs/manifest.schema.json against the parser; tests only
+	github.com/spf13/cobra v1.10.2 // commands, flags and their help; idle once the application is up
+	go.yaml.in/yaml/v4 v4.0.0 // the manifest, with the line and column of every node; before the first program runs
+	golang.org/x/sys v0.49.0 // system calls and constants that package syscall lacks
+	golang.org/x/term v0.47.0 // whether output is a terminal, for run and ps
+	modernc.org/sqlite v1.61.1 // databases of the example services, without C; not linked into cofferdam
+)
+
+require (
 	github.com/dustin/go-humanize v1.1.0 // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/mattn/go-isatty v0.0.24 // indirect
 	github.com/ncruces/go-strftime v1.1.0 // indirect
 	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
-	github.com/rogpeppe/go-internal v1.16.0 // indirect
-	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3 // indirect
-	github.com/spf13/cobra v1.10.2 // indirect
 	github.com/spf13/pflag v1.0.9 // indirect
-	go.yaml.in/yaml/v4 v4.0.0 // indirect
-	golang.org/x/sys v0.49.0 // indirect
-	golang.org/x/term v0.47.0 // indirect
 	golang.org/x/text v0.14.0 // indirect
 	golang.org/x/tools v0.52.0 // indirect
 	modernc.org/libc v1.79.0 // indirect
 	modernc.org/mathutil v1.7.1 // indirect
 	modernc.org/memory v1.12.1 // indirect
-	modernc.org/sqlite v1.61.1 // indirect
 )
