@@ -3,7 +3,7 @@
 // An [Executor] turns a [Spec] (files, descriptors, limits) into a running
 // [Process]: an environment in which nothing is reachable but what the spec
 // lists. It knows mounts, descriptors, limits and exits; it knows nothing of
-// manifests, grants or labels.
+// manifests or grants.
 //
 // Trusted: yes. A wrong mount or a missing filter is an escape.
 package executor

@@ -2,8 +2,6 @@ package spawner
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 
 	"cofferdam/executor"
 )
@@ -26,7 +24,7 @@ func (s *server) landlockProtection() executor.Protection {
 	p := executor.Protection{Name: "landlock", Status: executor.Pass, Detail: fmt.Sprintf("ABI %d", s.scripts.landlock)}
 	switch {
 	case s.scripts.landlock == 0:
-		p.Status, p.Detail = executor.Degraded, "the kernel has none; mounts and namespaces hold alone"
+		p.Status, p.Detail = executor.Fail, "the kernel has none; mounts and namespaces hold alone"
 		p.Fix = "add lsm=landlock,… to the kernel command line (Linux 5.13)"
 	case s.scripts.landlock < 6:
 		p.Detail += ", without scopes for signals and abstract sockets, which namespaces cover"
@@ -71,14 +69,11 @@ func (s *server) groupProtections(groupErr error) []executor.Protection {
 }
 
 // checkDegraded refuses a start where a protection is missing that the spec does
-// not allow to be: by its name, or "cgroup" for all three of cgroups. That an
-// ordinary user has a single id is the rule, not the exception: it only shows.
+// not allow to be. That an ordinary user has a single id is the rule, not the
+// exception: it only shows.
 func (s *server) checkDegraded(allowed []string) error {
 	for _, p := range s.protections {
-		if p.Status == executor.Pass || p.Name == "uid-range" || slices.Contains(allowed, p.Name) {
-			continue
-		}
-		if group, _, ok := strings.Cut(p.Name, "."); ok && slices.Contains(allowed, group) {
+		if p.Status == executor.Pass || p.Name == "uid-range" || p.NamedIn(allowed) {
 			continue
 		}
 		return fmt.Errorf("protection %q is %w: %s; to provide it: %s", p.Name, executor.ErrUnsupported, p.Detail, p.Fix)
