@@ -212,8 +212,8 @@ func TestAbsentIsForbidden(t *testing.T) {
 		defer p.nc.Close()
 		p.last = 41
 		p.ask(op, name, time.Second, body)
-		p.next()
-		return bytes.Clone(p.r.Raw())
+		f := p.next()
+		return wire.AppendFrame(nil, &f)
 	}
 	forbidden := answer(wire.OpCall, "bank.give", nil)
 	for _, absent := range []string{"bank.absent", "bank.missing", "nobody.give", "bank", "\xff"} {

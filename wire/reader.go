@@ -17,9 +17,8 @@ const (
 type Reader struct {
 	r    io.Reader
 	buf  []byte
-	next int // where the frame after raw starts
+	next int // where the next frame starts
 	end  int // where the bytes read end
-	raw  []byte
 	err  error
 }
 
@@ -37,7 +36,6 @@ func (r *Reader) Next() (Frame, error) {
 	if r.err != nil {
 		return Frame{}, r.err
 	}
-	r.raw = nil
 	if err := r.fill(HeaderSize); err != nil {
 		return Frame{}, err
 	}
@@ -51,7 +49,6 @@ func (r *Reader) Next() (Frame, error) {
 		return Frame{}, err
 	}
 	raw := r.buf[r.next : r.next+size : r.next+size]
-	r.raw = raw
 	r.next += size
 	name, caller := HeaderSize+int(h.Name), HeaderSize+int(h.Name)+int(h.Caller)
 	return Frame{
@@ -61,10 +58,6 @@ func (r *Reader) Next() (Frame, error) {
 		Body:        raw[caller:],
 	}, nil
 }
-
-// Raw is the whole of the last frame as it came, header included. It may be
-// changed in place, to pass it on with another header, until Next is called.
-func (r *Reader) Raw() []byte { return r.raw }
 
 // Buffered is how many bytes after the last frame have been read already.
 func (r *Reader) Buffered() int { return r.end - r.next }
