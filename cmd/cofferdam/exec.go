@@ -13,11 +13,15 @@ func execCommand(p *project) *cobra.Command {
 	var env []string
 	var dir string
 	c := &cobra.Command{
-		Use:   "exec SERVICE -- COMMAND [ARG...]",
+		Use:   "exec [flags] SERVICE -- COMMAND [ARG...]",
 		Short: "Run a program inside a running service",
 		Long: `Exec runs a program in the environment of a running service, with what the
 service itself may do and no more. The program must be one that the service
-can see. Its exit code is the program's own; 126 and 127 as in a shell.`,
+can see.
+
+The exit code is the program's own; 128+n if signal n ended it; 127 if it was not
+found, 126 if it cannot be executed, 125 if it could not be started for another
+reason.`,
 		Example: `  cofferdam exec bank -- /app/probe connect auth:8081`,
 		Args:    cobra.MinimumNArgs(2),
 		RunE: func(_ *cobra.Command, args []string) error {

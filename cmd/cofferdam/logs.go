@@ -69,7 +69,7 @@ func logsCommand(p *project) *cobra.Command {
 	}
 	c.ValidArgsFunction = p.completeServices
 	c.Flags().BoolVar(&follow, "follow", false, "go on with what they print from now on")
-	c.Flags().IntVarP(&tail, "tail", "n", -1, "only the last lines (default all)")
+	c.Flags().IntVarP(&tail, "tail", "n", -1, "how many of the latest lines; -1 for all")
 	f.flag(c)
 	return c
 }

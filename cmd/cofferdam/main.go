@@ -3,6 +3,8 @@
 // One file per command. The roles at the top of main are this binary started
 // in another place: the spawner beside the trusted process, the gateway inside
 // an environment of its own.
+//
+// Trusted: yes. It decides nothing, but it wires what decides and gives up root.
 package main
 
 import (
@@ -103,11 +105,16 @@ reachable unless one file, cofferdam.yaml, grants it.
 What it keeps (audit log, volumes, logs) is under /var/lib/cofferdam for root and
 under $XDG_STATE_HOME/cofferdam for others; sockets are under /run/cofferdam and
 $XDG_RUNTIME_DIR/cofferdam. COFFERDAM_STATE_DIR and COFFERDAM_RUNTIME_DIR, both
-absolute, take the place of either.`,
+absolute, take the place of either.
+
+Data goes to stdout, all else to stderr. Exit codes: 0; that of the program, for
+run and exec; 124 at the wall limit; 125 for an error of ours; 77 for what belongs
+to another user; 78 for a manifest with errors; and for audit verify, doctor, run
+and exec what their help says.`,
 		Example: `  cofferdam run --ro script.py -- python3 script.py   one program, on its own
   cofferdam up                                        the application of ./cofferdam.yaml
   cofferdam check                                     who may call whom, before anything runs
-  cofferdam why 7f                                    why was that refused?`,
+  cofferdam why                                       why was the last refusal?`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       version,
