@@ -8,11 +8,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"cofferdam/admin"
+	"cofferdam/manifest"
 	"cofferdam/supervisor"
 )
 
@@ -31,6 +34,9 @@ func logsCommand(p *project) *cobra.Command {
 			}
 			app, err := p.load()
 			if err != nil {
+				return err
+			}
+			if err := checkService(app, service); err != nil {
 				return err
 			}
 			show, err := lineShower(f, serviceNames(app))
@@ -72,6 +78,14 @@ func logsCommand(p *project) *cobra.Command {
 	c.Flags().IntVarP(&tail, "tail", "n", -1, "how many of the latest lines; -1 for all")
 	f.flag(c)
 	return c
+}
+
+// checkService refuses a name that nothing of the application has.
+func checkService(app *manifest.App, name string) error {
+	if name == "" || slices.Contains(serviceNames(app), name) || name == "gateway" && supervisor.NeedsDoor(app) {
+		return nil
+	}
+	return fmt.Errorf("application %q has no service %q; it has %s", app.Name, name, strings.Join(serviceNames(app), ", "))
 }
 
 func lineShower(f format, services []string) (func(supervisor.Line), error) {
