@@ -50,7 +50,7 @@ func (s *Supervisor) Spawn(ctx context.Context, by wire.Identity, template strin
 }
 
 // Line runs one instance of a service that is a program per call. A program
-// that fails is the service's error, with what it printed about it.
+// that fails is the service's error; what it printed about it is in its log.
 func (s *Supervisor) Line(ctx context.Context, service, method string, caller wire.Identity, body []byte) ([]byte, error) {
 	svc := s.service(service)
 	if svc == nil {

@@ -6,9 +6,12 @@
 // into a specification for the executor, and a started process into a subject
 // of the monitor; it decides nothing itself.
 //
-// Goroutines: one per service (its loop of start, wait, back off), one per
-// running template, one per log stream. What they share is guarded by
-// Supervisor.mu, which is never held while something starts or ends.
+// Goroutines: one per service (its loop of start, wait, back off), and per
+// running instance one that admits its wire connections and one for each port
+// that it may connect to. A template runs on the goroutine of who spawned it.
+//
+// Locks: Supervisor.mu and unit.mu, never one inside the other, and not held
+// while something starts or ends; that of a stream before that of the logs.
 //
 // Trusted: yes. It hands out sockets and mounts.
 package supervisor

@@ -24,6 +24,11 @@
 //	trusted process ── link ──► spawner ── script, descriptors ──► init of an environment
 //	                                    ◄── started, exited ──         └─ program (uid 1000)
 //
+// Goroutines: one that takes what the spawner says, one for each stream that is
+// neither a file nor nothing, and short ones that end a process or wait for an
+// answer that its asker has given up. Locks: Executor.mu and Process.mu, never one
+// inside the other, and not held while the spawner is asked.
+//
 // The spawner dies with its socket and with the thread that started it, an
 // environment with the spawner: after a SIGKILL of the trusted process nothing
 // remains.

@@ -141,7 +141,6 @@ type Exited struct {
 
 // The kinds of errors that callers tell apart.
 const (
-	KindOther       = ""
 	KindUnsupported = "unsupported"
 	KindStopped     = "stopped"
 	KindStart       = "start"
@@ -149,7 +148,7 @@ const (
 
 // Error is an error that crosses.
 type Error struct {
-	Kind  string
+	Kind  string // "" for all the rest
 	Text  string
 	Path  string // KindStart
 	Errno syscall.Errno
