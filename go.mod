@@ -8,7 +8,7 @@ require (
 	github.com/spf13/cobra v1.10.2 // commands, flags and their help; idle once the application is up
 	go.yaml.in/yaml/v4 v4.0.0 // the manifest, with the line and column of every node; before the first program runs
 	golang.org/x/sys v0.49.0 // system calls and constants that package syscall lacks
-	golang.org/x/term v0.47.0 // whether output is a terminal, for run and ps
+	golang.org/x/term v0.47.0 // whether output is a terminal: colours, and what run says first
 	modernc.org/sqlite v1.61.1 // databases of the example services, without C; not linked into cofferdam
 )
 
