@@ -34,6 +34,8 @@ const (
 // maxRequestBytes bounds a request line.
 const maxRequestBytes = 256 << 10
 
+var errTooLong = fmt.Errorf("longer than %d bytes", maxRequestBytes)
+
 // Request is what the operator asks.
 type Request struct {
 	Op      Op       `json:"op"`
@@ -98,7 +100,7 @@ func receive(nc *net.UnixConn) (line []byte, files []*os.File, err error) {
 	}
 	for err == nil && buf[n-1] != '\n' {
 		if n == len(buf) {
-			err = fmt.Errorf("request longer than %d bytes", maxRequestBytes)
+			err = errTooLong
 			break
 		}
 		var more int

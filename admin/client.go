@@ -21,16 +21,19 @@ type Client struct {
 // Ask sends a request to the application that listens on path; streams go with
 // an exec. Close the client to withdraw it.
 func Ask(path string, req Request, streams ...*os.File) (*Client, error) {
+	line, err := json.Marshal(req)
+	if err != nil {
+		return nil, err
+	}
+	line = append(line, '\n')
+	if len(line) > maxRequestBytes {
+		return nil, fmt.Errorf("ask for %s: %w", req.Op, errTooLong)
+	}
 	nc, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
 	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) {
 		return nil, ErrNotRunning
 	}
 	if err != nil {
-		return nil, err
-	}
-	line, err := json.Marshal(req)
-	if err != nil {
-		nc.Close()
 		return nil, err
 	}
 	var rights []byte
@@ -41,7 +44,7 @@ func Ask(path string, req Request, streams ...*os.File) (*Client, error) {
 		}
 		rights = syscall.UnixRights(fds...)
 	}
-	if _, _, err := nc.WriteMsgUnix(append(line, '\n'), rights, nil); err != nil {
+	if _, _, err := nc.WriteMsgUnix(line, rights, nil); err != nil {
 		nc.Close()
 		return nil, fmt.Errorf("ask: %w", err)
 	}

@@ -43,6 +43,7 @@ func (s *Server) serve(nc *net.UnixConn) {
 	}
 	line, files, err := receive(nc)
 	if err != nil {
+		reply.send(Response{Error: "request: " + err.Error(), Code: 125})
 		return
 	}
 	defer closeAll(files)
