@@ -32,9 +32,10 @@ func TestMessagesAndDescriptors(t *testing.T) {
 	}
 	defer f.Close()
 	big := strings.Repeat("x", 1<<20)
+	fd := int(f.Fd())
 	go func() {
 		a.Send(&link.Request{ID: 1, Usage: &link.Ref{Env: 7}}, nil)
-		a.Send(&link.Request{ID: 2, Start: &link.Start{Name: big}}, []int{int(f.Fd()), int(f.Fd())})
+		a.Send(&link.Request{ID: 2, Start: &link.Start{Name: big}}, []int{fd, fd})
 		a.Send(&link.Request{ID: 3}, nil)
 	}()
 	for n, wantFDs := range []int{0, 2, 0} {
