@@ -77,7 +77,8 @@ func TestReadmeCommands(t *testing.T) {
 		script := regexp.MustCompile(`(?m)^cofferdam up `).ReplaceAllString(block, "cofferdam up -d ")
 		// Nobody types so fast that the visitor has not paid its visit.
 		script = strings.Replace(script, "cofferdam ps ", "timeout 20 sh -c \"until cofferdam ps | grep -q 'visitor .* exited'; do sleep 0.05; done\"; cofferdam ps ", 1)
-		cmd := exec.Command("sh", "-eu", "-c", script)
+		// Whatever becomes of it, nothing goes on running.
+		cmd := exec.Command("sh", "-eu", "-c", "trap 'cofferdam -p hello down >/dev/null 2>&1 || true' EXIT\n"+script)
 		cmd.Dir, cmd.Env = dir, env
 		out, err := cmd.CombinedOutput()
 		if err != nil {

@@ -46,11 +46,11 @@ const endTimeout = 10 * time.Second
 // awaitEnd waits until the application has given up its lock: then the next one
 // can start.
 func (p *project) awaitEnd() error {
-	app, err := p.load()
+	name, err := p.running()
 	if err != nil {
 		return err
 	}
-	lock, err := os.Open(lockFile(dirsOf(app.Name)))
+	lock, err := os.Open(lockFile(dirsOf(name)))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}

@@ -46,18 +46,32 @@ func (p *project) checkName() error {
 
 // ask sends a request to the running application and returns the client.
 func (p *project) ask(req admin.Request, streams ...*os.File) (*admin.Client, error) {
-	app, err := p.load()
+	name, err := p.running()
 	if err != nil {
 		return nil, err
 	}
-	c, err := admin.Ask(adminSocket(dirsOf(app.Name)), req, streams...)
+	c, err := admin.Ask(adminSocket(dirsOf(name)), req, streams...)
 	if errors.Is(err, admin.ErrNotRunning) {
-		return nil, fmt.Errorf("application %q is not running; start it with: cofferdam -f %s up", app.Name, p.file)
+		return nil, fmt.Errorf("application %q is not running; start it with: cofferdam -f %s up", name, p.file)
 	}
 	if errors.Is(err, os.ErrPermission) {
-		return nil, &exitError{code: codeDenied, err: fmt.Errorf("application %q belongs to another user: %w", app.Name, err)}
+		return nil, &exitError{code: codeDenied, err: fmt.Errorf("application %q belongs to another user: %w", name, err)}
 	}
 	return c, err
+}
+
+// running is the name of the application to ask. With --project-name no manifest
+// is needed: one that has been moved or broken meanwhile is no reason why its
+// application could not be stopped.
+func (p *project) running() (string, error) {
+	if p.name != "" {
+		return p.name, nil
+	}
+	app, err := p.load()
+	if err != nil {
+		return "", &exitError{code: codeBadConfig, err: fmt.Errorf("%w\n(a running application can be asked without its manifest: --project-name NAME)", err)}
+	}
+	return app.Name, nil
 }
 
 // refused turns an answer of the application into an exit code.
