@@ -1,6 +1,9 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -27,12 +30,15 @@ mechanism, 2 if one is missing.`,
 			if err != nil {
 				return &exitError{code: codeUnprotected, err: err}
 			}
-			header := []string{"PROTECTION", "STATUS", "DETAIL", "FIX"}
+			header := []string{"PROTECTION", "STATUS", "DETAIL"}
 			err = rows(f, stdout, found, header, func(p protection) []string {
-				return []string{p.Name, string(p.Status), p.Detail, p.Fix}
+				return []string{p.Name, string(p.Status), p.Detail}
 			})
 			if err != nil {
 				return err
+			}
+			if f.name == "table" {
+				printFixes(stdout, found)
 			}
 			if code := verdict(found); code != 0 {
 				return &exitError{code: code}
@@ -42,6 +48,17 @@ mechanism, 2 if one is missing.`,
 	}
 	f.flag(c)
 	return c
+}
+
+// printFixes says once what would provide what is missing.
+func printFixes(w io.Writer, found []protection) {
+	said := make(map[string]bool)
+	for _, p := range found {
+		if p.Fix != "" && !said[p.Fix] {
+			said[p.Fix] = true
+			fmt.Fprintf(w, "\nto mend %s: %s\n", p.Name, p.Fix)
+		}
+	}
 }
 
 // protection is an [executor.Protection] with stable names of its fields.
@@ -58,6 +75,10 @@ func protections() ([]protection, error) {
 		return nil, err
 	}
 	exec, err := namespace.New(namespace.Options{Executable: []string{self, roleSpawner}, App: "doctor", Warm: -1})
+	if errors.Is(err, executor.ErrUnsupported) {
+		// Not even the spawner can live here: then nothing else can be asked.
+		return []protection{{Name: "isolation", Status: executor.Fail, Detail: err.Error()}}, nil
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package spawner
 
 import (
 	"fmt"
+	"strings"
 
 	"cofferdam/executor"
 )
@@ -59,7 +60,7 @@ func (s *server) groupProtections(groupErr error) []executor.Protection {
 			p.Status = executor.Degraded
 			p.Detail = "no cgroup of ours to limit " + c + "; instead " + substitutes[c]
 			if groupErr != nil {
-				p.Detail += fmt.Sprintf(" (%v)", groupErr)
+				p.Detail += fmt.Sprintf(" (%s)", firstReason(groupErr))
 			}
 			p.Fix = "systemd-run --user --scope -p Delegate=yes …, on a host with cgroup v2"
 		}
@@ -79,4 +80,11 @@ func (s *server) checkDegraded(allowed []string) error {
 		return fmt.Errorf("protection %q is %w: %s; to provide it: %s", p.Name, executor.ErrUnsupported, p.Detail, p.Fix)
 	}
 	return nil
+}
+
+// firstReason is the first of several errors, with the paths of the host as its
+// owner knows them.
+func firstReason(err error) string {
+	first, _, _ := strings.Cut(err.Error(), "\n")
+	return strings.ReplaceAll(first, "/host/sys/", "/sys/")
 }
