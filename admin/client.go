@@ -44,7 +44,8 @@ func Ask(path string, req Request, streams ...*os.File) (*Client, error) {
 		}
 		rights = syscall.UnixRights(fds...)
 	}
-	if _, _, err := nc.WriteMsgUnix(line, rights, nil); err != nil {
+	// Who refuses us may be gone before we have asked; the refusal is there to read.
+	if _, _, err := nc.WriteMsgUnix(line, rights, nil); err != nil && !errors.Is(err, syscall.EPIPE) {
 		nc.Close()
 		return nil, fmt.Errorf("ask: %w", err)
 	}
