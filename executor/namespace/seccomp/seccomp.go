@@ -6,7 +6,10 @@
 //   - a foreign ABI (int 0x80 on amd64, x32) kills the process: a list written
 //     for one ABI says nothing about the numbers of another;
 //   - a call that the table refuses gives EPERM, a socket of another family than
-//     AF_UNIX, AF_INET and AF_INET6 EAFNOSUPPORT;
+//     AF_UNIX, AF_INET and AF_INET6 EAFNOSUPPORT, of another protocol than TCP and
+//     UDP EPROTONOSUPPORT;
+//   - socket options that bring in code beyond that (TLS in the kernel, ESP over UDP,
+//     filters) give ENOPROTOOPT;
 //   - any other call, known or from a kernel to come, gives ENOSYS, so that
 //     libraries fall back. So does clone3, whose flags a filter cannot see.
 //
@@ -56,6 +59,24 @@ const (
 	tioclinux = 0x541c
 )
 
+// protocols of sockets. Any other is a module that the kernel would load for
+// whoever asks, and code that few others run: SCTP, MPTCP, SMC, L2TP, UDP-Lite. 1
+// is PF_UNIX for one family, and for the others ICMP, which needs a privilege.
+var protocols = []uint32{0, unix.PF_UNIX, unix.IPPROTO_TCP, unix.IPPROTO_UDP}
+
+// socketOptions are those that are refused, by level. Together with the protocols
+// they are a good part of what was found in kernels over the years.
+var socketOptions = []levelOptions{
+	{unix.SOL_SOCKET, []uint32{unix.SO_ATTACH_FILTER, unix.SO_ATTACH_BPF, unix.SO_ATTACH_REUSEPORT_CBPF, unix.SO_ATTACH_REUSEPORT_EBPF}},
+	{unix.SOL_TCP, []uint32{unix.TCP_ULP, unix.TCP_REPAIR}},
+	{unix.SOL_UDP, []uint32{unix.UDP_ENCAP}},
+}
+
+type levelOptions struct {
+	level   uint32
+	options []uint32
+}
+
 // hidden are the calls that make memory which need not be mapped to be kept. To
 // libraries they look like calls that the kernel does not have.
 var hidden = []uint32{unix.SYS_MEMFD_CREATE, unix.SYS_MEMFD_SECRET, unix.SYS_SHMGET, unix.SYS_MSGGET}
@@ -70,9 +91,12 @@ func Program(accounted bool) []unix.SockFilter {
 	for _, nr := range append(slices.Clone(refused), refusedHere...) {
 		rules[nr] = ret(errnoAction | uint32(unix.EPERM))
 	}
-	families := oneOf(0, unix.EAFNOSUPPORT, unix.AF_UNIX, unix.AF_INET, unix.AF_INET6)
-	rules[unix.SYS_SOCKET] = families
-	rules[unix.SYS_SOCKETPAIR] = families
+	sockets := slices.Concat(
+		onlyIf(0, unix.EAFNOSUPPORT, unix.AF_UNIX, unix.AF_INET, unix.AF_INET6),
+		oneOf(2, unix.EPROTONOSUPPORT, protocols...))
+	rules[unix.SYS_SOCKET] = sockets
+	rules[unix.SYS_SOCKETPAIR] = sockets
+	rules[unix.SYS_SETSOCKOPT] = noneOfPairs(1, 2, unix.ENOPROTOOPT, socketOptions)
 	rules[unix.SYS_CLONE] = noneOfBits(0, namespaceFlags)
 	// Only the low half of the number is compared, as the kernel does; to
 	// compare all 64 bits is CVE-2019-10063.
@@ -127,6 +151,31 @@ func oneOf(arg int, errno unix.Errno, values ...uint32) []unix.SockFilter {
 		code = append(code, jump(unix.BPF_JEQ, v, uint8(len(values)-i), 0))
 	}
 	return append(append(code, ret(errnoAction|uint32(errno))...), ret(allow)...)
+}
+
+// onlyIf goes on with what follows if the low half of argument arg is among values.
+func onlyIf(arg int, errno unix.Errno, values ...uint32) []unix.SockFilter {
+	code := oneOf(arg, errno, values...)
+	return code[:len(code)-1] // all but the last: the permission
+}
+
+// noneOfPairs refuses the call if the low halves of arguments level and option are
+// a pair of table.
+func noneOfPairs(level, option int, errno unix.Errno, table []levelOptions) []unix.SockFilter {
+	var code []unix.SockFilter
+	for _, row := range table {
+		n := len(row.options)
+		code = append(code, load(uint32(offArg+8*level)), jump(unix.BPF_JEQ, row.level, 0, uint8(n+2)), load(uint32(offArg+8*option)))
+		for i, o := range row.options {
+			next := uint8(0)
+			if i == n-1 {
+				next = 1
+			}
+			code = append(code, jump(unix.BPF_JEQ, o, uint8(n-1-i), next))
+		}
+		code = append(code, ret(errnoAction|uint32(errno))...)
+	}
+	return append(code, ret(allow)...)
 }
 
 // noneOf refuses the call if the low half of argument arg is among values.

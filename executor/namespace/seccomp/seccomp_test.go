@@ -49,6 +49,8 @@ const (
 	eperm  = errnoAction | uint32(unix.EPERM)
 	enosys = errnoAction | uint32(unix.ENOSYS)
 	efam   = errnoAction | uint32(unix.EAFNOSUPPORT)
+	eproto = errnoAction | uint32(unix.EPROTONOSUPPORT)
+	enoopt = errnoAction | uint32(unix.ENOPROTOOPT)
 )
 
 func TestProgram(t *testing.T) {
@@ -71,6 +73,22 @@ func TestProgram(t *testing.T) {
 		{"inet6 socket", unix.SYS_SOCKET, []uint64{unix.AF_INET6}, allow},
 		{"netlink socket", unix.SYS_SOCKET, []uint64{unix.AF_NETLINK}, efam},
 		{"vsock pair", unix.SYS_SOCKETPAIR, []uint64{unix.AF_VSOCK}, efam},
+		{"netlink socket of a protocol", unix.SYS_SOCKET, []uint64{unix.AF_NETLINK, unix.SOCK_RAW, unix.IPPROTO_TCP}, efam},
+		{"tcp socket", unix.SYS_SOCKET, []uint64{unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_TCP}, allow},
+		{"udp socket", unix.SYS_SOCKET, []uint64{unix.AF_INET6, unix.SOCK_DGRAM, unix.IPPROTO_UDP}, allow},
+		{"unix pair", unix.SYS_SOCKETPAIR, []uint64{unix.AF_UNIX, unix.SOCK_STREAM, unix.PF_UNIX}, allow},
+		{"sctp", unix.SYS_SOCKET, []uint64{unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_SCTP}, eproto},
+		{"mptcp and high bits", unix.SYS_SOCKET, []uint64{unix.AF_INET6, unix.SOCK_STREAM, 1<<40 | unix.IPPROTO_MPTCP}, eproto},
+		{"udplite", unix.SYS_SOCKET, []uint64{unix.AF_INET, unix.SOCK_DGRAM, unix.IPPROTO_UDPLITE}, eproto},
+		{"nodelay", unix.SYS_SETSOCKOPT, []uint64{3, unix.SOL_TCP, unix.TCP_NODELAY}, allow},
+		{"reuse", unix.SYS_SETSOCKOPT, []uint64{3, unix.SOL_SOCKET, unix.SO_REUSEADDR}, allow},
+		{"the number of one level at another", unix.SYS_SETSOCKOPT, []uint64{3, unix.SOL_IP, unix.TCP_ULP}, allow},
+		{"udp without encapsulation", unix.SYS_SETSOCKOPT, []uint64{3, unix.SOL_UDP, unix.UDP_SEGMENT}, allow},
+		{"tls in the kernel", unix.SYS_SETSOCKOPT, []uint64{3, unix.SOL_TCP, unix.TCP_ULP}, enoopt},
+		{"repair", unix.SYS_SETSOCKOPT, []uint64{3, unix.SOL_TCP, unix.TCP_REPAIR}, enoopt},
+		{"esp over udp", unix.SYS_SETSOCKOPT, []uint64{3, unix.SOL_UDP, unix.UDP_ENCAP}, enoopt},
+		{"socket filter", unix.SYS_SETSOCKOPT, []uint64{3, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER}, enoopt},
+		{"reuseport filter and high bits", unix.SYS_SETSOCKOPT, []uint64{3, 1<<40 | unix.SOL_SOCKET, 1<<40 | unix.SO_ATTACH_REUSEPORT_CBPF}, enoopt},
 		{"tiocsti", unix.SYS_IOCTL, []uint64{0, tiocsti}, eperm},
 		{"tiocsti with high bits, CVE-2019-10063", unix.SYS_IOCTL, []uint64{0, 1<<32 | tiocsti}, eperm},
 		{"tioclinux", unix.SYS_IOCTL, []uint64{0, tioclinux}, eperm},
@@ -115,7 +133,7 @@ func TestEveryNumber(t *testing.T) {
 		}
 		want[nr] = eperm
 	}
-	special := map[uint32]bool{unix.SYS_SOCKET: true, unix.SYS_SOCKETPAIR: true, unix.SYS_CLONE: true, unix.SYS_IOCTL: true, unix.SYS_PERSONALITY: true}
+	special := map[uint32]bool{unix.SYS_SOCKET: true, unix.SYS_SETSOCKOPT: true, unix.SYS_SOCKETPAIR: true, unix.SYS_CLONE: true, unix.SYS_IOCTL: true, unix.SYS_PERSONALITY: true}
 	prog := Program(true)
 	for nr := uint32(0); nr < 1024; nr++ {
 		if special[nr] {
