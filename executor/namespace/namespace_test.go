@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"cofferdam/executor"
+	"cofferdam/executor/executortest"
 	"cofferdam/executor/namespace"
 	"cofferdam/executor/namespace/spawner"
 )
@@ -20,6 +21,7 @@ import (
 // The test binary plays every part: the spawner, the test as an ordinary user,
 // and the test itself.
 func TestMain(m *testing.M) {
+	executortest.Main()
 	if len(os.Args) > 1 && os.Args[1] == "spawner" {
 		if err := spawner.Main(3); err != nil {
 			fmt.Fprintln(os.Stderr, "spawner:", err)

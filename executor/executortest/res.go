@@ -1,0 +1,4 @@
+package executortest
+
+// resourceCases are bombs, floods and what is left behind.
+var resourceCases []Case
