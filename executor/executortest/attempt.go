@@ -48,7 +48,7 @@ func errnoName(errno syscall.Errno) string {
 func erring(what string, err error, want ...syscall.Errno) attempt {
 	a := attempt{What: what, Got: ended(err)}
 	for _, w := range want {
-		a.Want = append(a.Want, errnoName(w))
+		a.Want = append(a.Want, ended(w))
 	}
 	return a
 }
