@@ -37,6 +37,11 @@ type Executor interface {
 	// itself could not be executed is a [*StartError].
 	Start(ctx context.Context, spec *Spec) (Process, error)
 
+	// Open opens a directory of the host, an absolute path without links, so
+	// that it and what lies beneath it can be shown with [Process.Mount]. The
+	// descriptor is O_PATH: it is good for walking and for nothing else.
+	Open(ctx context.Context, dir string) (*os.File, error)
+
 	// Protections tells, without starting anything, what this host gives.
 	Protections() []Protection
 
@@ -65,9 +70,10 @@ type Process interface {
 	// limits, with the streams of cmd. It returns when that program has ended.
 	Exec(ctx context.Context, cmd *Command) (Exit, error)
 
-	// Mount makes m appear inside while the environment runs; Unmount takes
-	// it away. The target must lie below a directory that the spec provided.
-	Mount(ctx context.Context, m Mount) error
+	// Mount shows a directory of the host inside while the environment runs;
+	// Unmount takes it away, and its mount point. What has been opened there
+	// by then stays open.
+	Mount(ctx context.Context, s Share) error
 	Unmount(ctx context.Context, target string) error
 
 	// Signal delivers sig to the program (not to the init). For a polite stop.
@@ -145,6 +151,9 @@ const (
 	// MountRuntime shows the host's /usr, /lib*, /bin, /sbin and the few files
 	// of /etc that an interpreter needs, read-only. It has no Source or Target.
 	MountRuntime
+	// MountPoints is an empty directory that no program can write to, for what
+	// [Process.Mount] shows. Writable says that some of that may be writable.
+	MountPoints
 )
 
 // Mount is one thing in the environment's file tree.
@@ -152,12 +161,25 @@ type Mount struct {
 	Kind      MountKind
 	Source    string // host path, absolute and without links
 	Target    string // path inside, absolute and clean; never below /proc, /sys, /dev
-	Writable  bool   // MountBind and MountTmpfs (which is pointless without)
+	Writable  bool   // MountBind, MountPoints and MountTmpfs (which is pointless without)
 	Data      []byte // MountFile
 	Mode      os.FileMode
 	SizeBytes int64 // 0 means the default of Limits; Unlimited is allowed for binds only
 	Inodes    int64 // 0 means SizeBytes/4096, at least 256
 }
+
+// Share is a directory of the host shown in a running environment. Whatever is
+// mounted beneath it is shown with it. Its files keep their owners: programs may
+// what others than those may.
+type Share struct {
+	Dir       *os.File // from [Executor.Open], or a directory opened beneath such a one
+	Target    string   // path inside: a new name directly below a MountPoints of the spec
+	Writable  bool
+	SizeBytes int64 // quota of a writable one; 0 means the default of Limits
+}
+
+// MaxShares is how many can be shown below one MountPoints at a time.
+const MaxShares = 256
 
 // Limits bounds the whole tree. A zero field means the default that
 // [DefaultLimits] gives; Unlimited switches it off.

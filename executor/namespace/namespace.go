@@ -342,6 +342,19 @@ func (e *Executor) callWithin(d time.Duration, req *link.Request, fds []int) (*l
 	return e.call(ctx, req, fds)
 }
 
+// Open opens a directory of the host.
+func (e *Executor) Open(ctx context.Context, dir string) (*os.File, error) {
+	_, fds, err := e.call(ctx, &link.Request{Open: &link.Open{Dir: dir}}, nil)
+	if err != nil {
+		return nil, err
+	}
+	if len(fds) != 1 {
+		linux.CloseFDs(fds)
+		return nil, fmt.Errorf("open %q: the spawner sent %d descriptors", dir, len(fds))
+	}
+	return os.NewFile(uintptr(fds[0]), dir), nil
+}
+
 // Protections tells what this host gives.
 func (e *Executor) Protections() []executor.Protection {
 	return append([]executor.Protection(nil), e.protections...)

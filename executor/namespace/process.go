@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"regexp"
+	"runtime"
 	"slices"
 	"sync"
 	"syscall"
@@ -380,9 +381,11 @@ func (p *Process) Exec(ctx context.Context, cmd *executor.Command) (executor.Exi
 	}
 }
 
-// Mount makes m appear inside.
-func (p *Process) Mount(ctx context.Context, m executor.Mount) error {
-	_, _, err := p.e.call(ctx, &link.Request{Mount: &link.Mount{Env: p.env, Mount: m}}, nil)
+// Mount shows a directory of the host inside.
+func (p *Process) Mount(ctx context.Context, s executor.Share) error {
+	req := &link.Request{Mount: &link.Mount{Env: p.env, Target: s.Target, Writable: s.Writable, SizeBytes: s.SizeBytes}}
+	_, _, err := p.e.call(ctx, req, []int{int(s.Dir.Fd())})
+	runtime.KeepAlive(s.Dir)
 	return err
 }
 

@@ -51,11 +51,12 @@ type Request struct {
 	Kill    *Kill
 	Signal  *Signal
 	Usage   *Ref
-	Dial    *Dial // answered with sockets
-	Owns    *Ref  // descriptor: a pidfd
-	Exec    *Exec // descriptors: the three streams
-	Mount   *Mount
+	Dial    *Dial  // answered with sockets
+	Owns    *Ref   // descriptor: a pidfd
+	Exec    *Exec  // descriptors: the three streams
+	Mount   *Mount // descriptor: the directory
 	Unmount *Unmount
+	Open    *Open  // answered with the directory
 	Cancel  uint64 // an Exec whose program is to be killed
 }
 
@@ -108,10 +109,12 @@ type Exec struct {
 	Command Command
 }
 
-// Mount makes m appear in it.
+// Mount shows a directory of the host in it.
 type Mount struct {
-	Env   uint64
-	Mount executor.Mount
+	Env       uint64
+	Target    string
+	Writable  bool
+	SizeBytes int64
 }
 
 // Unmount takes a mount away.
@@ -119,6 +122,9 @@ type Unmount struct {
 	Env    uint64
 	Target string
 }
+
+// Open opens a directory of the host.
+type Open struct{ Dir string }
 
 // Reply is a message from the spawner.
 type Reply struct {

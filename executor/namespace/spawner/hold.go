@@ -69,16 +69,6 @@ func (h *holds) take(mounts []placed) (_ *blank, keys []string, err error) {
 	return b, keys, nil
 }
 
-// join hands over what a running environment gets later.
-func (h *holds) join(m *placed, slot uint32) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if have := h.at[m.key]; have != nil && have.slot != slot && !h.ids.single() {
-		return fmt.Errorf("mount %q: an environment with other ids writes to it", m.Target)
-	}
-	return h.add(m, slot)
-}
-
 // add counts one more environment of slot that writes to m. The caller holds mu.
 func (h *holds) add(m *placed, slot uint32) error {
 	have := h.at[m.key]

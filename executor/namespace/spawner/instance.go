@@ -36,8 +36,9 @@ type instance struct {
 
 	volumesMu   sync.Mutex // before mu
 	volumes     []volume   // guarded by volumesMu
-	held        []string   // guarded by volumesMu: keys of holds
+	watching    bool       // guarded by volumesMu: their quotas
 	volumesShut bool       // guarded by volumesMu
+	held        []string   // keys of holds
 
 	mu    sync.Mutex
 	cause *executor.Exit // guarded by mu: why we killed it
@@ -149,7 +150,7 @@ func (i *instance) prepare(mounts []placed, tree int, fds []int) error {
 	}
 	binds := map[int]uintptr{}
 	for n, m := range mounts {
-		if !m.own || m.source < 0 {
+		if m.Kind != executor.MountPoints && (!m.own || m.source < 0) {
 			continue
 		}
 		bind, err := i.ownBind(&m)
@@ -281,7 +282,7 @@ func (i *instance) watch() {
 	i.closeVolumes()
 
 	s := i.server
-	s.holds.done(i.held) // nobody adds to it any more
+	s.holds.done(i.held)
 	s.blanks.drop(i.blank)
 	<-i.reported
 	s.mu.Lock()

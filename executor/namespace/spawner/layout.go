@@ -65,7 +65,7 @@ func (s *server) place(mounts []executor.Mount) (_ []placed, err error) {
 				unix.Close(p.source)
 				return nil, fmt.Errorf("source %q is not of the kind that the mount says", m.Source)
 			}
-		case executor.MountTmpfs:
+		case executor.MountTmpfs, executor.MountPoints:
 			p.isDir, p.own = true, true
 		case executor.MountFile:
 			p.own = true

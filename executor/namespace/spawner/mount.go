@@ -5,73 +5,98 @@ import (
 	"fmt"
 	"path"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"cofferdam/executor"
+	"cofferdam/executor/namespace/link"
 
 	"golang.org/x/sys/unix"
 )
 
-// mount shows m in a running environment. Only binds can appear there.
-func (s *server) mount(i *instance, m executor.Mount) error {
-	if err := checkTarget(m.Target); err != nil {
+// openDir opens a directory of the host for the trusted process. It walks on
+// from there itself, with its own rights: no path of a program comes here.
+func (s *server) openDir(dir string) ([]int, error) {
+	fd, err := s.openSource(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := isDir(fd); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("open %q: %w", dir, err)
+	}
+	return []int{fd}, nil
+}
+
+func isDir(fd int) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
 		return err
 	}
-	if m.Kind != executor.MountBind {
-		return fmt.Errorf("mount on %q: only binds can be mounted in a running environment", m.Target)
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return unix.ENOTDIR
 	}
-	source, err := s.openSource(m.Source)
+	return nil
+}
+
+// mount shows the directory dir in a running environment. What is cloned is what
+// the descriptor refers to: whatever happens to its path meanwhile, there is no
+// second walk.
+func (i *instance) mount(m *link.Mount, dir int) error {
+	points, name, err := i.pointOf(m.Target)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(source)
+	if err := isDir(dir); err != nil {
+		return fmt.Errorf("mount on %q: %w", m.Target, err)
+	}
 	attrs := uint64(attrReadOnly)
 	if m.Writable {
 		attrs = attrGuest
-		if err := i.join(&placed{Mount: m, source: source}); err != nil {
-			return err
-		}
 	}
-	tree, err := cloneTree(source, attrs)
+	tree, err := cloneTree(dir, attrs)
 	if err != nil {
-		return fmt.Errorf("mount %q: %w", m.Target, err)
+		return fmt.Errorf("mount on %q: %w", m.Target, err)
 	}
 	defer unix.Close(tree)
-	if err := i.visit(func() error { return attach(tree, unix.AT_FDCWD, m.Target) }); err != nil {
+	err = i.visit(func() error {
+		view, err := writableView(points)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(view)
+		if err := unix.Mkdirat(view, name, 0o555); err != nil {
+			return fmt.Errorf("make mount point %q: %w", m.Target, err)
+		}
+		if err := attach(tree, unix.AT_FDCWD, m.Target); err != nil {
+			unix.Unlinkat(view, name, unix.AT_REMOVEDIR)
+			return err
+		}
+		return nil
+	})
+	if err != nil || !m.Writable {
 		return err
 	}
-	if m.Writable {
-		return i.watchVolume(source, &m)
+	if err := i.watchVolume(dir, m.Target, m.SizeBytes); err != nil {
+		i.unmount(m.Target)
+		return err
 	}
 	return nil
 }
 
-// join hands the host directory of m over to i for the rest of its life.
-func (i *instance) join(m *placed) error {
-	var st unix.Stat_t
-	if err := unix.Fstat(m.source, &st); err != nil {
+// unmount takes away what mount has put on target, and the mount point.
+func (i *instance) unmount(target string) error {
+	points, name, err := i.pointOf(target)
+	if err != nil {
 		return err
 	}
-	m.key = fmt.Sprintf("%d.%d", st.Dev, st.Ino)
-	i.volumesMu.Lock()
-	defer i.volumesMu.Unlock()
-	if i.volumesShut {
-		return executor.ErrStopped
-	}
-	if err := i.server.holds.join(m, i.blank.slot); err != nil {
-		return err
-	}
-	i.held = append(i.held, m.key)
-	return nil
-}
-
-// unmount takes away what is mounted on target.
-func (s *server) unmount(i *instance, target string) error {
-	if err := checkTarget(target); err != nil {
-		return err
-	}
-	return i.visit(func() error {
-		parent, err := openBeneath(unix.AT_FDCWD, strings.TrimPrefix(path.Dir(target), "/"), unix.O_PATH|unix.O_DIRECTORY)
+	err = i.visit(func() error {
+		view, err := writableView(points) // before we go there
+		if err != nil {
+			return err
+		}
+		defer unix.Close(view)
+		parent, err := openBeneath(unix.AT_FDCWD, strings.TrimPrefix(points, "/"), unix.O_PATH|unix.O_DIRECTORY)
 		if err != nil {
 			return fmt.Errorf("unmount %q: %w", target, err)
 		}
@@ -79,11 +104,67 @@ func (s *server) unmount(i *instance, target string) error {
 		if err := unix.Fchdir(parent); err != nil {
 			return fmt.Errorf("unmount %q: %w", target, err)
 		}
-		if err := unix.Unmount(path.Base(target), unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+		if err := unix.Unmount(name, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
 			return fmt.Errorf("unmount %q: %w", target, err)
+		}
+		if err := unix.Unlinkat(view, name, unix.AT_REMOVEDIR); err != nil {
+			return fmt.Errorf("remove mount point %q: %w", target, err)
 		}
 		return nil
 	})
+	if err == nil {
+		i.forgetVolume(target)
+	}
+	return err
+}
+
+// pointOf parts a target into the MountPoints of the spec that it lies directly
+// in, and its name there.
+func (i *instance) pointOf(target string) (points, name string, err error) {
+	if err := checkTarget(target); err != nil {
+		return "", "", err
+	}
+	points, name = path.Split(target)
+	points = path.Clean(points)
+	for _, m := range i.spec.Mounts {
+		if m.Kind == executor.MountPoints && m.Target == points {
+			return points, name, nil
+		}
+	}
+	return "", "", fmt.Errorf("mount on %q: the environment has no mount points in %q", target, points)
+}
+
+// writableView returns a detached clone of the mount at points, a directory of
+// mount points, to which we can write. What programs see stays read-only.
+func writableView(points string) (int, error) {
+	at, err := openBeneath(unix.AT_FDCWD, strings.TrimPrefix(points, "/"), unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return -1, fmt.Errorf("mount points %q: %w", points, err)
+	}
+	defer unix.Close(at)
+	view, err := unix.OpenTree(at, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
+	if err != nil {
+		return -1, fmt.Errorf("clone mount points %q: %w", points, err)
+	}
+	if err := unix.MountSetattr(view, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}); err != nil {
+		unix.Close(view)
+		return -1, fmt.Errorf("write to mount points %q: %w", points, err)
+	}
+	return view, nil
+}
+
+// mountPoints returns a detached tmpfs for mount points, to which nobody can write.
+func mountPoints() (int, error) {
+	options := map[string]string{"mode": "555", "size": "64k", "nr_inodes": strconv.Itoa(executor.MaxShares + 1)}
+	fs, err := tmpfs(options, 0)
+	if err != nil {
+		return -1, err
+	}
+	if err := seal(fs); err != nil {
+		unix.Close(fs)
+		return -1, err
+	}
+	return fs, nil
 }
 
 // visit runs f on a thread in the mount namespace of i, at its root. The thread

@@ -168,6 +168,8 @@ func (s *server) handle(req *link.Request, fds []int) (reply *link.Reply, out []
 	switch {
 	case req.Start != nil:
 		reply.Pid, out, err = s.start(req.Start, fds)
+	case req.Open != nil:
+		out, err = s.openDir(req.Open.Dir)
 	case req.Exec != nil && s.instance(req.Exec.Env) != nil:
 		reply.Exit, err = s.exec(req.ID, s.instance(req.Exec.Env), req.Exec, fds)
 	default:
@@ -214,10 +216,10 @@ func (s *server) handleRunning(req *link.Request, fds []int) (*link.Reply, []int
 		out, err = i.dial(req.Dial)
 	case req.Owns != nil && len(fds) == 1:
 		reply.Owns, err = i.owns(fds[0])
-	case req.Mount != nil:
-		err = s.mount(i, req.Mount.Mount)
+	case req.Mount != nil && len(fds) == 1:
+		err = i.mount(req.Mount, fds[0])
 	case req.Unmount != nil:
-		err = s.unmount(i, req.Unmount.Target)
+		err = i.unmount(req.Unmount.Target)
 	default:
 		err = errors.New("a request without its descriptor")
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 
 	"cofferdam/executor"
@@ -55,23 +56,25 @@ func (s *server) ownFiles(mounts []placed, id int) (_ int, err error) {
 	return root, err
 }
 
-// ownBind clones the tree of a bind that is made at each start. A writable one
-// becomes the instance's own, and is watched.
+// ownBind makes the tree of a mount that is made at each start: a bind, or
+// mount points. A writable bind becomes the instance's own, and is watched.
 func (i *instance) ownBind(m *placed) (int, error) {
+	if m.Kind == executor.MountPoints {
+		return mountPoints()
+	}
 	attrs := uint64(attrReadOnly)
 	if m.writes() {
 		attrs = attrGuest
-		if err := i.watchVolume(m.source, &m.Mount); err != nil {
+		if err := i.watchVolume(m.source, m.Target, m.SizeBytes); err != nil {
 			return -1, err
 		}
 	}
 	return cloneTree(m.source, attrs)
 }
 
-// watchVolume has the quota of a writable bind of source watched. That of a
-// single file is what the limit of file sizes is for.
-func (i *instance) watchVolume(source int, m *executor.Mount) error {
-	limit := m.SizeBytes
+// watchVolume has the quota of what is shown writable of source watched. That
+// of a single file is what the limit of file sizes is for.
+func (i *instance) watchVolume(source int, target string, limit int64) error {
 	if limit == 0 {
 		limit = i.spec.Limits.VolumeBytes
 	}
@@ -91,11 +94,25 @@ func (i *instance) watchVolume(source int, m *executor.Mount) error {
 		unix.Close(fd)
 		return executor.ErrStopped
 	}
-	i.volumes = append(i.volumes, volume{fd, m.Target, limit})
-	if len(i.volumes) == 1 {
+	i.volumes = append(i.volumes, volume{fd, target, limit})
+	if !i.watching {
+		i.watching = true
 		go i.watchQuotas()
 	}
 	return nil
+}
+
+// forgetVolume ends the watch over what was shown on target.
+func (i *instance) forgetVolume(target string) {
+	i.volumesMu.Lock()
+	defer i.volumesMu.Unlock()
+	for n, v := range i.volumes {
+		if v.path == target {
+			unix.Close(v.fd)
+			i.volumes = slices.Delete(i.volumes, n, n+1)
+			return
+		}
+	}
 }
 
 func (i *instance) closeVolumes() {
