@@ -172,6 +172,26 @@ func TestOnePid(t *testing.T) {
 	}
 }
 
+// Where there is no room for one more process nothing can be executed, which is the
+// asker's affair: the spawner and everybody else go on.
+func TestExecWithoutRoom(t *testing.T) {
+	e := open(t)
+	spec := host("sleep", "3600")
+	spec.Limits.Pids = 1
+	p, err := e.Start(context.Background(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Kill(executor.CausePolicy, "")
+	exit, err := p.Exec(context.Background(), &executor.Command{Args: []string{"true"}, Env: []string{"PATH=/usr/bin:/bin"}})
+	if err == nil || !strings.Contains(err.Error(), "make a process for the program: resource temporarily unavailable") {
+		t.Errorf("exec beside the one process allowed: %+v, %v", exit, err)
+	}
+	if got := sh(t, e, "exit 3"); got.Code != 3 {
+		t.Errorf("the next environment: %+v", got)
+	}
+}
+
 func TestUsage(t *testing.T) {
 	e := open(t)
 	p, err := e.Start(context.Background(), host("sleep", "3600"))

@@ -270,8 +270,12 @@ func (s *Script) Filter(prog []unix.SockFilter) uintptr {
 	return s.addr(head)
 }
 
-// name tells which step it was.
+// name tells which step it was. Number -1 is what comes before the first one of
+// the program's process: to make that.
 func (s *Script) name(stage, step int32) string {
+	if step < 0 {
+		return "make a process for the program"
+	}
 	for _, g := range []*Stage{&s.Born, &s.Setup, &s.Program, &s.Seal} {
 		if g.index == stage && int(step) < len(g.names) {
 			return g.names[step]

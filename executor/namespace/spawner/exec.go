@@ -3,6 +3,7 @@ package spawner
 import (
 	"errors"
 	"os"
+	"sync"
 	"time"
 
 	"cofferdam/executor"
@@ -20,7 +21,7 @@ const joined = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.
 // like an init, joins the namespaces and waits for the program. It cannot be
 // seen from inside: it is not in the pid namespace, cannot be dumped, and has no
 // descriptor but its control socket (CVE-2016-9962).
-func (s *server) exec(id uint64, i *instance, req *link.Exec, fds []int) (executor.Exit, error) {
+func (s *server) exec(gone *withdrawal, i *instance, req *link.Exec, fds []int) (executor.Exit, error) {
 	if len(fds) != 3 {
 		return executor.Exit{}, errors.New("an exec without its three streams")
 	}
@@ -76,12 +77,13 @@ func (s *server) exec(id uint64, i *instance, req *link.Exec, fds []int) (execut
 		return executor.Exit{}, i.stoppedOr(err)
 	}
 	defer unix.Close(program)
-	defer s.onCancel(id, func() {
+	gone.stopBy(func() {
 		// With what it started, as far as that is still in its process group.
 		if unix.PidfdSendSignal(program, unix.SIGKILL, nil, unix.PIDFD_SIGNAL_PROCESS_GROUP) != nil {
 			unix.PidfdSendSignal(program, unix.SIGKILL, nil, 0) // before Linux 6.9
 		}
-	})()
+	})
+	defer gone.stopBy(nil)
 	report, _, err := sc.ReadReport(ctl)
 	if err != nil {
 		return executor.Exit{}, i.stoppedOr(err)
@@ -115,24 +117,54 @@ func (i *instance) stoppedOr(err error) error {
 	return err
 }
 
-// onCancel registers what ends a request before its time, and returns what
-// forgets it.
-func (s *server) onCancel(id uint64, stop func()) func() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.cancels[id] = stop
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.cancels, id)
+// withdrawal is how a request is given up before its time. That can come before there
+// is anything to stop, and even before the request is begun.
+type withdrawal struct {
+	mu   sync.Mutex
+	gone bool   // guarded by mu: it was given up
+	stop func() // guarded by mu: what is to be done then; nil if there is nothing
+}
+
+// stopBy says what stops the request, at once if it has been given up already.
+func (w *withdrawal) stopBy(stop func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stop = stop
+	if w.gone && stop != nil {
+		stop()
 	}
 }
 
-// cancel ends a request before its time.
-func (s *server) cancel(id uint64) {
+func (w *withdrawal) cancel() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.gone = true
+	if w.stop != nil {
+		w.stop()
+	}
+}
+
+// cancelable notes that a request can be given up, until forget.
+func (s *server) cancelable(id uint64) *withdrawal {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if stop := s.cancels[id]; stop != nil {
-		stop()
+	w := &withdrawal{}
+	s.cancels[id] = w
+	return w
+}
+
+func (s *server) forget(id uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.cancels, id)
+}
+
+// cancel gives up a request, if it has not been answered.
+func (s *server) cancel(id uint64) {
+	s.mu.Lock()
+	w := s.cancels[id]
+	s.mu.Unlock()
+	if w != nil {
+		w.cancel()
 	}
 }

@@ -61,9 +61,9 @@ type server struct {
 	work sync.WaitGroup // requests and watchers
 
 	mu        sync.Mutex
-	instances map[uint64]*instance // guarded by mu
-	cancels   map[uint64]func()    // guarded by mu: of running Execs, by request
-	closed    bool                 // guarded by mu
+	instances map[uint64]*instance   // guarded by mu
+	cancels   map[uint64]*withdrawal // guarded by mu: of Execs, by request
+	closed    bool                   // guarded by mu
 }
 
 func newServer(hello *link.Hello, conn *link.Conn) (*server, error) {
@@ -80,7 +80,7 @@ func newServer(hello *link.Hello, conn *link.Conn) (*server, error) {
 	s := &server{
 		hello: hello, conn: conn,
 		ids:       &ids{base: hello.UIDBase, count: hello.UIDs, used: map[uint32]int{}},
-		instances: map[uint64]*instance{}, cancels: map[uint64]func(){},
+		instances: map[uint64]*instance{}, cancels: map[uint64]*withdrawal{},
 	}
 	var err error
 	if s.hostFD, err = unix.Open(hostDir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
@@ -135,10 +135,17 @@ func (s *server) serve() error {
 			s.end(&req)
 			continue
 		}
+		var gone *withdrawal
+		if req.Exec != nil {
+			gone = s.cancelable(req.ID) // here, before what gives it up can be received
+		}
 		s.work.Add(1)
 		go func() {
 			defer s.work.Done()
-			reply, out := s.handle(&req, fds)
+			reply, out := s.handle(&req, fds, gone)
+			if gone != nil {
+				s.forget(req.ID)
+			}
 			linux.CloseFDs(fds)
 			reply.ID = req.ID
 			s.conn.Send(reply, out) // should it fail, serve ends as well
@@ -162,7 +169,7 @@ func (s *server) end(req *link.Request) {
 }
 
 // handle does one request. fds stay the caller's.
-func (s *server) handle(req *link.Request, fds []int) (reply *link.Reply, out []int) {
+func (s *server) handle(req *link.Request, fds []int, gone *withdrawal) (reply *link.Reply, out []int) {
 	reply = &link.Reply{}
 	var err error
 	switch {
@@ -171,7 +178,7 @@ func (s *server) handle(req *link.Request, fds []int) (reply *link.Reply, out []
 	case req.Open != nil:
 		out, err = s.openDir(req.Open.Dir)
 	case req.Exec != nil && s.instance(req.Exec.Env) != nil:
-		reply.Exit, err = s.exec(req.ID, s.instance(req.Exec.Env), req.Exec, fds)
+		reply.Exit, err = s.exec(gone, s.instance(req.Exec.Env), req.Exec, fds)
 	default:
 		reply, out, err = s.handleRunning(req, fds)
 	}
