@@ -10,13 +10,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"cofferdam/executor"
-	"cofferdam/executor/namespace"
 
 	"golang.org/x/sys/unix"
 )
@@ -186,65 +184,6 @@ func TestOrphansEnd(t *testing.T) {
 	e := open(t)
 	if got := finish(t, e, probing(t, "orphans")); got.Cause != executor.CauseExit || got.Code != 0 {
 		t.Errorf("%+v", got)
-	}
-}
-
-func openFDs(pid string) int {
-	d, _ := os.ReadDir("/proc/" + pid + "/fd")
-	return len(d)
-}
-
-// groups counts cgroups of ours below every hierarchy.
-func groups() (n int) {
-	filepath.WalkDir("/sys/fs/cgroup", func(path string, d os.DirEntry, err error) error {
-		if err == nil && d.IsDir() && strings.HasPrefix(filepath.Base(filepath.Dir(path)), "cofferdam-left.") {
-			n++
-		}
-		return nil
-	})
-	return n
-}
-
-func TestManyStartsLeaveNothing(t *testing.T) {
-	starts := 200
-	if testing.Short() {
-		starts = 20
-	}
-	e := open(t, func(o *namespace.Options) { o.App = "left" })
-	settle := func() (spawner int, fds, theirs, children, cgroups int) {
-		for _, p := range descendants(os.Getpid()) {
-			// Its children are copies of it and look alike; it is the oldest.
-			b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p))
-			if strings.HasSuffix(string(b), "\x00spawner\x00") && (spawner == 0 || p < spawner) {
-				spawner = p
-			}
-		}
-		time.Sleep(300 * time.Millisecond)
-		return spawner, openFDs("self"), openFDs(fmt.Sprint(spawner)), len(descendants(spawner)), groups()
-	}
-	finish(t, e, host("true"))
-	_, fds, theirs, children, cgroups := settle()
-	var wg sync.WaitGroup
-	for range 4 {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			for range starts / 4 {
-				if got := finish(t, e, host("true")); got.Cause != executor.CauseExit || got.Code != 0 {
-					t.Errorf("%+v", got)
-				}
-			}
-		}()
-	}
-	wg.Wait()
-	_, fds2, theirs2, children2, cgroups2 := settle()
-	if fds2 > fds+2 || theirs2 > theirs+2 || children2 > children || cgroups2 > cgroups {
-		t.Errorf("after %d starts: descriptors %d → %d, of the spawner %d → %d, its children %d → %d, cgroups %d → %d",
-			starts, fds, fds2, theirs, theirs2, children, children2, cgroups, cgroups2)
-	}
-	e.Close()
-	if n := groups(); n != 0 {
-		t.Errorf("%d cgroups are left after Close", n)
 	}
 }
 

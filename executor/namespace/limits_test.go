@@ -176,6 +176,7 @@ func TestOnePid(t *testing.T) {
 // asker's affair: the spawner and everybody else go on.
 func TestExecWithoutRoom(t *testing.T) {
 	e := open(t)
+	needGroup(t, e, "cgroup.pids")
 	spec := host("sleep", "3600")
 	spec.Limits.Pids = 1
 	p, err := e.Start(context.Background(), spec)

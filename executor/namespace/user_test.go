@@ -47,7 +47,7 @@ func TestAsOrdinaryUser(t *testing.T) {
 	args := []string{"-test.v", "-test.short"}
 	cmd := exec.Command(binary, args...)
 	cmd.Dir = tmp
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + tmp, "HOME=" + tmp, unreadableEnv + "=" + unreadable}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + tmp, "HOME=" + tmp, unreadableEnv + "=" + unreadable, leakStartsEnv + "=" + os.Getenv(leakStartsEnv)}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1000, Gid: 1000}}
 	out, err := cmd.CombinedOutput()
 	text := string(out)

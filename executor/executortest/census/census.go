@@ -169,8 +169,16 @@ func (c *Census) holdings(name string, pid int) {
 			c.numbers["KiB"+of] = n
 		}
 	}
-	// Its mounts are its own business as long as they do not become more.
-	c.numbers["mounts"+of] = strings.Count(read(fmt.Sprintf("/proc/%d/mountinfo", pid)), "\n")
+	// Its mounts are its own business as long as they do not become more. Threads
+	// can have mount namespaces of their own.
+	tables := map[string]bool{}
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
+	for _, task := range tasks {
+		if ns, err := os.Readlink(task + "/ns/mnt"); err == nil && !tables[ns] {
+			tables[ns] = true
+			c.numbers["mounts"+of] += strings.Count(read(task+"/mountinfo"), "\n")
+		}
+	}
 }
 
 // Number is a holding: "descriptors of spawner".
