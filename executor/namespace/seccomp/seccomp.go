@@ -53,10 +53,13 @@ const (
 	makesFile = unix.O_CREAT | unix.O_TMPFILE&^unix.O_DIRECTORY
 )
 
-// ioctls that push input into a terminal: CVE-2017-5226, CVE-2023-1523.
+// ioctls that push input into a terminal, CVE-2017-5226 and CVE-2023-1523, and the one
+// that puts another line discipline under it, most of which nobody has looked at for
+// long.
 const (
 	tiocsti   = 0x5412
 	tioclinux = 0x541c
+	tiocsetd  = 0x5423
 )
 
 // protocols of sockets. Any other is a module that the kernel would load for
@@ -100,7 +103,15 @@ func Program(accounted bool) []unix.SockFilter {
 	rules[unix.SYS_CLONE] = noneOfBits(0, namespaceFlags)
 	// Only the low half of the number is compared, as the kernel does; to
 	// compare all 64 bits is CVE-2019-10063.
-	rules[unix.SYS_IOCTL] = noneOf(1, tiocsti, tioclinux)
+	rules[unix.SYS_IOCTL] = noneOf(1, tiocsti, tioclinux, tiocsetd)
+	// A lease makes whoever opens the file for writing wait, on the host too.
+	rules[unix.SYS_FCNTL] = noneOf(1, unix.F_SETLEASE, unix.F_NOTIFY)
+	// What would have the scheduler keep neighbours off a core, and pages be shared
+	// with whoever has the same.
+	rules[unix.SYS_PRCTL] = noneOf(0, unix.PR_SCHED_CORE, unix.PR_SET_MEMORY_MERGE)
+	rules[unix.SYS_MADVISE] = noneOf(2, unix.MADV_MERGEABLE)
+	// Of other processes it would be the init's, where that has the program's id.
+	rules[unix.SYS_PRLIMIT64] = oneOf(0, unix.EPERM, 0)
 	rules[unix.SYS_PERSONALITY] = oneOf(0, unix.EPERM, 0, 0xffffffff)
 	for _, table := range []map[uint32]int{modes, modesHere} {
 		for nr, mode := range table {
