@@ -75,6 +75,23 @@ func (t *Trial) count(a attempt) {
 	t.Errorf("%s: %v", t.c.Name, &a)
 }
 
+// SingleID tells whether all environments have one id of the host, and their inits and
+// programs one inside.
+func (t *Trial) SingleID() bool {
+	for _, p := range t.Executor.Protections() {
+		if p.Name == "uid-range" {
+			return p.Status != executor.Pass
+		}
+	}
+	t.Fatal("no protection \"uid-range\"")
+	return false
+}
+
+// Share adds a directory of the host to spec, read-only or not.
+func Share(spec *executor.Spec, source, target string, writable bool) {
+	spec.Mounts = append(spec.Mounts, executor.Mount{Kind: executor.MountBind, Source: source, Target: target, Writable: writable})
+}
+
 // Result is how a probe ended, and what it printed that was not for the suite.
 type Result struct {
 	executor.Exit

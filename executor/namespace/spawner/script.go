@@ -169,15 +169,17 @@ func (w *scripts) program(s *linux.Script, c *link.Command, l *executor.Limits, 
 	g.Add("take the program's user", unix.SYS_SETRESUID, programID, programID, programID)
 	noCapabilities(s, g)
 	g.Add("set no_new_privs", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+	g.Add("hide from debuggers", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0) // until execve: those inside see it now
+	if w.landlock > 0 {
+		g.Add("restrict with landlock", unix.SYS_LANDLOCK_RESTRICT_SELF, 0, 0).From(0, ruleset)
+	}
+	g.Add("close descriptors", unix.SYS_CLOSE_RANGE, uintptr(keep), uintptr(^uint32(0)), 0)
+	// Not before: /proc/self/fd/N would lead to what the set-up has open (CVE-2024-21626).
 	dir := c.Dir
 	if dir == "" {
 		dir = "/"
 	}
 	g.Add("go to directory "+dir, unix.SYS_CHDIR, s.String(dir))
-	if w.landlock > 0 {
-		g.Add("restrict with landlock", unix.SYS_LANDLOCK_RESTRICT_SELF, 0, 0).From(0, ruleset)
-	}
-	g.Add("close descriptors", unix.SYS_CLOSE_RANGE, uintptr(keep), uintptr(^uint32(0)), 0)
 	g.UnblockSignals()
 	g.Add("filter system calls", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, s.Filter(w.filter))
 	return w.execute(s, c)
