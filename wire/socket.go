@@ -34,9 +34,9 @@ type Socket struct {
 }
 
 // NewSocket takes nc over, which is closed in any case.
-func NewSocket(nc *net.UnixConn) (s *Socket, err error) {
+func NewSocket(nc *net.UnixConn) (_ *Socket, err error) {
 	defer nc.Close()
-	s = &Socket{}
+	s := &Socket{}
 	s.take, s.look = s.receive, s.received
 	defer func() {
 		if err != nil {
