@@ -87,6 +87,8 @@ func (c *conn) handle(f *wire.Frame) bool {
 		return c.call(f)
 	case wire.OpSpawn:
 		return c.spawn(f)
+	case wire.OpMount, wire.OpUnmount:
+		return c.mount(f)
 	case wire.OpCancel:
 		if r := c.take(f.ID); r != nil {
 			r.cancel()

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"cofferdam/audit"
 	"cofferdam/wire"
 )
 
@@ -22,7 +23,10 @@ var update = flag.Bool("update", false, "write the golden files")
 // TestDecisions prints what becomes of each operation on each object, for
 // subjects of all sorts, by really trying it.
 func TestDecisions(t *testing.T) {
-	l := newLab(t, bank())
+	p, dirs := shared(t)
+	makeDirs(t, dirs["theories"], "a", "a/b")
+	makeDirs(t, dirs["drop"], "a")
+	l := newLab(t, p)
 	for _, s := range []string{"balance", "look", "give", "brief"} {
 		_, p := l.server("bank", "bank-for-"+s, s)
 		go p.echo()
@@ -36,6 +40,11 @@ func TestDecisions(t *testing.T) {
 	}()
 	t.Cleanup(func() { close(l.spawner.asked) })
 
+	mounted := []string{
+		"/srv/theories", "/srv/theories/a", "/srv/theories/a/b", "/srv/theories/absent", "/srv/drop/a", "/srv/theoriesx", "/srv", "/etc",
+		"bank:/srv/theories/a", "bank:/srv/theories/absent", "bank:/srv/drop/a", "bank:/etc", "sandbox:/srv/drop/a", "sandbox:/srv/theories/a",
+		"stranger:/srv/theories/a", "absent:/srv/theories/a", "door:/etc",
+	}
 	subjects := []struct {
 		name string
 		env  *Env
@@ -59,7 +68,12 @@ func TestDecisions(t *testing.T) {
 		{"serve", tryServe, []string{"balance", "page", "absent", "bank.balance", "", "BALANCE", "\xff"}},
 		{"spawn", trySpawn, []string{"sandbox", "bank", "absent", "sandbox ", "sandbox.x"}},
 		{"connect", tryConnect, []string{"bank:9000", "bank:8081", "bank:1", "absent:9000"}},
+		{"mount", tryMount, mounted},
+		{"unmount", tryUnmount, mounted},
 		{"attach", tryAttach, []string{"inside", "outside", "unknown"}},
+	}
+	for _, s := range subjects {
+		s.env.Mounting(&fakeMounter{at: make(map[string]uint64)})
 	}
 	var out bytes.Buffer
 	l.decisions()
@@ -69,6 +83,9 @@ func TestDecisions(t *testing.T) {
 				code := o.try(l, s.env, object)
 				fmt.Fprintf(&out, "%s %s %q -> %s |", s.name, o.name, object, code)
 				for _, r := range l.decisions() {
+					if r.Kind != audit.KindDecision {
+						continue
+					}
 					if r.Op != o.name || r.Subject != s.env.id.Service || r.Instance != s.env.id.Instance {
 						t.Errorf("%s of %q by %s was recorded as %+v", o.name, object, s.name, r)
 					}
@@ -126,6 +143,21 @@ func trySpawn(l *lab, e *Env, object string) string {
 	p := l.connect(e)
 	defer p.nc.Close()
 	p.ask(wire.OpSpawn, object, 0, nil)
+	return p.next().Code.String()
+}
+
+func tryMount(l *lab, e *Env, object string) string { return tryShare(l, e, wire.OpMount, object) }
+
+func tryUnmount(l *lab, e *Env, object string) string { return tryShare(l, e, wire.OpUnmount, object) }
+
+func tryShare(l *lab, e *Env, op wire.Op, object string) string {
+	p := l.connect(e)
+	defer p.nc.Close()
+	into, dir, other := strings.Cut(object, ":")
+	if !other {
+		into, dir = "", object
+	}
+	p.ask(op, "", 0, (&wire.Mount{Dir: dir, Into: into}).Append(nil))
 	return p.next().Code.String()
 }
 
@@ -242,6 +274,14 @@ func TestDecideIsWhatEnforces(t *testing.T) {
 		{"sandbox", "call", "bank.give", true, Verdict{true, "m.yaml:2"}},
 		{"sandbox", "call", "bank.give", false, Verdict{false, "m.yaml:2: only for instances that their spawner bound"}},
 		{"nobody", "call", "bank.give", true, Verdict{false, noGrant}},
+		{"front", "mount", "/srv/theories", false, Verdict{true, "m.yaml:1"}},
+		{"front", "mount", "bank:/srv/theories/a", false, Verdict{true, "m.yaml:1"}},
+		{"front", "unmount", "/srv/theories/a", false, Verdict{true, "m.yaml:1"}},
+		{"front", "mount", "/srv/theoriesx", false, Verdict{false, noGrant}},
+		{"front", "mount", "/srv/drop", false, Verdict{false, noGrant}},
+		{"front", "mount", "theories", false, Verdict{false, noGrant}},
+		{"sandbox", "mount", "/srv/drop/x", false, Verdict{true, "m.yaml:4"}},
+		{"sandbox", "mount", "front:/srv/drop/x", false, Verdict{false, noGrant}},
 	} {
 		got, err := bank().Decide(tt.service, tt.operation, tt.object, tt.bound)
 		if got != tt.want || err != nil {
@@ -260,6 +300,15 @@ func TestNewRefuses(t *testing.T) {
 		"policy: method \"bank.a.b\": not a name":        func(p *Policy) { p.Services[1].Methods = []Method{{Name: "a.b"}} },
 		"policy x:1: no service \"nobody\"":              func(p *Policy) { p.Grants = append(p.Grants, Grant{From: "nobody", Rule: "x:1"}) },
 		"policy m.yaml:1: call \"bank.look\" is granted": func(p *Policy) { p.Grants = append(p.Grants, p.Grants[1]) },
+		"policy x:3: no share \"absent\"": func(p *Policy) {
+			p.Grants = append(p.Grants, Grant{From: "front", Kind: KindShare, To: "absent", Rule: "x:3"})
+		},
+		"policy x:4: no share \"absent:theories\"": func(p *Policy) {
+			p.Grants = append(p.Grants, Grant{From: "front", Kind: KindShare, To: "absent:theories", Rule: "x:4"})
+		},
+		"policy: shares \"theories\" and \"inner\" lie": func(p *Policy) {
+			p.Shares = append(p.Shares, Share{Name: "inner", From: "/srv/theories/a"})
+		},
 		"policy x:2: connect \"door:8080\": whoever": func(p *Policy) {
 			p.Grants = append(p.Grants, Grant{From: "front", Kind: KindConnect, To: "door:8080", Rule: "x:2"})
 		},

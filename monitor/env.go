@@ -32,6 +32,11 @@ type Env struct {
 	relays  map[*relay]struct{} // that it has made
 	inbound map[*relay]struct{} // that lead to it; they count against who made them
 	spawns  int
+
+	number     uint64     // in the order of their admission
+	mounting   int        // requests under way; guarded by mu
+	mounts     mounts     // that it is shown
+	references references // that it has asked for, in whatever environment
 }
 
 // Identity is who it is.
@@ -164,6 +169,7 @@ func (e *Env) close() {
 	e.mu.Unlock()
 
 	e.self.instanceGone(e)
+	e.endMounts()
 	for _, c := range conns {
 		c.close()
 	}

@@ -283,7 +283,8 @@ func eventually(t testing.TB, what string, ok func() bool) {
 }
 
 // bank is the policy of most tests: front may use what bank provides, a sandbox
-// only if something is bound to it, and a stranger nothing.
+// only if something is bound to it, and a stranger nothing. Its shares have no
+// root yet, see shared.
 func bank() Policy {
 	front := func(kind Kind, to string) Grant { return Grant{From: "front", Kind: kind, To: to, Rule: "m.yaml:1"} }
 	return Policy{
@@ -307,6 +308,12 @@ func bank() Policy {
 			front(KindConnect, "bank:9000"), front(KindConnect, "bank:8081"),
 			{From: "sandbox", Kind: KindCall, To: "bank.give", Bound: true, Rule: "m.yaml:2"},
 			{From: "door", Kind: KindConnect, To: "bank:8081", Rule: "m.yaml:3"},
+			front(KindShare, "theories"), front(KindShare, "bank:theories"), front(KindShare, "sandbox:drop"),
+			{From: "sandbox", Kind: KindShare, To: "drop", Rule: "m.yaml:4"},
+		},
+		Shares: []Share{
+			{Name: "theories", From: "/srv/theories"},
+			{Name: "drop", From: "/srv/drop", Writable: true, SizeBytes: 1 << 20},
 		},
 		Door: Door{Service: "door", Port: 8080},
 	}

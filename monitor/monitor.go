@@ -2,24 +2,26 @@
 //
 // Every environment is a subject here ([Env]), known by the socket it was born
 // with and never by what it says. All that leaves an environment is one of the
-// operations in the table of policy.go: a call, a connection, a spawn. Each
+// operations in the table of policy.go: a call, a connection, a spawn, a mount. Each
 // passes [Monitor.open], which finds the grant, records the decision, and only
 // then hands the object over. What is not granted is denied, and an absent
 // name and a forbidden one give the same answer.
 //
 // Goroutines: one reader per wire connection, which decides and writes to the other side itself; a flusher for a connection only while its peer is slow; two
-// per relayed connection; one per spawn and per program that answers a call; one
+// per relayed connection; one per spawn, per mount and per program that answers a call; one
 // timer for the deadlines of all calls. Nobody waits for a peer while he holds a
 // lock.
 //
 // Locks, in this order: Monitor.mu, Env.mu, service.mu, conn.mu, call.mu,
-// outbox.mu. Those of the audit log, of a ration, of the deadlines and of a relay
+// outbox.mu; apart from these, mounts.mu before references.mu. Those of the audit
+// log, of a ration, of the deadlines and of a relay
 // are taken last, and alone.
 //
 // Trusted: yes. It is the only code that lets anything out of an environment.
 package monitor
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
@@ -36,6 +38,10 @@ const (
 	MaxInFlight = 1024 // requests without an answer, of all its connections
 	MaxRelays   = 256  // connections that it has made
 	MaxSpawns   = 64   // spawned instances that run
+
+	MaxMounts     = 256  // directories of the host that it is shown
+	MaxReferences = 1024 // to such in whatever environment, of all its clients
+	maxMounting   = 16   // requests for them at a time
 
 	MaxQueued     = 1024 // calls that wait for somebody who answers one method
 	maxQueuedEach = 256  // of them from one environment
@@ -68,10 +74,12 @@ type Monitor struct {
 	policy  *policy
 	calls   atomic.Uint64 // number of the last call
 
+	aliasKey  [32]byte     // new each time: what an alias stands for is told to nobody
 	conns     atomic.Int64 // wire connections of all environments
 	deadlines deadlines
 
 	mu       sync.Mutex
+	admitted uint64              // how many were; guarded by mu
 	envs     map[string]*Env     // by instance; guarded by mu
 	services map[string]*service // by name; fixed after New
 }
@@ -91,6 +99,7 @@ func New(log *audit.Log, p Policy, spawner Spawner) (*Monitor, error) {
 		envs:     make(map[string]*Env),
 		services: make(map[string]*service),
 	}
+	rand.Read(m.aliasKey[:]) // never fails
 	for _, s := range p.Services {
 		m.services[s.Name] = newService(m, s)
 	}
@@ -122,6 +131,8 @@ func (m *Monitor) Admit(id wire.Identity) (*Env, error) {
 	if m.envs[id.Instance] != nil {
 		return nil, fmt.Errorf("admit %q: there is an instance of this name already", id.Instance)
 	}
+	m.admitted++
+	e.number = m.admitted
 	m.envs[id.Instance] = e
 	return e, nil
 }

@@ -2,7 +2,9 @@ package monitor
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"cofferdam/audit"
@@ -23,6 +25,8 @@ var (
 	opCall    = op{name: "call", kind: KindCall}       // ask another service
 	opSpawn   = op{name: "spawn", kind: KindSpawn}     // start a template
 	opConnect = op{name: "connect", kind: KindConnect} // open a connection to a port
+	opMount   = op{name: "mount", kind: KindShare}     // have a directory of the host shown
+	opUnmount = op{name: "unmount", kind: KindShare}   // take that back
 )
 
 // Kind is what a grant is for.
@@ -33,12 +37,14 @@ const (
 	KindCall    Kind = "call"
 	KindSpawn   Kind = "spawn"
 	KindConnect Kind = "connect"
+	KindShare   Kind = "share"
 )
 
 // Policy is what the operator granted. The zero value grants nothing.
 type Policy struct {
 	Services []Service
 	Grants   []Grant
+	Shares   []Share // none within another
 	Door     Door
 }
 
@@ -69,7 +75,7 @@ type Method struct {
 type Grant struct {
 	From  string
 	Kind  Kind
-	To    string // service.method, template, or service:port
+	To    string // service.method, template, service:port, share, or service:share
 	Bound bool   // only for instances whose spawner bound something to them
 	Rule  string // the place in the manifest
 
@@ -79,6 +85,7 @@ type Grant struct {
 // policy is a Policy made ready for questions. It is immutable.
 type policy struct {
 	bySubject map[string]grants
+	shares    []Share
 	door      Door
 }
 
@@ -99,13 +106,29 @@ func (p Policy) compile() (*policy, error) {
 			provided[s.Name+"."+md.Name] = true
 		}
 	}
-	table := &policy{bySubject: make(map[string]grants), door: p.Door}
+	table := &policy{bySubject: make(map[string]grants), shares: p.Shares, door: p.Door}
+	for i, s := range p.Shares {
+		for _, other := range p.Shares[:i] {
+			if s.holds(other.From) || other.holds(s.From) {
+				return nil, fmt.Errorf("policy: shares %q and %q lie one within the other", other.Name, s.Name)
+			}
+		}
+	}
 	for _, g := range p.Grants {
 		if !known[g.From] {
 			return nil, fmt.Errorf("policy %s: no service %q", g.Rule, g.From)
 		}
 		if g.Kind == KindConnect && p.Door.Service != "" && g.To == portOf(p.Door.Service, p.Door.Port) {
 			return nil, fmt.Errorf("policy %s: connect %q: whoever reaches the door itself could say who it is", g.Rule, g.To)
+		}
+		if g.Kind == KindShare {
+			into, share, other := strings.Cut(g.To, ":")
+			if !other {
+				into, share = g.From, g.To
+			}
+			if !known[into] || !slices.ContainsFunc(p.Shares, func(s Share) bool { return s.Name == share }) {
+				return nil, fmt.Errorf("policy %s: no share %q", g.Rule, g.To)
+			}
 		}
 		byKind := table.bySubject[g.From]
 		if byKind == nil {
@@ -177,10 +200,14 @@ func (p Policy) Decide(service, operation, object string, bound bool) (Verdict, 
 	if err != nil {
 		return Verdict{}, err
 	}
-	for _, o := range []op{opCall, opSpawn, opConnect} {
-		if o.name == operation {
-			return table.of(service).decide(o, object, bound), nil
+	for _, o := range []op{opCall, opSpawn, opConnect, opMount, opUnmount} {
+		if o.name != operation {
+			continue
 		}
+		if o.kind == KindShare {
+			object, _ = table.shareOf(object)
+		}
+		return table.of(service).decide(o, object, bound), nil
 	}
 	return Verdict{}, fmt.Errorf("operation %q needs no grant", operation)
 }
@@ -189,12 +216,46 @@ func (p Policy) Decide(service, operation, object string, bound bool) (Verdict, 
 // error permits; an error of the log forbids like any other. Who is refused again
 // and again waits for it (see ration).
 func (m *Monitor) open(e *Env, o op, object string, call uint64) error {
-	v := e.grants.decide(o, object, len(e.id.Bound) > 0)
+	return m.conclude(e, o, object, call, e.grants.decide(o, object, len(e.id.Bound) > 0))
+}
+
+// conclude is the end of open, for a decision that took more than the grants.
+func (m *Monitor) conclude(e *Env, o op, object string, call uint64, v Verdict) error {
 	err := m.record(e, o, object, call, v)
 	if err != nil {
 		time.Sleep(e.records.take(time.Now()))
 	}
 	return err
+}
+
+// objectOf is how the log names what a mount asks for: "/srv/theories/a", or
+// "prover:/srv/theories/a" if it is to appear in another service.
+func objectOf(req *wire.Mount) string {
+	if req.Into == "" {
+		return req.Dir
+	}
+	return req.Into + ":" + req.Dir
+}
+
+// shareOf is what a grant for an object of objectOf would be for: the share that
+// it lies in, in the same form, and "" if it lies in none.
+func (p *policy) shareOf(object string) (string, *Share) {
+	into, dir, other := strings.Cut(object, "/")
+	if !other {
+		return "", nil
+	}
+	for i := range p.shares {
+		if s := &p.shares[i]; s.holds("/" + dir) {
+			return into + s.Name, s
+		}
+	}
+	return "", nil
+}
+
+// decideMount is decide for opMount and opUnmount.
+func (p *policy) decideMount(e *Env, o op, req *wire.Mount) (Verdict, *Share) {
+	object, share := p.shareOf(objectOf(req))
+	return e.grants.decide(o, object, len(e.id.Bound) > 0), share
 }
 
 func (m *Monitor) record(e *Env, o op, object string, call uint64, v Verdict) error {

@@ -329,3 +329,39 @@ func TestSpawn(t *testing.T) {
 		}
 	}
 }
+
+func TestMount(t *testing.T) {
+	c, p := connected(t)
+	want := wire.Mount{Dir: "/srv/théories", Into: "prover", Principal: "bob", Client: "7"}
+	options := MountOptions{Into: "prover", Principal: "bob", Client: "7"}
+	go func() {
+		for _, op := range []wire.Op{wire.OpMount, wire.OpUnmount} {
+			f := p.next()
+			m, err := wire.ParseMount(f.Body)
+			if f.Op != op || len(f.NameBytes) != 0 || err != nil || m != want {
+				t.Errorf("got %v %+v, %v, want %v %+v", f.Op, m, err, op, want)
+			}
+			p.reply(f.ID, wire.OK, []byte("/shares/x"))
+		}
+		p.reply(p.next().ID, wire.Denied, nil)
+	}()
+	if got, err := c.Mount(testContext(t), "/srv/théories", options); got != "/shares/x" || err != nil {
+		t.Errorf("Mount() = %q, %v", got, err)
+	}
+	if err := c.Unmount(testContext(t), "/srv/théories", options); err != nil {
+		t.Errorf("Unmount() = %v", err)
+	}
+	if got, err := c.Mount(testContext(t), "/etc", MountOptions{}); !errors.Is(err, ErrDenied) || got != "" || err.Error() != "mount /etc: denied" {
+		t.Errorf("Mount() = %q, %v, want %v", got, err, ErrDenied)
+	}
+	for dir, o := range map[string]MountOptions{
+		"relative": {}, "": {}, "/": {}, "/a/..": {}, "/a/": {}, "/a": {Into: "A"}, "/b": {Client: "\xff"}, "/c": {Into: "s", Principal: "a\x00"}, "/d": {Principal: "a"},
+	} {
+		if _, err := c.Mount(testContext(t), dir, o); !errors.Is(err, ErrMalformed) {
+			t.Errorf("Mount(%q, %+v) = %v, want %v", dir, o, err, ErrMalformed)
+		}
+		if err := c.Unmount(testContext(t), dir, o); !errors.Is(err, ErrMalformed) {
+			t.Errorf("Unmount(%q, %+v) = %v, want %v", dir, o, err, ErrMalformed)
+		}
+	}
+}

@@ -36,8 +36,8 @@ const MaxMessage = 4 << 10
 
 // CallError says which request an error belongs to.
 type CallError struct {
-	Op   string // "call" or "spawn"
-	Name string // service.method, or the template
+	Op   string // "call", "spawn", "mount" or "unmount"
+	Name string // service.method, the template, or the directory
 	Err  error
 }
 

@@ -1,7 +1,7 @@
 // Package sdk is what an application imports.
 //
-// A program inside an environment connects once and then calls, serves and
-// spawns, all on the one connection and all at once. Who it is, the monitor
+// A program inside an environment connects once and then calls, serves, spawns
+// and mounts, all on the one connection and all at once. Who it is, the monitor
 // knows from the socket; who calls it, the monitor says with every request.
 //
 //	c, err := sdk.Connect(ctx)

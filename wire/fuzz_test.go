@@ -104,6 +104,11 @@ func FuzzLists(f *testing.F) {
 				t.Errorf("spawn %+v became %+v, %v", s, again, err)
 			}
 		}
+		if m, err := ParseMount(b); err == nil {
+			if again, err := ParseMount(m.Append(nil)); err != nil || again != m {
+				t.Errorf("mount %+v became %+v, %v", m, again, err)
+			}
+		}
 		if e, err := ParseExit(b); err == nil {
 			if again, err := ParseExit(e.Append(nil)); err != nil || !reflect.DeepEqual(again, e) {
 				t.Errorf("exit %+v became %+v, %v", e, again, err)
@@ -121,6 +126,9 @@ func addLists(f *testing.F) {
 	}
 	for _, e := range goodExits {
 		f.Add(e.Append(nil))
+	}
+	for _, m := range goodMounts {
+		f.Add(m.Append(nil))
 	}
 	for _, b := range badLists {
 		f.Add(b.bytes)

@@ -1,12 +1,11 @@
 package wire
 
 import (
-	"path"
 	"strings"
 	"time"
 )
 
-// MaxPath is the length of the longest path of a File.
+// MaxPath is the length of the longest path, of a File or a Mount.
 const MaxPath = 1 << 10
 
 // Spawn asks for one instance of a template. Its fields together must fit in
@@ -137,15 +136,9 @@ func (p *spawnParser) env(val []byte) error {
 }
 
 func (p *spawnParser) path(val []byte) error {
-	if err := p.list.bytes(KeyFile, val, MaxPath); err != nil {
-		return err
-	}
-	name, err := p.list.path(KeyFile, val)
+	name, err := p.list.absolute(KeyFile, val)
 	if err != nil {
 		return err
-	}
-	if !path.IsAbs(name) || path.Clean(name) != name || name == "/" {
-		return malformed("spawn: path %q is not absolute and clean", name)
 	}
 	p.file = name
 	return p.paths.add(name)

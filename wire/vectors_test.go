@@ -25,6 +25,7 @@ type vectors struct {
 	Identities []identityVector `json:"identities"`
 	Spawns     []spawnVector    `json:"spawns"`
 	Exits      []exitVector     `json:"exits"`
+	Mounts     []mountVector    `json:"mounts"`
 	BadLists   []badVector      `json:"bad_lists"`
 	Names      []nameVector     `json:"names"`
 }
@@ -80,6 +81,14 @@ type exitVector struct {
 	Memory int64  `json:"memory"`
 }
 
+type mountVector struct {
+	Hex       string `json:"hex"`
+	Dir       string `json:"dir"`
+	Into      string `json:"into"`
+	Principal string `json:"principal"`
+	Client    string `json:"client"`
+}
+
 type nameVector struct {
 	Text  string `json:"text"`
 	Valid bool   `json:"valid"` // as service.method
@@ -102,6 +111,8 @@ var goodFrames = []struct {
 	{"the longest name", Frame{Header: Header{Op: OpCall, ID: 1}, NameBytes: bytes.Repeat([]byte("n"), MaxName)}},
 	{"cancel", Frame{Header: Header{Op: OpCancel, ID: 2}}},
 	{"spawn", Frame{Header: Header{Op: OpSpawn, ID: 4}, NameBytes: []byte("sandbox"), Body: goodSpawns[1].Append(nil)}},
+	{"mount", Frame{Header: Header{Op: OpMount, ID: 5}, Body: goodMounts[1].Append(nil)}},
+	{"unmount", Frame{Header: Header{Op: OpUnmount, ID: 6}, Body: goodMounts[0].Append(nil)}},
 }
 
 var goodIdentities = []Identity{
@@ -130,6 +141,12 @@ var goodExits = []Exit{
 	{Cause: "wall", Code: 137, Limit: "5s", Detail: "wall limit 5s", Stdout: []byte("a\xffb"), Stderr: []byte("late"), Wall: 5001 * time.Millisecond, CPU: 4321 * time.Microsecond, Memory: 64 << 20},
 }
 
+var goodMounts = []Mount{
+	{Dir: "/srv"},
+	{Dir: "/srv/thé ories/a=b", Into: "prover", Principal: "alice", Client: "tenant 7/älice"},
+	{Dir: "/" + strings.Repeat("d", MaxPath-1), Into: strings.Repeat("s", MaxService), Principal: strings.Repeat("p", MaxPrincipal), Client: strings.Repeat("c", MaxClient)},
+}
+
 // What breaks the format: a header written by hand.
 
 func header(change func(h *Header)) []byte {
@@ -145,7 +162,7 @@ var badFrames = []struct {
 	bytes []byte
 }{
 	{"operation 0", header(func(h *Header) { h.Op = 0 })},
-	{"operation 7", header(func(h *Header) { h.Op = 7 })},
+	{"operation 9", header(func(h *Header) { h.Op = 9 })},
 	{"operation 255", header(func(h *Header) { h.Op = 255 })},
 	{"a request with a code", header(func(h *Header) { h.Code = Denied })},
 	{"code 11", header(func(h *Header) { *h = Header{Op: OpReply, Code: 11} })},
@@ -167,6 +184,9 @@ var badFrames = []struct {
 	{"a cancel with a body", header(func(h *Header) { *h = Header{Op: OpCancel, Size: 1} })},
 	{"a spawn with a caller", header(func(h *Header) { h.Op, h.Caller = OpSpawn, 1 })},
 	{"a spawn with a call number", header(func(h *Header) { h.Op, h.Call = OpSpawn, 1 })},
+	{"a mount with a name", header(func(h *Header) { h.Op = OpMount })},
+	{"a mount with a timeout", header(func(h *Header) { *h = Header{Op: OpMount, Timeout: time.Second} })},
+	{"an unmount with a caller", header(func(h *Header) { *h = Header{Op: OpUnmount, Caller: 1, Size: 1} })},
 	{"text", []byte("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")},
 }
 
@@ -237,6 +257,21 @@ var badLists = []struct {
 	{"usage of 8 bytes", "exit", fieldsOf(KeyCause, "exit", KeyUsage, 1)},
 	{"usage beyond 63 bits", "exit", append(fieldsOf(KeyCause, "exit"), AppendUint(nil, KeyUsage, 0, 0, 1<<63)...)},
 	{"wall time beyond 63 bits of ns", "exit", append(fieldsOf(KeyCause, "exit"), AppendUint(nil, KeyUsage, 1<<60, 0, 0)...)},
+	{"no directory", "mount", nil},
+	{"an empty directory", "mount", fieldsOf(KeyDir, "")},
+	{"the root", "mount", fieldsOf(KeyDir, "/")},
+	{"a directory twice", "mount", fieldsOf(KeyDir, "/a", KeyDir, "/a")},
+	{"a directory with ..", "mount", fieldsOf(KeyDir, "/a/../b")},
+	{"a relative directory", "mount", fieldsOf(KeyDir, "a")},
+	{"a directory with a zero byte", "mount", fieldsOf(KeyDir, "/a\x00")},
+	{"a directory too long", "mount", fieldsOf(KeyDir, "/"+strings.Repeat("a", MaxPath))},
+	{"an empty service", "mount", fieldsOf(KeyDir, "/a", KeyService, "")},
+	{"a service that is no word", "mount", fieldsOf(KeyDir, "/a", KeyService, "a.b")},
+	{"a service too long", "mount", fieldsOf(KeyDir, "/a", KeyService, strings.Repeat("a", MaxService+1))},
+	{"a principal without a service", "mount", fieldsOf(KeyDir, "/a", KeyPrincipal, "p")},
+	{"a client that is not UTF-8", "mount", fieldsOf(KeyDir, "/a", KeyClient, "\xff")},
+	{"a client too long", "mount", fieldsOf(KeyDir, "/a", KeyClient, strings.Repeat("a", MaxClient+1))},
+	{"a key of another list", "mount", fieldsOf(KeyDir, "/a", KeyFile, "/b")},
 	{"a detail too long", "exit", fieldsOf(KeyCause, "exit", KeyDetail, strings.Repeat("a", MaxDetail+1))},
 }
 
@@ -291,6 +326,9 @@ func build() vectors {
 	}
 	for _, e := range goodExits {
 		v.Exits = append(v.Exits, exitVector{hex.EncodeToString(e.Append(nil)), hex.EncodeToString(e.Stdout), hex.EncodeToString(e.Stderr), e.Cause, e.Code, e.Limit, e.Detail, e.Wall.Microseconds(), e.CPU.Microseconds(), e.Memory})
+	}
+	for _, m := range goodMounts {
+		v.Mounts = append(v.Mounts, mountVector{hex.EncodeToString(m.Append(nil)), m.Dir, m.Into, m.Principal, m.Client})
 	}
 	for _, b := range badLists {
 		v.BadLists = append(v.BadLists, badVector{b.about, b.kind, hex.EncodeToString(b.bytes)})
@@ -373,6 +411,11 @@ func TestListsComeBack(t *testing.T) {
 			t.Errorf("ParseSpawn() = %+v, %v, want %+v", got, err, want)
 		}
 	}
+	for _, want := range goodMounts {
+		if got, err := ParseMount(want.Append(nil)); err != nil || got != want {
+			t.Errorf("ParseMount() = %+v, %v, want %+v", got, err, want)
+		}
+	}
 	for _, want := range goodExits {
 		if got, err := ParseExit(want.Append(nil)); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("ParseExit() = %+v, %v, want %+v", got, err, want)
@@ -390,6 +433,8 @@ func TestBadLists(t *testing.T) {
 			_, err = ParseSpawn(b.bytes)
 		case "exit":
 			_, err = ParseExit(b.bytes)
+		case "mount":
+			_, err = ParseMount(b.bytes)
 		}
 		if !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s with %s: %v, want %v", b.kind, b.about, err, ErrMalformed)
@@ -453,7 +498,7 @@ func TestWords(t *testing.T) {
 		}
 	}
 	for got, want := range map[string]string{
-		OpSpawn.String(): "spawn", Op(0).String(): "op(0)", Op(7).String(): "op(7)",
+		OpSpawn.String(): "spawn", Op(0).String(): "op(0)", Op(9).String(): "op(9)",
 		OK.String(): "ok", TooLarge.String(): "too large", Code(11).String(): "code(11)",
 		Error{Denied, "no"}.Error(): "denied: no", ErrBusy.Error(): "busy",
 	} {

@@ -17,7 +17,7 @@
 //	22  u16 flags   reserved, 0
 //	24  u64 call    the monitor's number of a call; 0 in what an environment sends
 //
-// Structured bodies (hello, serve, spawn, caller) are lists of fields: u8 key,
+// Structured bodies (hello, serve, spawn, mount, caller) are lists of fields: u8 key,
 // u32 length, bytes; see [ParseFields].
 //
 // Trusted: yes. It is the one decoder of bytes from confined programs.
@@ -37,9 +37,9 @@ const (
 // table serve all of them.
 const (
 	KeyMethod    = 1  // serve: a method name
-	KeyService   = 2  // identity, caller: the service
+	KeyService   = 2  // identity, caller: the service; mount: the one to mount into
 	KeyInstance  = 3  // identity, caller: the instance
-	KeyPrincipal = 4  // identity, caller, spawn: the principal it runs for
+	KeyPrincipal = 4  // identity, caller, spawn, mount: the principal it runs for
 	KeyBound     = 5  // identity, caller, spawn: bytes bound by the spawner
 	KeyArg       = 6  // spawn: one further argument
 	KeyEnv       = 7  // spawn: one K=V
@@ -54,6 +54,8 @@ const (
 	KeyLimit     = 16 // exit: the limit that fired
 	KeyUsage     = 17 // exit: u64 wall µs, cpu µs, memory bytes, in this order
 	KeyDetail    = 18 // exit: one sentence
+	KeyDir       = 19 // mount: a directory of the host
+	KeyClient    = 20 // mount: on whose behalf
 
-	keys = 19 // one more than the last
+	keys = 21 // one more than the last
 )

@@ -1,4 +1,4 @@
-"""What a Python application imports: call, serve and spawn through the monitor.
+"""What a Python application imports: call, serve, spawn and mount through the monitor.
 
     import cofferdam
     balance = cofferdam.call_json("bank.balance", {"username": "alice"})
@@ -29,7 +29,7 @@ except ImportError:
 
 SOCKET_VARIABLE = "COFFERDAM_SOCKET"
 
-# Bounds, as in wire/wire.go, wire/identity.go, wire/exit.go and sdk/serve.go.
+# Bounds, as in wire/wire.go, wire/identity.go, wire/exit.go, wire/share.go and sdk/serve.go.
 HEADER_SIZE = 32
 MAX_NAME = 128
 MAX_CALLER = 1 << 10
@@ -40,6 +40,7 @@ MAX_INSTANCE = 64
 MAX_PRINCIPAL = 256
 MAX_BOUND = 512
 MAX_PATH = 1 << 10
+MAX_CLIENT = 256
 MAX_CAUSE = 32
 MAX_LIMIT = 128
 MAX_DETAIL = 1 << 10
@@ -296,6 +297,36 @@ class Client:
             e.request = "spawn %s" % (template,)
             raise
 
+    def mount(self, dir, into="", principal="", client=""):
+        """Has a directory of the host shown in a running instance.
+
+        Returns the path at which it is seen there. into: the service whose
+        instance is to see it, or "" for us. principal: whose instance, of a
+        template; the newest one if several run. client: on whose behalf we ask,
+        a name of our choice.
+
+        dir is an absolute path, in which links are not followed, in a share that
+        the manifest grants us. To mount what is mounted for the same client
+        already returns the path and changes nothing. If another directory has
+        taken the place of one that is mounted, that is a new mount, with a path
+        of its own.
+
+        Raises the Error of the code with which the request ended: Denied if it is
+        not granted or not there, Unavailable if no such instance runs, Busy if
+        too much is mounted.
+        """
+        return os.fsdecode(self._share("mount", _MOUNT, dir, into, principal, client))
+
+    def unmount(self, dir, into="", principal="", client=""):
+        """Takes back what mount() with the same arguments gave.
+
+        It does so in every instance that still has it. The directory disappears
+        there once nobody else has it mounted; what is open by then stays open.
+
+        Raises as mount() does: Denied also if nothing is mounted.
+        """
+        self._share("unmount", _UNMOUNT, dir, into, principal, client)
+
     def serve(self, handlers):
         """Answers the methods of handlers, a dict of handler(caller, body) -> bytes.
 
@@ -328,6 +359,13 @@ class Client:
                 self._answer(frame, caller)
 
     # Below: how.
+
+    def _share(self, word, op, dir, into, principal, client):
+        try:
+            return self._request(op, "", _mount_fields(dir, into, principal, client), None)
+        except Error as e:
+            e.request = "%s %s" % (word, dir)
+            raise
 
     def _answer(self, frame, caller):
         code, body = 0, b""
@@ -510,18 +548,28 @@ def spawn(template, **options):
     return _shared().spawn(template, **options)
 
 
+def mount(dir, **options):
+    """Client.mount() on a connection shared by the whole program."""
+    return _shared().mount(dir, **options)
+
+
+def unmount(dir, **options):
+    """Client.unmount() on a connection shared by the whole program."""
+    _shared().unmount(dir, **options)
+
+
 # Frames: the format is described in wire/wire.go.
 
-_REPLY, _HELLO, _SERVE, _CALL, _CANCEL, _SPAWN = 1, 2, 3, 4, 5, 6
+_REPLY, _HELLO, _SERVE, _CALL, _CANCEL, _SPAWN, _MOUNT, _UNMOUNT = 1, 2, 3, 4, 5, 6, 7, 8
 _NAMED = (_CALL, _SPAWN)
-_WITH_BODY = (_REPLY, _SERVE, _CALL, _SPAWN)
+_WITH_BODY = (_REPLY, _SERVE, _CALL, _SPAWN, _MOUNT, _UNMOUNT)
 
 _HEADER = struct.Struct("<IBBHQIHHQ")
 _FIELD = struct.Struct("<BI")
 _U64 = struct.Struct("<Q")
 
 (_METHOD, _SERVICE, _INSTANCE, _PRINCIPAL, _BOUND, _ARG, _ENV, _FILE, _DATA, _STDIN,
- _WALL, _STDOUT, _STDERR, _CAUSE, _CODE, _LIMIT, _USAGE, _DETAIL) = range(1, 19)
+ _WALL, _STDOUT, _STDERR, _CAUSE, _CODE, _LIMIT, _USAGE, _DETAIL, _DIR, _CLIENT) = range(1, 21)
 
 
 class _Frame:
@@ -548,7 +596,7 @@ def _parse_header(data):
     f = _Frame()
     f.size, f.op, f.code, f._name, f.id, f.timeout_ms, f._caller, flags, f.call = _HEADER.unpack_from(data)
     rest = f.size - f._name - f._caller
-    if not _REPLY <= f.op <= _SPAWN:
+    if not _REPLY <= f.op <= _UNMOUNT:
         raise Malformed("unknown operation %d" % f.op)
     if flags != 0:
         raise Malformed("reserved flags %#x" % flags)
@@ -694,11 +742,34 @@ def _spawn_fields(args, env, files, stdin, wall, principal, bound):
     return b"".join(out)
 
 
+def _mount_fields(dir, into, principal, client):
+    dir = _kernel_text(dir)
+    if len(dir) > MAX_PATH or not _clean(dir):
+        raise Malformed("mount: path %r is not absolute and clean" % dir)
+    if principal and not into:
+        raise Malformed("mount: a principal without a service")
+    out = [_field(_DIR, dir)]
+    if into:
+        if not _valid_word(into) or len(into) > MAX_SERVICE:
+            raise Malformed("mount: %r is no service" % (into,))
+        out.append(_field(_SERVICE, into.encode()))
+    for key, value, limit in ((_PRINCIPAL, principal, MAX_PRINCIPAL), (_CLIENT, client, MAX_CLIENT)):
+        if value:
+            try:
+                value = value.encode()
+            except UnicodeEncodeError:
+                raise Malformed("mount: %r is not UTF-8" % value) from None
+            if len(value) > limit or 0 in value:
+                raise Malformed("mount: %r" % value)
+            out.append(_field(key, value))
+    return b"".join(out)
+
+
 def _kernel_text(value):
     """A value that the kernel will see: any bytes but zero."""
     value = os.fsencode(value)
     if 0 in value:
-        raise Malformed("spawn: zero byte in %r" % value)
+        raise Malformed("zero byte in %r" % value)
     return value
 
 

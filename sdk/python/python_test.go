@@ -165,6 +165,12 @@ func (m *monitor) python(nc net.Conn) {
 			r.Code, r.Body = m.forward(&f)
 		case wire.OpSpawn:
 			r.Body = describe(m.t, f.Body)
+		case wire.OpMount, wire.OpUnmount:
+			mount, err := wire.ParseMount(f.Body)
+			if err != nil {
+				m.t.Errorf("mount from Python: %v", err)
+			}
+			r.Body = fmt.Appendf(nil, "/shares/%s/%s/%s", mount.Dir, mount.Into, mount.Client)
 		case wire.OpServe:
 			e.send(&r)
 			m.tryServer(e)

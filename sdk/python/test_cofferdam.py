@@ -54,6 +54,21 @@ class TestVectors(unittest.TestCase):
                 v["wall_ms"] / 1000 or None, v["principal"], bytes.fromhex(v["bound"]))
             self.assertEqual(got.hex(), v["hex"])
 
+    def test_mounts(self):
+        for v in VECTORS["mounts"]:
+            got = cd._mount_fields(v["dir"], v["into"], v["principal"], v["client"])
+            self.assertEqual(got.hex(), v["hex"])
+
+    def test_mounts_refused(self):
+        for bad in (
+            ("",), ("/",), ("a",), ("/a/",), ("/a/../b",), ("//a",), ("/a\0",), ("/" + "a" * cd.MAX_PATH,),
+            ("/a", "A"), ("/a", "a.b"), ("/a", "a" * (cd.MAX_SERVICE + 1)),
+            ("/a", "", "p"), ("/a", "s", "p\0"), ("/a", "s", "p" * (cd.MAX_PRINCIPAL + 1)),
+            ("/a", "", "", "c\0"), ("/a", "", "", "c" * (cd.MAX_CLIENT + 1)), ("/a", "", "", "\ud800"),
+        ):
+            with self.subTest(str(bad)[:60]), self.assertRaises(cd.Malformed):
+                cd._mount_fields(*(bad + ("",) * (4 - len(bad))))
+
     def test_exits(self):
         for v in VECTORS["exits"]:
             e = cd._parse_exit(bytes.fromhex(v["hex"]))
@@ -266,6 +281,21 @@ class TestClient(WithPeer):
             self.peer.reply(f.id, bytes.fromhex(want["hex"]))
         self.assertEqual((self.result.cause, self.result.code), (want["cause"], want["code"]))
 
+    def test_mount(self):
+        want = VECTORS["mounts"][1]
+        fields = {k: want[k] for k in ("into", "principal", "client")}
+        for method, op, result in ((self.client.mount, cd._MOUNT, "/shares/x"), (self.client.unmount, cd._UNMOUNT, None)):
+            with self.meanwhile(method, want["dir"], **fields):
+                f = self.peer.next()
+                self.assertEqual((f.op, f.name, f.body.hex()), (op, b"", want["hex"]))
+                self.peer.reply(f.id, b"/shares/x")
+            self.assertEqual(self.result, result)
+        with self.meanwhile(self.client.mount, "/etc"):
+            self.peer.reply(self.peer.next().id, code=cd.Denied.code)
+        self.assertEqual(str(self.result), "mount /etc: denied")
+        with self.assertRaisesRegex(cd.Malformed, "^unmount etc: malformed: "):
+            self.client.unmount("etc")
+
 
 class TestServe(WithPeer):
     def serve(self, handlers):
@@ -455,6 +485,10 @@ class TestGoPeer(unittest.TestCase):
         exit = cd.spawn("sandbox", args=["a"], files={"/run/x": b"data"}, stdin=b"in", wall=1.5, principal="bob")
         self.assertEqual(exit.stdout, b'["a"] [{"Path":"/run/x","Data":"ZGF0YQ=="}] in 1.5s bob')
         self.assertEqual((exit.cause, exit.code, exit.memory), ("exit", 3, 1 << 20))
+
+    def test_mount(self):
+        self.assertEqual(cd.mount("/srv/a", client="ü"), "/shares//srv/a//ü")
+        cd.unmount("/srv/a", client="ü")
 
     def test_serve(self):
         with cd.connect() as client, self.assertRaises(cd.Interrupted):

@@ -1,0 +1,55 @@
+package sdk
+
+import (
+	"context"
+
+	"cofferdam/wire"
+)
+
+// MountOptions say where a directory of the host is to appear, and for whom. The
+// zero value means: with us, for ourselves.
+type MountOptions struct {
+	Into      string // the service whose instance is to see it
+	Principal string // whose instance, of a template; the newest one if several run
+	Client    string // on whose behalf we ask, a name of our choice
+}
+
+// Mount has a directory of the host, given by its absolute path, shown in a
+// running instance, and returns the path at which it is seen there. The manifest
+// must grant us a share that it lies in. To mount what is mounted for the same
+// client already returns the path and changes nothing.
+//
+// Links in the path are not followed. If another directory has taken the place
+// of one that is mounted, that is a new mount, with a path of its own.
+//
+// Every error is a [*CallError] that matches one of the errors ErrDenied to
+// ErrInterrupted: ErrDenied if it is not granted or not there, ErrUnavailable if
+// no such instance runs, ErrBusy if too much is mounted.
+func (c *Client) Mount(ctx context.Context, dir string, options MountOptions) (string, error) {
+	out, err := c.share(ctx, wire.OpMount, dir, options)
+	return string(out), err
+}
+
+// Unmount takes back what Mount with the same arguments gave, in every instance
+// that still has it. The directory disappears there once nobody else has it
+// mounted; what is open by then stays open.
+//
+// Every error is a [*CallError], as for Mount: ErrDenied also if nothing is
+// mounted.
+func (c *Client) Unmount(ctx context.Context, dir string, options MountOptions) error {
+	_, err := c.share(ctx, wire.OpUnmount, dir, options)
+	return err
+}
+
+func (c *Client) share(ctx context.Context, op wire.Op, dir string, o MountOptions) ([]byte, error) {
+	m := wire.Mount{Dir: dir, Into: o.Into, Principal: o.Principal, Client: o.Client}
+	body := m.Append(nil)
+	_, err := wire.ParseMount(body)
+	if err == nil {
+		body, err = c.request(ctx, op, "", body)
+	}
+	if err != nil {
+		return nil, &CallError{Op: op.String(), Name: dir, Err: err}
+	}
+	return body, nil
+}
