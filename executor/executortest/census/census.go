@@ -32,7 +32,7 @@ import (
 
 // Scope says what is looked at, besides the caller's descendants.
 type Scope struct {
-	Apps []string       // whose cgroups are counted
+	Apps []string       // whose cgroups are counted: by name, or by name.pid of the spawner
 	Dirs []string       // below which files are counted
 	Pids map[string]int // by name: processes whose holdings are counted
 	Grow map[string]int // what a number may grow by: "descriptors", "threads", "KiB"

@@ -82,7 +82,7 @@ type levelOptions struct {
 
 // hidden are the calls that make memory which need not be mapped to be kept. To
 // libraries they look like calls that the kernel does not have.
-var hidden = []uint32{unix.SYS_MEMFD_CREATE, unix.SYS_MEMFD_SECRET, unix.SYS_SHMGET, unix.SYS_MSGGET}
+var hidden = []uint32{unix.SYS_MEMFD_CREATE, unix.SYS_MEMFD_SECRET, unix.SYS_SHMGET, unix.SYS_MSGGET, unix.SYS_SEMGET}
 
 // Program is the filter for programs. accounted says that the kernel counts all
 // their memory, mapped or not.

@@ -235,6 +235,7 @@ func (w *scripts) rlimits(s *linux.Script, l *executor.Limits) {
 	set("file size", unix.RLIMIT_FSIZE, l.FileBytes, l.FileBytes)
 	set("core files", unix.RLIMIT_CORE, 0, 0)
 	set("message queues", unix.RLIMIT_MSGQUEUE, 64<<10, 64<<10)
+	set("timers and signals that wait", unix.RLIMIT_SIGPENDING, 4096, 4096)
 	set("locked memory", unix.RLIMIT_MEMLOCK, 64<<10, 64<<10)
 	set("nice", unix.RLIMIT_NICE, 0, 0)
 	set("real-time priority", unix.RLIMIT_RTPRIO, 0, 0)
@@ -263,7 +264,7 @@ func (w *scripts) rlimits(s *linux.Script, l *executor.Limits) {
 // hardLimits reads the spawner's own.
 func hardLimits() map[int]uint64 {
 	limits := map[int]uint64{}
-	for _, r := range []int{unix.RLIMIT_NOFILE, unix.RLIMIT_FSIZE, unix.RLIMIT_CORE, unix.RLIMIT_MSGQUEUE, unix.RLIMIT_MEMLOCK, unix.RLIMIT_NICE, unix.RLIMIT_RTPRIO, unix.RLIMIT_NPROC, unix.RLIMIT_CPU, unix.RLIMIT_DATA} {
+	for _, r := range []int{unix.RLIMIT_NOFILE, unix.RLIMIT_FSIZE, unix.RLIMIT_CORE, unix.RLIMIT_MSGQUEUE, unix.RLIMIT_SIGPENDING, unix.RLIMIT_MEMLOCK, unix.RLIMIT_NICE, unix.RLIMIT_RTPRIO, unix.RLIMIT_NPROC, unix.RLIMIT_CPU, unix.RLIMIT_DATA} {
 		var l unix.Rlimit
 		if unix.Prlimit(0, r, nil, &l) == nil {
 			limits[r] = l.Max
