@@ -15,6 +15,10 @@ func (s *server) protect(groupErr error) []executor.Protection {
 		{Name: "mount-namespace", Status: executor.Pass, Detail: "an empty root with what the spec lists"},
 		{Name: "pid-namespace", Status: executor.Pass, Detail: "with an init that reaps"},
 		{Name: "network-namespace", Status: executor.Pass, Detail: "a loopback and nothing else"},
+		{Name: "ipc-namespace", Status: executor.Pass, Detail: "no queues and no shared memory of others"},
+		{Name: "uts-namespace", Status: executor.Pass, Detail: "a host name of its own"},
+		{Name: "cgroup-namespace", Status: executor.Pass, Detail: "no cgroups but its own in sight"},
+		{Name: "capabilities", Status: executor.Pass, Detail: "none, and no_new_privs"},
 		{Name: "seccomp", Status: executor.Pass, Detail: fmt.Sprintf("allow list of %d instructions", len(s.scripts.filter))},
 	}
 	all = append(all, s.landlockProtection(), s.idProtection())

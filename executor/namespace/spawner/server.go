@@ -21,12 +21,21 @@ import (
 // Main is the whole spawner. fd is its end of the socket to the trusted process.
 // It returns once that has gone, with everything it made gone too.
 func Main(fd int) error {
+	s, err := greet(fd)
+	if err != nil {
+		return err
+	}
+	return s.run()
+}
+
+// greet answers the first message, which says what for the spawner is here.
+func greet(fd int) (*server, error) {
 	conn := link.NewConn(fd)
 	var first link.Request
 	fds, err := conn.Receive(&first)
 	linux.CloseFDs(fds)
 	if err != nil || first.Hello == nil {
-		return fmt.Errorf("the first message is no greeting: %v", err)
+		return nil, fmt.Errorf("the first message is no greeting: %v", err)
 	}
 	s, err := newServer(first.Hello, conn)
 	reply := link.Reply{ID: first.ID, Err: link.FromError(err)}
@@ -34,9 +43,14 @@ func Main(fd int) error {
 		reply.Protections = s.protections
 	}
 	if sendErr := conn.Send(&reply, nil); err != nil || sendErr != nil {
-		return errors.Join(err, sendErr)
+		return nil, errors.Join(err, sendErr)
 	}
-	err = s.serve()
+	return s, nil
+}
+
+// run serves until the trusted process has gone, and cleans up.
+func (s *server) run() error {
+	err := s.serve()
 	s.close()
 	if errors.Is(err, io.EOF) || errors.Is(err, os.ErrClosed) || errors.Is(err, unix.ECONNRESET) {
 		return nil

@@ -1,0 +1,81 @@
+package canary
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"cofferdam/executor"
+)
+
+// What is tried with limits that take their time: so much, with a limit far below
+// it and, as the control, with one far above.
+const (
+	exceedBytes = 48 << 20
+	exceedFor   = 400 * time.Millisecond
+	exceedCPUs  = 0.2
+)
+
+// limits proves those limits, each in an environment of its own. One whose control
+// does not work, on a host that is too busy for it, is not tried.
+func limits(ctx context.Context, e executor.Executor, o *Options) []Proof {
+	memory := func(limit int64) string {
+		exit, err := exceeding(ctx, e, o, "memory", strconv.Itoa(exceedBytes), func(l *executor.Limits) { l.MemoryBytes = limit })
+		switch {
+		case err != nil:
+			return "failed"
+		case exit.Cause == executor.CauseExit && exit.Code == 0:
+			return works
+		}
+		return string(exit.Cause)
+	}
+	cpu := func(cores float64) string {
+		exit, err := exceeding(ctx, e, o, "cpu", "0", func(l *executor.Limits) { l.CPUs = cores })
+		switch {
+		case err != nil || exit.Cause != executor.CauseExit:
+			return "failed"
+		case exit.Usage.CPU > exceedFor/2:
+			return works
+		}
+		return "slowed"
+	}
+	var proofs []Proof
+	for _, p := range []struct {
+		protection, probe, want string
+		far, near               func() string
+	}{
+		{"cgroup.memory", "use 48 MiB of 32", string(executor.CauseOOM),
+			func() string { return memory(256 << 20) }, func() string { return memory(32 << 20) }},
+		{"cgroup.cpu", "use a whole core of a fifth", "slowed",
+			func() string { return cpu(executor.Unlimited) }, func() string { return cpu(exceedCPUs) }},
+	} {
+		if !passes(e.Protections(), p.protection) {
+			continue
+		}
+		outside := p.far()
+		for again := 3; outside != works && again > 0; again-- {
+			outside = p.far() // others may have kept the processors busy
+		}
+		if outside == works {
+			proofs = append(proofs, Proof{Protection: p.protection, Probe: p.probe, Want: p.want, Outside: outside, Got: p.near()})
+		}
+	}
+	return proofs
+}
+
+// exceeding runs one environment that uses up amount of something.
+func exceeding(ctx context.Context, e executor.Executor, o *Options, what, amount string, limit func(*executor.Limits)) (executor.Exit, error) {
+	spec := o.spec("canary", what, amount)
+	limit(&spec.Limits)
+	p, err := e.Start(ctx, spec)
+	if err != nil {
+		return executor.Exit{}, err
+	}
+	select {
+	case <-p.Done():
+	case <-ctx.Done():
+		p.Kill(executor.CauseInternal, "it takes too long")
+		<-p.Done()
+	}
+	return p.Exit(), nil
+}
