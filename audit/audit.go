@@ -51,7 +51,7 @@ const (
 	Deny  = "deny"
 )
 
-// Record is one line. Seq, Time and Prev are set by [Log.Append]; every string
+// Record is one line. Seq, Time, Prev and Degraded are set by [Log.Append]; every string
 // may come from a confined program and is escaped.
 type Record struct {
 	Seq      uint64    `json:"seq"`              // 1 for the first, and no gaps
@@ -66,6 +66,10 @@ type Record struct {
 	Rule     string    `json:"rule"`             // file:line of the manifest, or "default: nothing is granted"
 	Call     uint64    `json:"call,omitempty"`   // the monitor's number of the call, 0 for none
 	Detail   string    `json:"detail,omitempty"` // one sentence for people
+
+	// Degraded names the protections that the host lacks and the manifest lets
+	// go: what is recorded was done without them. Set by [Log.Append].
+	Degraded string `json:"degraded,omitempty"`
 }
 
 // ErrNotFound says that the log has no record with that number.

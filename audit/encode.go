@@ -47,6 +47,10 @@ func appendRecord(dst []byte, r *Record, prev []byte) []byte {
 		dst = append(dst, `,"detail":`...)
 		dst = appendString(dst, r.Detail)
 	}
+	if r.Degraded != "" {
+		dst = append(dst, `,"degraded":`...)
+		dst = appendString(dst, r.Degraded)
+	}
 	return append(dst, "}\n"...)
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 )
@@ -23,6 +24,9 @@ var ErrClosed = errors.New("log is closed")
 type Options struct {
 	Now  func() time.Time            // nil means time.Now
 	Disk func() (free, total uint64) // bytes where the file is; nil means to ask the kernel
+
+	// Degraded is written into every record: the protections that are not there.
+	Degraded []string
 }
 
 // Log is the writing end of an audit file. It is safe for concurrent use.
@@ -37,6 +41,7 @@ type Log struct {
 	sync func() error
 	now  func() time.Time
 	disk func() (free, total uint64)
+	weak string // the Degraded of every record
 
 	mu    sync.Mutex
 	seq   uint64   // of the last record
@@ -57,6 +62,7 @@ func newLog(f *os.File, opts Options, seq uint64, prev [64]byte) *Log {
 		sync: f.Sync,
 		now:  opts.Now,
 		disk: opts.Disk,
+		weak: strings.Join(opts.Degraded, " "),
 		seq:  seq,
 		prev: prev,
 		buf:  make([]byte, 0, flushBytes+MaxLine),
@@ -99,6 +105,7 @@ func (l *Log) Append(r Record) (uint64, error) {
 func (l *Log) append(r Record) (uint64, error) {
 	r.Seq = l.seq + 1
 	r.Time = l.now()
+	r.Degraded = l.weak
 	start := len(l.buf)
 	l.buf = appendRecord(l.buf, &r, l.prev[:])
 	l.seq = r.Seq

@@ -417,3 +417,33 @@ func BenchmarkVerify(b *testing.B) {
 		}
 	})
 }
+
+// What was done without a protection says so, record by record, and is chained.
+func TestDegraded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	for _, weak := range [][]string{{"landlock", "cgroup.pids"}, nil} {
+		l, err := Open(path, Options{Degraded: weak})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := decision
+		r.Degraded = "what a caller says of it"
+		if _, err := l.Append(r); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text := read(t, path)
+	var got []string
+	if err := Scan(strings.NewReader(text), func(r Record) error { got = append(got, r.Degraded); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 2 || got[0] != "landlock cgroup.pids" || got[1] != "" || strings.Count(text, "degraded") != 1 {
+		t.Errorf("degraded: %q in\n%s", got, text)
+	}
+	if report, err := Verify(strings.NewReader(text)); err != nil || report.Records != 2 {
+		t.Errorf("Verify = %+v, %v", report, err)
+	}
+}

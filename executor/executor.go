@@ -260,6 +260,25 @@ type Protection struct {
 	Fix    string // the one command or setting that would provide it; "" if none is known
 }
 
+// ProtectionNames are those that an executor may list. A manifest that names
+// another one is mistaken.
+var ProtectionNames = []string{
+	"user-namespace", "mount-namespace", "pid-namespace", "network-namespace", "ipc-namespace", "uts-namespace",
+	"cgroup-namespace", "capabilities", "seccomp", "landlock", "uid-range", "cgroup.memory", "cgroup.pids", "cgroup.cpu",
+}
+
+// Lacking names those of all that the host lacks, or has a weaker mechanism for,
+// and that allowed lets go.
+func Lacking(all []Protection, allowed []string) []string {
+	var names []string
+	for _, p := range all {
+		if p.Status != Pass && p.NamedIn(allowed) {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
 // NamedIn tells whether names has the protection's name, or that of its group:
 // "cgroup" stands for "cgroup.memory", "cgroup.pids" and so on.
 func (p Protection) NamedIn(names []string) bool {

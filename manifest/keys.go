@@ -59,7 +59,7 @@ func appKeys() table[App] {
 			{"name", anAppName, false, "the directory's name", "The name of the application.", readAppName},
 			{"gateway", aGateway, false, "no door for people", "HTTP from people to services.", readGateway},
 			{"services", services, false, "nothing runs", "What runs, and what it may reach.", readServices},
-			{"allow_degraded", someShields, false, "none", "Protections that this host may lack. Each is weaker isolation: shown by ps, and in the audit record of every start.", readAllowDegraded},
+			{"allow_degraded", someShields, false, "none", "Protections that this host may lack. Each is weaker isolation: shown by up, ps and check, and in every audit record of an application that does without. One that the host has is enforced all the same.", readAllowDegraded},
 		},
 		refused: []refusal{
 			{"networks", "there is no network between services, only what a line here grants", "write provides and uses at the services"},

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"regexp"
@@ -30,12 +31,23 @@ func readAppName(r *reader, v value, a *App) {
 	a.Name, _ = r.name(v, anAppName, appNames)
 }
 
+// Shields are the protections that allow_degraded may name: those that executors
+// list, and "cgroup" for all of its three.
+var Shields = []string{
+	"user-namespace", "mount-namespace", "pid-namespace", "network-namespace", "ipc-namespace", "uts-namespace",
+	"cgroup-namespace", "capabilities", "seccomp", "landlock", "uid-range", "cgroup", "cgroup.memory", "cgroup.pids", "cgroup.cpu",
+}
+
 func readAllowDegraded(r *reader, v value, a *App) {
 	r.list(v, someShields, maxList, func(v value) {
 		name, ok := r.name(v, aShield, shieldNames)
-		if ok && slices.Contains(a.AllowDegraded, name) {
+		switch {
+		case !ok:
+		case !slices.Contains(Shields, name):
+			r.refuse(v, cmp.Or(r.didYouMean(name, Shields), "cofferdam doctor lists them"), "there is no protection %q", name)
+		case slices.Contains(a.AllowDegraded, name):
 			r.refuse(v, "", "%q stands twice", name)
-		} else if ok {
+		default:
 			a.AllowDegraded = append(a.AllowDegraded, name)
 		}
 	})

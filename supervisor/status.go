@@ -52,13 +52,7 @@ func (s *Supervisor) Status() []Status {
 
 // degraded names the protections that the host lacks and the manifest lets go.
 func (s *Supervisor) degraded() []string {
-	var names []string
-	for _, p := range s.Executor.Protections() {
-		if p.Status != executor.Pass && p.NamedIn(s.App.AllowDegraded) {
-			names = append(names, p.Name)
-		}
-	}
-	return names
+	return executor.Lacking(s.Executor.Protections(), s.App.AllowDegraded)
 }
 
 func (u *unit) status() Status {

@@ -1,8 +1,8 @@
 // Command cofferdam runs programs that do not trust each other.
 //
 // One file per command. The roles at the top of main are this binary started
-// in another place: the spawner beside the trusted process, the gateway inside
-// an environment of its own.
+// in another place: the spawner beside the trusted process, the gateway and the
+// canary inside environments of their own.
 //
 // Trusted: yes. It decides nothing, but it wires what decides and gives up root.
 package main
@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"cofferdam/executor/canary"
 	"cofferdam/executor/namespace/spawner"
 )
 
@@ -25,6 +26,7 @@ var version = "devel"
 const (
 	roleSpawner = "spawner"
 	roleGateway = "gateway"
+	roleCanary  = "canary"
 )
 
 func main() {
@@ -34,6 +36,8 @@ func main() {
 			os.Exit(spawnerMain())
 		case roleGateway:
 			os.Exit(gatewayMain())
+		case roleCanary:
+			os.Exit(canary.Main(os.Args[2:]))
 		}
 	}
 	os.Exit(run(os.Args[1:]))
@@ -72,7 +76,8 @@ func run(args []string) int {
 const (
 	codeWall        = 124
 	codeOurs        = 125 // and 126 not executable, 127 not found: admin.ExitCode
-	codeDenied      = 77  // EX_NOPERM of sysexits(3)
+	codeNotKept     = 69  // EX_UNAVAILABLE of sysexits(3)
+	codeDenied      = 77  // EX_NOPERM
 	codeBadConfig   = 78  // EX_CONFIG
 	codeUnverified  = 1   // audit verify
 	codeDegraded    = 1   // doctor
@@ -108,8 +113,9 @@ $XDG_RUNTIME_DIR/cofferdam. COFFERDAM_STATE_DIR and COFFERDAM_RUNTIME_DIR, both
 absolute, take the place of either.
 
 Data goes to stdout, all else to stderr. Exit codes: 0; that of the program, for
-run and exec; 124 at the wall limit; 125 for an error of ours; 77 for what belongs
-to another user; 78 for a manifest with errors; and for audit verify, doctor, run
+run and exec; 124 at the wall limit; 125 for an error of ours; 69 if a protection
+does not hold when it is tried, and so nothing was started; 77 for what belongs to
+another user; 78 for a manifest with errors; and for audit verify, doctor, run
 and exec what their help says.`,
 		Example: `  cofferdam run --ro script.py -- python3 script.py   one program, on its own
   cofferdam up                                        the application of ./cofferdam.yaml

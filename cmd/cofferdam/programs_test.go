@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -27,6 +28,25 @@ func caller() {
 		}
 		fmt.Printf("%s: %s\n", method, reply)
 	}
+}
+
+// careless is cofferdam with a hole: its canary is told of a file of the host that
+// is there inside too.
+func careless() {
+	const bait = "COFFERDAM_CANARY"
+	if len(os.Args) > 1 && os.Args[1] == roleCanary {
+		var told map[string]any
+		if err := json.Unmarshal([]byte(os.Getenv(bait)), &told); err != nil {
+			panic(err)
+		}
+		told["file"] = "/etc/hosts"
+		text, err := json.Marshal(told)
+		if err != nil {
+			panic(err)
+		}
+		os.Setenv(bait, string(text))
+	}
+	main()
 }
 
 // answerer is a program for scripts: it serves the methods that are its

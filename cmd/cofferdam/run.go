@@ -40,7 +40,8 @@ of the host as long as it runs, and then to its owner again.
 
 The exit code is the program's own; 128+n if signal n ended it; 124 at the wall
 limit; 127 if it was not found, 126 if it cannot be executed, 125 if it could not
-be started for another reason. When a limit ends it, one line on stderr says
+be started for another reason, 69 if a protection did not hold when it was tried,
+which is done before every run. When a limit ends it, one line on stderr says
 which, and what raises it. With --format json one line of JSON on stderr, the
 last, says how it ended and what it used, if it was started.
 
@@ -70,10 +71,6 @@ end and limits of every run are recorded: cofferdam -p run audit.`,
 // of which would become another user, and of what the program does nothing but
 // the bytes of its output gets here, which are passed on unread.
 func (o *runOptions) run(spec *executor.Spec) error {
-	log, err := openRunLog(spec)
-	if err != nil {
-		return err
-	}
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -85,6 +82,21 @@ func (o *runOptions) run(spec *executor.Spec) error {
 	defer exec.Close()
 	if err := o.checkDegraded(exec.Protections()); err != nil {
 		return err
+	}
+	log, err := openRunLog(spec, executor.Lacking(exec.Protections(), o.allowDegraded))
+	if err != nil {
+		return err
+	}
+	proof, err := canaryOptions(self, dirsOf(runName).Runtime, o.allowDegraded)
+	if err != nil {
+		return err
+	}
+	report, err := prove(exec, proof)
+	if logErr := log.add(canaryRecord(report, err)); logErr != nil {
+		return errors.Join(err, logErr)
+	}
+	if err != nil {
+		return notKept(err, "--allow-degraded NAME")
 	}
 	missing := lacking(exec.Protections())
 	talk := o.format == "table" && !o.quiet && term.IsTerminal(int(os.Stderr.Fd()))
@@ -109,9 +121,6 @@ func (o *runOptions) run(spec *executor.Spec) error {
 		log.failed(err)
 		owners.restore()
 		hint(os.Stderr, spec)
-		if errors.Is(err, executor.ErrUnsupported) {
-			err = fmt.Errorf("%w\nto go without: --allow-degraded NAME; cofferdam doctor lists what is missing", err)
-		}
 		return &exitError{code: admin.ExitCode(err), err: err}
 	}
 	got := await(proc, signals, spec.Command)

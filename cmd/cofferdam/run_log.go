@@ -18,14 +18,15 @@ const runLogPatience = 10 * time.Second
 // one writer at a time, so each run takes it for the moment of a record and
 // gives it back: the chain goes through all runs in the order they recorded.
 type runLog struct {
-	path string
-	name string // of the instance
+	path     string
+	name     string   // of the instance
+	degraded []string // what the host lacks and the run goes without
 }
 
 // openRunLog makes the place for the log.
-func openRunLog(spec *executor.Spec) (*runLog, error) {
+func openRunLog(spec *executor.Spec, degraded []string) (*runLog, error) {
 	dirs := dirsOf(runName)
-	return &runLog{path: auditLog(dirs), name: spec.Name}, prepareDirs(dirs)
+	return &runLog{path: auditLog(dirs), name: spec.Name, degraded: degraded}, prepareDirs(dirs)
 }
 
 // start records what is about to run. A run that cannot be recorded does not
@@ -85,7 +86,7 @@ func (l *runLog) add(records ...audit.Record) error {
 // open waits its turn.
 func (l *runLog) open() (*audit.Log, error) {
 	for deadline := time.Now().Add(runLogPatience); ; {
-		log, err := audit.Open(l.path, audit.Options{})
+		log, err := audit.Open(l.path, audit.Options{Degraded: l.degraded})
 		if !errors.Is(err, audit.ErrLocked) || time.Now().After(deadline) {
 			return log, err
 		}

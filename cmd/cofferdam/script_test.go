@@ -21,6 +21,7 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"cofferdam": main,
+		"careless":  careless,
 		"caller":    caller,
 		"answerer":  answerer,
 	})
@@ -45,7 +46,7 @@ func TestScripts(t *testing.T) {
 			if err := os.Chmod(dir, 0o711); err != nil {
 				return err
 			}
-			for _, program := range []string{"cofferdam", "caller", "answerer"} {
+			for _, program := range []string{"cofferdam", "careless", "caller", "answerer"} {
 				path, err := exec.LookPath(program)
 				if err != nil {
 					return err

@@ -18,6 +18,8 @@ import (
 
 	"cofferdam/admin"
 	"cofferdam/audit"
+	"cofferdam/executor"
+	"cofferdam/executor/canary"
 	"cofferdam/executor/namespace"
 	"cofferdam/manifest"
 	"cofferdam/supervisor"
@@ -30,7 +32,11 @@ func upCommand(p *project) *cobra.Command {
 		Short: "Start the application and keep it running",
 		Long: `Up starts every service of the manifest, each in an environment of its own,
 and keeps them running until it is interrupted. It is the daemon of its one
-application; several can run side by side.`,
+application; several can run side by side.
+
+Before the first of them a canary tries in an environment like theirs what must
+not work: to reach a listener of the host, to read a file of it, to make a system
+call that is refused. If anything works nothing starts, and the exit code is 69.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if detach {
@@ -46,6 +52,7 @@ application; several can run side by side.`,
 
 // up wires the rooms together. This is the only place that knows all of them.
 func (p *project) up(quiet bool) error {
+	began := time.Now()
 	parent := readyPipe()
 	app, err := p.load()
 	if err != nil {
@@ -65,16 +72,15 @@ func (p *project) up(quiet bool) error {
 	if gateway != nil {
 		defer gateway.Close()
 	}
-	log, err := audit.Open(auditLog(dirs), audit.Options{})
-	if err != nil {
-		return err
-	}
-	defer log.Close()
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
 	door, err := doorOf(app, self)
+	if err != nil {
+		return err
+	}
+	proof, err := canaryOptions(self, dirs.Runtime, app.AllowDegraded)
 	if err != nil {
 		return err
 	}
@@ -86,6 +92,12 @@ func (p *project) up(quiet bool) error {
 		return err
 	}
 	defer exec.Close()
+	degraded := executor.Lacking(exec.Protections(), app.AllowDegraded)
+	log, err := audit.Open(auditLog(dirs), audit.Options{Degraded: degraded})
+	if err != nil {
+		return err
+	}
+	defer log.Close()
 	control, err := listenAdmin(adminSocket(dirs))
 	if err != nil {
 		return err
@@ -94,6 +106,18 @@ func (p *project) up(quiet bool) error {
 	owner := os.Getuid()
 	if err := dropPrivileges(exec.MonitorID(), dirs); err != nil {
 		return err
+	}
+
+	if _, err := log.Append(audit.Record{Kind: audit.KindApp, Op: "up", Object: app.Name, Detail: "manifest " + absolute(p.file)}); err != nil {
+		return err
+	}
+	report, err := prove(exec, proof)
+	if _, logErr := log.Append(canaryRecord(report, err)); logErr != nil {
+		return errors.Join(err, logErr)
+	}
+	if err != nil {
+		os.Remove(adminSocket(dirs))
+		return notKept(err, "allow_degraded: [NAME] in the manifest")
 	}
 
 	out := newPrinter(os.Stdout, serviceNames(app))
@@ -123,14 +147,10 @@ func (p *project) up(quiet bool) error {
 	}
 	go server.Serve(control)
 
-	if _, err := log.Append(audit.Record{Kind: audit.KindApp, Op: "up", Object: app.Name, Detail: "manifest " + absolute(p.file)}); err != nil {
-		return err
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	began := time.Now()
 	err = sup.Run(ctx, func() {
-		announce(os.Stderr, app, url, time.Since(began))
+		announce(os.Stderr, app, url, report, degraded, time.Since(began))
 		tellParent(parent, "ready")
 	})
 	if err != nil {
@@ -223,7 +243,7 @@ func serviceNames(app *manifest.App) []string {
 }
 
 // announce says in a few lines what is up, and what it can reach.
-func announce(w io.Writer, app *manifest.App, url string, took time.Duration) {
+func announce(w io.Writer, app *manifest.App, url string, proven canary.Report, degraded []string, took time.Duration) {
 	fmt.Fprintf(w, "%s is up (%s, %v)\n", app.Name, plural(len(app.Services), "service"), took.Round(time.Millisecond))
 	if url != "" {
 		fmt.Fprintf(w, "  open      %s\n", url)
@@ -237,6 +257,10 @@ func announce(w io.Writer, app *manifest.App, url string, took time.Duration) {
 	fmt.Fprintf(w, "  messages  %s, nothing else: cofferdam check\n", plural(len(app.Grants()), "grant"))
 	fmt.Fprintf(w, "  network   none but what is granted\n")
 	fmt.Fprintf(w, "  storage   %s\n", orNone(strings.Join(paths, " ")))
+	fmt.Fprintf(w, "  proven    %s, by trying: cofferdam doctor --prove\n", plural(len(proven.Held), "protection"))
+	if len(degraded) > 0 {
+		fmt.Fprintf(w, "  degraded  %s\n", strings.Join(degraded, " "))
+	}
 	fmt.Fprintf(w, "  denials   cofferdam audit, then: cofferdam why ID\n")
 }
 

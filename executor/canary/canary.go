@@ -26,6 +26,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -54,9 +56,6 @@ type Options struct {
 
 // timeout bounds one environment of a canary.
 const timeout = 20 * time.Second
-
-// inside is where the canary finds its program.
-const inside = "/app/canary"
 
 // baitEnv tells the canary where to try.
 const baitEnv = "COFFERDAM_CANARY"
@@ -135,6 +134,7 @@ func send(ctx context.Context, e executor.Executor, o *Options, b *bait) (answer
 
 // spec is an environment for this binary, as small as one can be.
 func (o *Options) spec(role string, args ...string) *executor.Spec {
+	inside := path.Join("/app", filepath.Base(o.Program))
 	spec := &executor.Spec{
 		Name: "canary",
 		Command: executor.Command{

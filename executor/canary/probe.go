@@ -213,27 +213,12 @@ func layers() int { return linux.LandlockRoom() }
 
 // forkOn forks until it is refused. That some forks were not is the control.
 func forkOn(*told) string {
-	var children []int
-	defer func() {
-		for _, pid := range children {
-			unix.Kill(pid, unix.SIGKILL)
-		}
-		for range children {
-			unix.Wait4(-1, nil, 0, nil)
-		}
-	}()
-	for range 2 * maxPids {
-		pid, err := linux.ForkIdle()
-		if err != nil {
-			switch {
-			case len(children) == 0:
-				return "none"
-			case len(children) > maxPids:
-				return "late" // something refuses, but not the limit
-			}
-			return word(err)
-		}
-		children = append(children, pid)
+	n, err := linux.Forks(2 * maxPids)
+	switch {
+	case err != nil && n == 0:
+		return "none"
+	case err != nil && n > maxPids:
+		return "late" // something refuses, but not the limit
 	}
-	return works
+	return word(err)
 }
