@@ -7,6 +7,7 @@ package raw
 import (
 	"fmt"
 	"runtime"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -47,6 +48,11 @@ func Call(nr uintptr, args ...any) (uintptr, unix.Errno) {
 	return r, errno
 }
 
-// Address is where b lies, for structures that hold pointers. b must be kept alive
-// by the caller for as long as the kernel may look there.
-func Address(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }
+// Address is where b lies, for structures that hold pointers. b stays there, and is kept
+// for ever.
+func Address(b []byte) uintptr {
+	kept.Store(&b, nil)
+	return uintptr(unsafe.Pointer(unsafe.SliceData(b)))
+}
+
+var kept sync.Map
