@@ -154,17 +154,21 @@ const (
 	// MountPoints is an empty directory that no program can write to, for what
 	// [Process.Mount] shows. Writable says that some of that may be writable.
 	MountPoints
+	// MountVolume is storage that stays, made the first time: Source is its name.
+	// Where the host can, it is a file system with SizeBytes and Inodes; otherwise,
+	// or with Unlimited, a directory with SizeBytes as quota.
+	MountVolume
 )
 
 // Mount is one thing in the environment's file tree.
 type Mount struct {
 	Kind      MountKind
-	Source    string // host path, absolute and without links
+	Source    string // host path, absolute and without links; a name for MountVolume
 	Target    string // path inside, absolute and clean; never below /proc, /sys, /dev
-	Writable  bool   // MountBind, MountPoints and MountTmpfs (which is pointless without)
+	Writable  bool   // MountBind, MountVolume, MountPoints and MountTmpfs (which is pointless without)
 	Data      []byte // MountFile
 	Mode      os.FileMode
-	SizeBytes int64 // 0 means the default of Limits; Unlimited is allowed for binds only
+	SizeBytes int64 // 0 means the default of Limits; Unlimited is allowed for binds and volumes only
 	Inodes    int64 // 0 means SizeBytes/4096, at least 256
 }
 

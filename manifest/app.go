@@ -89,6 +89,7 @@ type Volume struct {
 	Pos       Pos
 	Name, To  string
 	SizeBytes int64
+	Inodes    int64 // how many files; 0 with an unlimited size
 	ReadOnly  bool
 }
 
@@ -97,6 +98,7 @@ type Tmpfs struct {
 	Pos       Pos
 	To        string
 	SizeBytes int64
+	Inodes    int64
 }
 
 // Provide is a method that a service answers.

@@ -26,6 +26,9 @@ func (r *reader) checkService(v value, s *Service) {
 	}
 	r.checkInstances(r.key(v, "instances"), s)
 	for i, o := range s.Volumes {
+		if o.SizeBytes == Unlimited && o.Inodes > 0 {
+			r.refuse(r.place(v, o.Pos, fmt.Sprintf("%s.volumes[%d].inodes", v.key, i)), "leave it out, or give a size", "without a limit of size nothing counts its files")
+		}
 		open := strings.Contains(o.Name, principalMark)
 		at := r.place(v, o.Pos, fmt.Sprintf("%s.volumes[%d].name", v.key, i))
 		switch {

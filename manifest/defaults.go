@@ -35,10 +35,16 @@ func (l *GatewayLimits) fillDefaults() {
 func (s *Service) fillDefaults() {
 	orElse(&s.WorkingDir, "/")
 	for i := range s.Volumes {
-		orElse(&s.Volumes[i].SizeBytes, 64<<20)
+		v := &s.Volumes[i]
+		orElse(&v.SizeBytes, 64<<20)
+		if v.SizeBytes != Unlimited {
+			orElse(&v.Inodes, inodesFor(v.SizeBytes))
+		}
 	}
 	for i := range s.Tmpfs {
-		orElse(&s.Tmpfs[i].SizeBytes, 16<<20)
+		t := &s.Tmpfs[i]
+		orElse(&t.SizeBytes, 16<<20)
+		orElse(&t.Inodes, inodesFor(t.SizeBytes))
 	}
 	for i := range s.Provides {
 		orElse(&s.Provides[i].Deadline, defaultDeadline)
@@ -84,6 +90,10 @@ func (l *Limits) fillDefaults(ends bool) {
 	orElse(&l.FileSize, 64<<20)
 	orElse(&l.Tmp, 16<<20)
 }
+
+// inodesFor is how many files fit where so many bytes do, if nothing else is said.
+// The executor has the same rule.
+func inodesFor(size int64) int64 { return min(max(size/4096, 256), 1<<22) }
 
 // orElse gives a field that is still zero its default.
 func orElse[T comparable](field *T, value T) {

@@ -164,8 +164,11 @@ func volumeKeys() table[Volume] {
 	return table[Volume]{keys: []key[Volume]{
 		{"name", aVolumeName, true, "", "Its name in the application. {principal} is replaced by whom the instance runs for.", readVolumeName},
 		{"to", anInsidePath, true, "", "Inside.", func(r *reader, v value, o *Volume) { o.To, _ = r.target(v) }},
-		{"size", aSizeLimit, false, "64M", "How much fits in.", func(r *reader, v value, o *Volume) {
+		{"size", aSizeLimit, false, "64M", "How much fits in: what is more is refused by the kernel where root started the application; elsewhere it is noticed a moment later, which allow_degraded: [disk-quota] must permit.", func(r *reader, v value, o *Volume) {
 			o.SizeBytes = r.sizeLimit(v, 64<<10)
+		}},
+		{"inodes", aCount, false, "one for each 4K, at least 256", "How many files fit in. A volume keeps the number that it was made with.", func(r *reader, v value, o *Volume) {
+			o.Inodes = r.inodes(v)
 		}},
 		{"read_only", aBool, false, "false", "It may not write there.", func(r *reader, v value, o *Volume) {
 			o.ReadOnly = r.boolean(v, aBool)
@@ -182,6 +185,9 @@ func tmpfsKeys() table[Tmpfs] {
 		{"to", anInsidePath, true, "", "Inside.", func(r *reader, v value, t *Tmpfs) { t.To, _ = r.target(v) }},
 		{"size", aSize, false, "16M", "How much fits in.", func(r *reader, v value, t *Tmpfs) {
 			t.SizeBytes = r.size(v, aSize, 4<<10)
+		}},
+		{"inodes", aCount, false, "one for each 4K, at least 256", "How many files fit in.", func(r *reader, v value, t *Tmpfs) {
+			t.Inodes = r.inodes(v)
 		}},
 	}}
 }

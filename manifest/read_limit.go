@@ -43,3 +43,9 @@ func (r *reader) shareLimit(v value) float64 {
 	}
 	return f
 }
+
+// inodes reads how many files fit in.
+func (r *reader) inodes(v value) int64 {
+	n, _ := r.integer(v, aCount, 16, 1<<22)
+	return int64(n)
+}

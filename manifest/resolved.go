@@ -172,6 +172,9 @@ func (s *Service) node() *yaml.Node {
 		o.add("name", text(v.Name))
 		o.add("to", text(v.To))
 		o.add("size", text(formatSize(v.SizeBytes)))
+		if v.Inodes > 0 {
+			o.add("inodes", count(int(v.Inodes)))
+		}
 		o.add("read_only", truth(v.ReadOnly))
 		return o.done()
 	}))
@@ -179,6 +182,7 @@ func (s *Service) node() *yaml.Node {
 		var o object
 		o.add("to", text(t.To))
 		o.add("size", text(formatSize(t.SizeBytes)))
+		o.add("inodes", count(int(t.Inodes)))
 		return o.done()
 	}))
 	o.add("http", somePort(s.HTTP))

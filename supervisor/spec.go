@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"path/filepath"
 	"strings"
 
 	"cofferdam/executor"
@@ -85,16 +84,16 @@ func (s *Supervisor) mountsOf(svc *manifest.Service, in *instance, l launch) ([]
 		mounts = append(mounts, executor.Mount{Kind: executor.MountBind, Source: f.From, Target: f.To})
 	}
 	for _, v := range svc.Volumes {
-		host, err := s.volume(v.Name, l.principal)
+		name, err := volumeOf(v.Name, l.principal)
 		if err != nil {
 			return nil, err
 		}
 		mounts = append(mounts, executor.Mount{
-			Kind: executor.MountBind, Source: host, Target: v.To, Writable: !v.ReadOnly, SizeBytes: v.SizeBytes,
+			Kind: executor.MountVolume, Source: name, Target: v.To, Writable: !v.ReadOnly, SizeBytes: v.SizeBytes, Inodes: v.Inodes,
 		})
 	}
 	for _, t := range svc.Tmpfs {
-		mounts = append(mounts, executor.Mount{Kind: executor.MountTmpfs, Target: t.To, Writable: true, SizeBytes: t.SizeBytes})
+		mounts = append(mounts, executor.Mount{Kind: executor.MountTmpfs, Target: t.To, Writable: true, SizeBytes: t.SizeBytes, Inodes: t.Inodes})
 	}
 	for _, f := range l.files {
 		target, err := spawnedPath(f.Path)
@@ -116,9 +115,9 @@ func spawnedPath(name string) (string, error) {
 	return path.Join(spawnedDir, base), nil
 }
 
-// volume is the host directory of a volume. What a principal calls itself is
+// volumeOf is the executor's name of a volume. What a principal calls itself is
 // never part of a path: its hash is.
-func (s *Supervisor) volume(name, principal string) (string, error) {
+func volumeOf(name, principal string) (string, error) {
 	if strings.Contains(name, "{principal}") {
 		if principal == "" {
 			return "", fmt.Errorf("volume %q: the instance has no principal", name)
@@ -126,11 +125,7 @@ func (s *Supervisor) volume(name, principal string) (string, error) {
 		sum := sha256.Sum256([]byte(principal))
 		name = strings.ReplaceAll(name, "{principal}", hex.EncodeToString(sum[:]))
 	}
-	dir := filepath.Join(s.volumesDir(), name)
-	if err := os.Mkdir(dir, 0o700); err != nil && !os.IsExist(err) {
-		return "", fmt.Errorf("volume: %w", err)
-	}
-	return dir, nil
+	return name, nil
 }
 
 func limitsOf(l manifest.Limits) executor.Limits {

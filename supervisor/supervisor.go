@@ -36,7 +36,7 @@ import (
 // Dirs are where an application keeps what it has on the host. All of them
 // exist, belong to us, and are closed to others.
 type Dirs struct {
-	State   string // audit log, volumes, logs: survives
+	State   string // audit log and logs: survives
 	Runtime string // sockets: gone with us
 }
 
@@ -93,7 +93,7 @@ func New(o Options) (*Supervisor, error) {
 }
 
 func (s *Supervisor) prepare() error {
-	for _, d := range []string{s.volumesDir(), s.logsDir(), s.socketsDir()} {
+	for _, d := range []string{s.logsDir(), s.socketsDir()} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return fmt.Errorf("prepare: %w", err)
 		}
@@ -104,7 +104,6 @@ func (s *Supervisor) prepare() error {
 // Monitor is the monitor of this application.
 func (s *Supervisor) Monitor() *monitor.Monitor { return s.monitor }
 
-func (s *Supervisor) volumesDir() string { return filepath.Join(s.Dirs.State, "volumes") }
 func (s *Supervisor) logsDir() string    { return filepath.Join(s.Dirs.State, "logs") }
 func (s *Supervisor) socketsDir() string { return filepath.Join(s.Dirs.Runtime, "wire") }
 

@@ -190,13 +190,17 @@ func prepare(t *testing.T, services string) *app {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	a := &app{t: t, dirs: supervisor.Dirs{State: filepath.Join(dir, "s"), Runtime: filepath.Join(dir, "r")}}
-	text := "version: 1\nname: sup\nallow_degraded: [cgroup]\nservices:\n" +
+	text := "version: 1\nname: sup\nallow_degraded: [cgroup, disk-quota]\nservices:\n" +
 		strings.ReplaceAll(services, "{program}", "runtime: host, files: [{from: "+self+", to: /app/p}], command: [/app/p, program, ")
 	m, err := manifest.Parse("test.yaml", []byte(text), dir, manifest.HostPath)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
-	x, err := namespace.New(namespace.Options{Executable: []string{self, "spawner"}, App: "sup", RuntimeDir: filepath.Join(dir, "x")})
+	volumes := filepath.Join(dir, "v")
+	if err := os.Mkdir(volumes, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	x, err := namespace.New(namespace.Options{Executable: []string{self, "spawner"}, App: "sup", RuntimeDir: filepath.Join(dir, "x"), Volumes: volumes})
 	if err != nil {
 		t.Fatal(err)
 	}

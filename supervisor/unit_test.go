@@ -80,25 +80,20 @@ func TestSpawnedPath(t *testing.T) {
 }
 
 func TestVolumeOfPrincipal(t *testing.T) {
-	s := &Supervisor{Options: Options{Dirs: Dirs{State: t.TempDir()}}}
-	if err := s.prepare(); err != nil {
-		t.Fatal(err)
-	}
 	// SHA-256 of "test1" and of "test1/.", as the lab's grader names them.
 	for _, tt := range []struct{ principal, hash string }{
 		{"test1", "1b4f0e9851971998e732078544c96b36c3d01cedf7caa332359d6f1d83567014"},
 		{"test1/.", "d15abe583a0286472714776e89973c74407be96656340b36655c17f6c353f67c"},
 	} {
-		dir, err := s.volume("state-{principal}", tt.principal)
+		base, err := volumeOf("state-{principal}", tt.principal)
 		if err != nil {
 			t.Fatalf("volume for %q: %v", tt.principal, err)
 		}
-		base := dir[strings.LastIndex(dir, "/")+1:]
 		if !strings.HasPrefix(base, "state-"+tt.hash[:8]) || len(base) != len("state-")+64 {
 			t.Errorf("volume for %q is %q, want the hash %s…", tt.principal, base, tt.hash[:8])
 		}
 	}
-	if _, err := s.volume("state-{principal}", ""); err == nil {
+	if _, err := volumeOf("state-{principal}", ""); err == nil {
 		t.Error("a volume of nobody was given")
 	}
 }

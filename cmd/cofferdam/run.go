@@ -207,7 +207,9 @@ func limitLine(e executor.Exit) string {
 	case executor.CauseOutput:
 		used = fmt.Sprintf(" after %d bytes", e.Usage.OutputBytes)
 	case executor.CauseDisk:
-		name, flag = "size", "--rw HOST:INSIDE:SIZE"
+		if strings.HasPrefix(e.Key, "volumes.") {
+			name, flag = strings.TrimPrefix(e.Key, "volumes."), "--rw HOST:INSIDE:SIZE"
+		}
 	}
 	if e.Limit == "" || e.Key == "" {
 		return strings.TrimSpace(fmt.Sprintf("ended: %s %s", e.Cause, printable(e.Detail)))

@@ -32,7 +32,8 @@ func TestHowARunEnds(t *testing.T) {
 			137, "cpu limit 1s reached after 1.0s of processor time; raise it with --cpu",
 		},
 		{
-			"file size", executor.Exit{Cause: executor.CauseSignal, Code: 153, Signal: 25}, 153, "",
+			"file size", executor.Exit{Cause: executor.CauseDisk, Code: 153, Signal: 25, Limit: "1MiB", Key: "limits.file_size"},
+			153, "file size limit 1MiB reached; raise it with --file-size",
 		},
 		{
 			"a directory", executor.Exit{Cause: executor.CauseDisk, Code: 137, Limit: "1MiB", Key: "volumes.size"},

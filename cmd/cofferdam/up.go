@@ -84,9 +84,14 @@ func (p *project) up(quiet bool) error {
 	if err != nil {
 		return err
 	}
+	volumes, err := prepareVolumes(app.Name, dirs)
+	if err != nil {
+		return err
+	}
 	exec, err := namespace.New(namespace.Options{
 		Executable: []string{self, roleSpawner},
 		App:        app.Name,
+		Volumes:    volumes,
 	})
 	if err != nil {
 		return err
@@ -205,9 +210,6 @@ func dropPrivileges(id int, dirs supervisor.Dirs) error {
 		err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
 			if err != nil {
 				return err
-			}
-			if filepath.Dir(path) == filepath.Join(dirs.State, "volumes") {
-				return filepath.SkipDir // what is in a volume belongs to programs
 			}
 			return os.Lchown(path, id, id)
 		})

@@ -219,12 +219,37 @@ func (s *site) probe(t *testing.T, service string, args ...string) map[string]st
 	return found
 }
 
+// volume is where the test sees what is in a volume: in the directory that it is, or
+// as root, where it is a file system of its own, through the program that has it.
+func (s *site) volume(t *testing.T, name string) string {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		return filepath.Join(s.state, "volumes", name)
+	}
+	owner := map[string]string{"person": "dynamic", "cred": "auth", "bank": "bank", "profile": "store"}[name]
+	out, err := s.command("ps", "--format", "json").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []supervisor.Status
+	if err := json.Unmarshal(out, &all); err != nil {
+		t.Fatal(err)
+	}
+	for _, one := range all {
+		if one.Service == owner && one.Pid != 0 {
+			return fmt.Sprintf("/proc/%d/root/data", one.Pid)
+		}
+	}
+	t.Fatalf("%s does not run", owner)
+	return ""
+}
+
 // database opens a copy of a service's database.
 func (s *site) database(t *testing.T, volume, name string) *sql.DB {
 	t.Helper()
 	dir := t.TempDir()
 	for _, suffix := range []string{"", "-wal"} {
-		from, err := os.Open(filepath.Join(s.state, "volumes", volume, name+suffix))
+		from, err := os.Open(filepath.Join(s.volume(t, volume), name+suffix))
 		if err != nil {
 			if suffix != "" && os.IsNotExist(err) {
 				continue
@@ -354,7 +379,7 @@ func (s *site) testDatabases(t *testing.T) {
 			}
 		}
 	}
-	files, err := filepath.Glob(filepath.Join(s.state, "volumes", "cred", "*"))
+	files, err := filepath.Glob(filepath.Join(s.volume(t, "cred"), "*"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("files of auth: %q, %v", files, err)
 	}

@@ -47,7 +47,7 @@ func (t *Trial) Spec(args ...string) *executor.Spec {
 			{Kind: executor.MountRuntime},
 			{Kind: executor.MountBind, Source: self, Target: probePath},
 		},
-		AllowDegraded: []string{"cgroup", "landlock"},
+		AllowDegraded: []string{"cgroup", "landlock", "disk-quota"},
 		Limits:        executor.Limits{Wall: 20 * time.Second},
 	}
 }

@@ -71,12 +71,21 @@ type Options struct {
 	// Roots are the host directories that sources of mounts must lie below,
 	// besides the runtime's. nil means any.
 	Roots []string
+	// Volumes is the host directory in which volumes are kept. As root it must be
+	// root's, with nobody else to write there.
+	Volumes string
+	// Budget bounds all environments together, where the host has cgroups. The zero
+	// value is no limit.
+	Budget Budget
 	// Warm is how many blank environments wait ahead, each some 200 KB: 4 by
 	// default, -1 for none.
 	Warm int
 	// Stderr gets what a dying spawner says; os.Stderr by default.
 	Stderr *os.File
 }
+
+// Budget bounds an application. A field that is not positive is no limit.
+type Budget = link.Budget
 
 // Executor is an [executor.Executor].
 type Executor struct {
@@ -123,6 +132,9 @@ func New(opts Options) (*Executor, error) {
 			return nil, fmt.Errorf("root %q is not an absolute clean path", root)
 		}
 	}
+	if v := opts.Volumes; v != "" && (!filepath.IsAbs(v) || filepath.Clean(v) != v) {
+		return nil, fmt.Errorf("directory of volumes %q is not an absolute clean path", v)
+	}
 	if opts.Warm == 0 {
 		opts.Warm = 4
 	}
@@ -130,7 +142,7 @@ func New(opts Options) (*Executor, error) {
 		gone: make(chan struct{}), release: make(chan struct{}),
 		calls: map[uint64]chan answer{}, procs: map[uint64]*Process{},
 	}
-	hello := &link.Hello{App: opts.App, Roots: opts.Roots, Warm: max(opts.Warm, 0), Parent: os.Getpid()}
+	hello := &link.Hello{App: opts.App, Roots: opts.Roots, Volumes: opts.Volumes, Budget: opts.Budget, Warm: max(opts.Warm, 0), Parent: os.Getpid()}
 	identity, err := newIdentity(&opts, hello)
 	if err != nil {
 		return nil, err

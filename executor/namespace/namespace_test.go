@@ -55,7 +55,7 @@ func open(t testing.TB, change ...func(*namespace.Options)) *namespace.Executor 
 
 // degraded are the protections that this host may lack and the tests still run
 // without; each has tests of its own.
-var degraded = []string{"cgroup", "landlock"}
+var degraded = []string{"cgroup", "landlock", "disk-quota"}
 
 // host is a spec that runs args with the host's programs.
 func host(args ...string) *executor.Spec {

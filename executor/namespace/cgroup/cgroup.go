@@ -42,6 +42,8 @@ type Stat struct {
 type Parent interface {
 	// Make makes an empty group without limits.
 	Make(name string) (Group, error)
+	// Limit bounds all groups together. Shares of the processor are left alone.
+	Limit(Limits) error
 	// Missing lists the controllers of "memory", "pids", "cpu" that the host lacks.
 	Missing() []string
 	// Describe says which mechanism this is.

@@ -102,7 +102,18 @@ func (g *v1Group) Attach(pid int) error {
 }
 
 func (g *v1Group) Limit(l Limits) error {
-	if dir := g.dir("memory"); dir != "" && l.MemoryBytes > 0 {
+	return limitV1(g.dir, l)
+}
+
+// Limit bounds all groups together.
+func (p *v1) Limit(l Limits) error {
+	l.CPUs = 0
+	return limitV1(func(c string) string { return p.dirs[c] }, l)
+}
+
+// limitV1 sets limits in the directories of controllers.
+func limitV1(dirOf func(controller string) string, l Limits) error {
+	if dir := dirOf("memory"); dir != "" && l.MemoryBytes > 0 {
 		bytes := strconv.FormatInt(l.MemoryBytes, 10)
 		if err := write(dir, "memory.limit_in_bytes", bytes); err != nil {
 			return err
@@ -115,12 +126,12 @@ func (g *v1Group) Limit(l Limits) error {
 			}
 		}
 	}
-	if dir := g.dir("pids"); dir != "" && l.Pids > 0 {
+	if dir := dirOf("pids"); dir != "" && l.Pids > 0 {
 		if err := write(dir, "pids.max", strconv.Itoa(l.Pids)); err != nil {
 			return err
 		}
 	}
-	if dir := g.dir("cpu"); dir != "" && l.CPUs > 0 {
+	if dir := dirOf("cpu"); dir != "" && l.CPUs > 0 {
 		if err := write(dir, "cpu.cfs_quota_us", strconv.FormatInt(quota(l.CPUs), 10)); err != nil {
 			return err
 		}

@@ -160,30 +160,41 @@ func (g *v2Group) Attach(pid int) error {
 	return write(g.dir, "cgroup.procs", strconv.Itoa(pid))
 }
 
-func (g *v2Group) Limit(l Limits) error {
-	has := func(c string) bool { return !slices.Contains(g.parent.missing, c) }
+func (g *v2Group) Limit(l Limits) error { return g.parent.limit(g.dir, l, "1") }
+
+// Limit bounds all groups together. Whoever has to go at that limit is one of them,
+// and not all.
+func (p *v2) Limit(l Limits) error {
+	l.CPUs = 0
+	return p.limit(p.dir, l, "0")
+}
+
+// limit sets the limits of the group dir; together tells whether what goes at the
+// limit of memory is all of it.
+func (p *v2) limit(dir string, l Limits, together string) error {
+	has := func(c string) bool { return !slices.Contains(p.missing, c) }
 	if l.MemoryBytes > 0 && has("memory") {
 		for file, value := range map[string]string{
 			"memory.max":       strconv.FormatInt(l.MemoryBytes, 10),
-			"memory.oom.group": "1",
+			"memory.oom.group": together,
 		} {
-			if err := write(g.dir, file, value); err != nil {
+			if err := write(dir, file, value); err != nil {
 				return err
 			}
 		}
-		if read(g.dir, "memory.swap.max") != "" {
-			if err := write(g.dir, "memory.swap.max", "0"); err != nil {
+		if read(dir, "memory.swap.max") != "" {
+			if err := write(dir, "memory.swap.max", "0"); err != nil {
 				return err
 			}
 		}
 	}
 	if l.Pids > 0 && has("pids") {
-		if err := write(g.dir, "pids.max", strconv.Itoa(l.Pids)); err != nil {
+		if err := write(dir, "pids.max", strconv.Itoa(l.Pids)); err != nil {
 			return err
 		}
 	}
 	if l.CPUs > 0 && has("cpu") {
-		return write(g.dir, "cpu.max", fmt.Sprintf("%d %d", quota(l.CPUs), cpuPeriodMicros))
+		return write(dir, "cpu.max", fmt.Sprintf("%d %d", quota(l.CPUs), cpuPeriodMicros))
 	}
 	return nil
 }

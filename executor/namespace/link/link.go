@@ -36,9 +36,18 @@ type Hello struct {
 	UIDs    uint32   // how many; 0 means the single id of an ordinary user
 	User    bool     // the spawner lives in a user namespace of its own
 	Roots   []string // directories that sources of mounts must lie below; nil means any
+	Volumes string   // directory for what MountVolume names; "" for none
+	Budget  Budget   // what all environments together may use
 	Warm    int      // environments prepared ahead
 	Parent  int      // pid of the trusted process
 	IDNote  string   // how the ids came about, for people
+}
+
+// Budget bounds an application. A field that is not positive is no limit.
+type Budget struct {
+	MemoryBytes int64
+	Pids        int // processes and threads of programs
+	Instances   int // environments at a time
 }
 
 // Request is a message to the spawner. Exactly one of the

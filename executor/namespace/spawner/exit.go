@@ -15,7 +15,7 @@ import (
 func (i *instance) judge(cause *executor.Exit, report linux.Report, err error, stat cgroup.Stat) executor.Exit {
 	l := &i.spec.Limits
 	usage := i.used(stat)
-	oom := executor.Exit{Cause: executor.CauseOOM, Limit: bytesText(l.MemoryBytes), Key: "limits.memory", Detail: "it used more memory than " + bytesText(l.MemoryBytes)}
+	oom := i.outOfMemory()
 	if err == nil && usage.CPU < report.CPU() {
 		usage.CPU = report.CPU() // no accounting by cgroup
 	}
@@ -34,8 +34,18 @@ func (i *instance) judge(cause *executor.Exit, report linux.Report, err error, s
 		exit = executor.Exit{Cause: executor.CauseInternal, Detail: "its init was killed from outside", Code: 128 + int(syscall.SIGKILL), Signal: int(syscall.SIGKILL)}
 	default:
 		exit = byStatus(report.Status(), l)
+		failed := exit.Cause == executor.CauseSignal || exit.Cause == executor.CauseExit && exit.Code != 0
 		killed := exit.Signal == int(syscall.SIGKILL) || exit.Cause == executor.CauseExit && exit.Code != 0
+		full := (*executor.Exit)(nil)
+		if failed {
+			full = i.fullVolume()
+		}
 		switch {
+		case stat.OOMKills > 0 && !killed:
+			// It lost a part of itself and ended before we could end it: whether it
+			// calls that a success is not its to say.
+			exit = oom
+			exit.Code, exit.Signal = 128+int(syscall.SIGKILL), int(syscall.SIGKILL)
 		case killed && (stat.OOMKills > 0 || l.MemoryBytes > 0 && report.MaxRSS() > l.MemoryBytes):
 			// The kernel's word, or, where only each process is bounded, one of
 			// them that was beyond the limit of all.
@@ -44,9 +54,26 @@ func (i *instance) judge(cause *executor.Exit, report linux.Report, err error, s
 		case stat.PidsRefused > 0 && exit.Cause == executor.CauseExit && exit.Code != 0:
 			exit.Cause, exit.Limit, exit.Key = executor.CausePids, fmt.Sprint(l.Pids), "limits.pids"
 			exit.Detail = fmt.Sprintf("it failed after it was refused more than %d processes and threads", l.Pids)
+		case full != nil:
+			full.Code, full.Signal = exit.Code, exit.Signal
+			exit = *full
 		}
 	}
 	exit.Usage = usage
+	return exit
+}
+
+// outOfMemory is the end by the limit of memory. An environment without one of its
+// own shares that of the application.
+func (i *instance) outOfMemory() executor.Exit {
+	if l := i.spec.Limits.MemoryBytes; l > 0 {
+		return executor.Exit{Cause: executor.CauseOOM, Limit: bytesText(l), Key: "limits.memory", Detail: "it used more memory than " + bytesText(l)}
+	}
+	exit := executor.Exit{Cause: executor.CauseOOM, Key: "budget.memory", Detail: "memory ran out"}
+	if b := i.server.hello.Budget.MemoryBytes; b > 0 {
+		exit.Limit = bytesText(b)
+		exit.Detail = "its application used more memory than " + exit.Limit
+	}
 	return exit
 }
 

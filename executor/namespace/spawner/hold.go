@@ -119,5 +119,8 @@ func (h *holds) drop(key string) {
 	delete(h.at, key)
 }
 
-// writes tells whether the environment may write to what m shows of the host.
-func (m *placed) writes() bool { return m.Kind == executor.MountBind && m.Writable }
+// writes tells whether the environment may write to what m shows of the host. An
+// image is none of the host: its files have owners of their own.
+func (m *placed) writes() bool {
+	return (m.Kind == executor.MountBind || m.Kind == executor.MountVolume) && m.Writable && m.image == nil
+}

@@ -28,7 +28,7 @@ func enterHost() error {
 	if err := unix.Mount("cofferdam", at, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755,size=1m"); err != nil {
 		return fmt.Errorf("mount the spawner's root: %w", err)
 	}
-	for _, dir := range []string{hostDir, layoutDir, "/proc"} {
+	for _, dir := range []string{hostDir, layoutDir, volumeDir, "/proc"} {
 		if err := os.Mkdir(at+dir, 0o755); err != nil {
 			return err
 		}

@@ -29,6 +29,7 @@ type instance struct {
 	program  int          // pidfd of the program
 	began    time.Time
 	writable []rule
+	images   []*image // of its volumes
 	timer    *time.Timer
 	reported chan struct{} // closed once the trusted process knows of it
 	done     chan struct{} // closed once nothing is left
@@ -57,11 +58,14 @@ func (s *server) start(spec *link.Start, fds []int) (_ int, listeners []int, err
 	if len(fds) < 3 {
 		return 0, nil, errors.New("a start without its three streams")
 	}
-	mounts, err := s.place(spec.Mounts)
+	mounts, err := s.place(spec.Mounts, &spec.Limits)
 	if err != nil {
 		return 0, nil, err
 	}
-	defer closePlaced(mounts)
+	defer s.closePlaced(mounts)
+	if err := s.checkQuotas(mounts, spec); err != nil {
+		return 0, nil, err
+	}
 	tree, err := s.layouts.tree(spec, mounts)
 	if err != nil {
 		return 0, nil, err
@@ -86,8 +90,14 @@ func (s *server) start(spec *link.Start, fds []int) (_ int, listeners []int, err
 			}
 			s.blanks.drop(b)
 			s.holds.done(i.held)
+			i.leaveImages()
 		}
 	}()
+	for _, m := range mounts {
+		if m.image != nil {
+			i.images = append(i.images, s.storage.again(m.image))
+		}
+	}
 	if b.group != nil {
 		l := spec.Limits
 		if err := b.group.Limit(groupLimits(&l, 0)); err != nil {
@@ -133,6 +143,18 @@ func groupLimits(l *executor.Limits, execs int) (g cgroup.Limits) {
 	return g
 }
 
+// budgetLimits are the limits for the group of all: with the inits of so many
+// environments, of those that wait ahead, and the helpers of execs.
+func budgetLimits(h *link.Hello) (g cgroup.Limits) {
+	if h.Budget.MemoryBytes > 0 {
+		g.MemoryBytes = h.Budget.MemoryBytes + int64(h.Warm+1)<<20
+	}
+	if h.Budget.Pids > 0 && h.Budget.Instances > 0 {
+		g.Pids = h.Budget.Pids + 2*h.Budget.Instances + h.Warm + 64
+	}
+	return g
+}
+
 // prepare writes the script of i, runs it, and waits until the program has been
 // executed.
 func (i *instance) prepare(mounts []placed, tree int, fds []int) error {
@@ -153,7 +175,7 @@ func (i *instance) prepare(mounts []placed, tree int, fds []int) error {
 		if m.Kind != executor.MountPoints && (!m.own || m.source < 0) {
 			continue
 		}
-		bind, err := i.ownBind(&m)
+		bind, err := i.ownTree(&m)
 		if err != nil {
 			return fmt.Errorf("mount %q: %w", m.Target, err)
 		}
@@ -284,6 +306,7 @@ func (i *instance) watch() {
 	s := i.server
 	s.holds.done(i.held)
 	s.blanks.drop(i.blank)
+	i.leaveImages()
 	<-i.reported
 	s.mu.Lock()
 	delete(s.instances, i.env)

@@ -40,7 +40,7 @@ type rule struct {
 func writable(mounts []placed) []rule {
 	rules := []rule{{"/tmp", true}, {"/dev/shm", true}}
 	for _, m := range mounts {
-		if m.Writable && (m.Kind == executor.MountBind || m.Kind == executor.MountPoints) || m.Kind == executor.MountTmpfs {
+		if m.Writable && (m.Kind == executor.MountBind || m.Kind == executor.MountVolume || m.Kind == executor.MountPoints) || m.Kind == executor.MountTmpfs {
 			rules = append(rules, rule{m.Target, m.isDir})
 		}
 	}

@@ -30,14 +30,15 @@ type placed struct {
 	point   bool // its mount point is made by the script, in a fresh tmpfs
 	pointAt string
 	key     string // identity of the source
+	image   *image // what a volume is, if it is one; counted until released
 }
 
 // place checks the mounts of a spec and opens their sources.
-func (s *server) place(mounts []executor.Mount) (_ []placed, err error) {
+func (s *server) place(mounts []executor.Mount, limits *executor.Limits) (_ []placed, err error) {
 	var all []placed
 	defer func() {
 		if err != nil {
-			closePlaced(all)
+			s.closePlaced(all)
 		}
 	}()
 	for n, m := range mounts {
@@ -64,6 +65,15 @@ func (s *server) place(mounts []executor.Mount) (_ []placed, err error) {
 			if (m.Kind == executor.MountSocket) != (kind == unix.S_IFSOCK) || kind == unix.S_IFBLK || kind == unix.S_IFCHR {
 				unix.Close(p.source)
 				return nil, fmt.Errorf("source %q is not of the kind that the mount says", m.Source)
+			}
+		case executor.MountVolume:
+			if err = s.placeVolume(&p, limits); err != nil {
+				s.closePlaced([]placed{p})
+				return nil, err
+			}
+			var st unix.Stat_t
+			if err = unix.Fstat(p.source, &st); err == nil {
+				p.key = fmt.Sprintf("%d.%d", st.Dev, st.Ino)
 			}
 		case executor.MountTmpfs, executor.MountPoints:
 			p.isDir, p.own = true, true
@@ -101,10 +111,13 @@ func (s *server) place(mounts []executor.Mount) (_ []placed, err error) {
 	return all, nil
 }
 
-func closePlaced(all []placed) {
+func (s *server) closePlaced(all []placed) {
 	for _, p := range all {
 		if p.source >= 0 {
 			unix.Close(p.source)
+		}
+		if p.image != nil {
+			s.storage.leave(p.image)
 		}
 	}
 }

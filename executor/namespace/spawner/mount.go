@@ -53,6 +53,9 @@ func (i *instance) mount(m *link.Mount, dir int) error {
 	attrs := uint64(attrReadOnly)
 	if m.Writable {
 		attrs = attrGuest
+		if err := i.server.checkQuota(&executor.Mount{Target: m.Target, SizeBytes: m.SizeBytes}, i.spec); err != nil {
+			return err
+		}
 	}
 	tree, err := cloneTree(dir, attrs)
 	if err != nil {
@@ -77,7 +80,7 @@ func (i *instance) mount(m *link.Mount, dir int) error {
 	if err != nil || !m.Writable {
 		return err
 	}
-	if err := i.watchVolume(dir, m.Target, m.SizeBytes); err != nil {
+	if err := i.watchVolume(dir, m.Target, m.SizeBytes, 0); err != nil {
 		i.unmount(m.Target)
 		return err
 	}

@@ -21,7 +21,7 @@ func (s *server) protect(groupErr error) []executor.Protection {
 		{Name: "capabilities", Status: executor.Pass, Detail: "none, and no_new_privs"},
 		{Name: "seccomp", Status: executor.Pass, Detail: fmt.Sprintf("allow list of %d instructions", len(s.scripts.filter))},
 	}
-	all = append(all, s.landlockProtection(), s.idProtection())
+	all = append(all, s.landlockProtection(), s.idProtection(), s.quotaProtection())
 	return append(all, s.groupProtections(groupErr)...)
 }
 
@@ -75,10 +75,11 @@ func (s *server) groupProtections(groupErr error) []executor.Protection {
 
 // checkDegraded refuses a start where a protection is missing that the spec does
 // not allow to be. That an ordinary user has a single id is the rule, not the
-// exception: it only shows.
+// exception: it only shows. The quota of what is written to disk matters to those
+// who write there: see checkQuotas.
 func (s *server) checkDegraded(allowed []string) error {
 	for _, p := range s.protections {
-		if p.Status == executor.Pass || p.Name == "uid-range" || p.NamedIn(allowed) {
+		if p.Status == executor.Pass || p.Name == "uid-range" || p.Name == diskQuota || p.NamedIn(allowed) {
 			continue
 		}
 		return fmt.Errorf("protection %q is %w: %s; to provide it: %s", p.Name, executor.ErrUnsupported, p.Detail, p.Fix)

@@ -45,9 +45,12 @@ func (i *instance) checkQuotas() bool {
 	var total, quota int64
 	devs := map[uint64]bool{}
 	for _, v := range i.volumes {
-		n := measure(v.fd, v.limit)
+		n, files := measure(v.fd, v.limit, v.files)
 		if n > v.limit {
 			i.overQuota(v.limit, "in "+v.path)
+		}
+		if files > v.files {
+			i.kill(executor.Exit{Cause: executor.CauseDisk, Limit: fmt.Sprint(v.files), Key: "volumes.inodes", Detail: fmt.Sprintf("it made more than %d files in %s", v.files, v.path)})
 		}
 		total, quota = total+n, quota+v.limit
 		var st unix.Stat_t

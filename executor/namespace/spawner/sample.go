@@ -44,10 +44,10 @@ func (i *instance) sample() {
 		if stat.OOMKills > 0 {
 			// The kernel killed one process of it. A program that lost a part
 			// of itself is not left to go on.
-			i.kill(executor.Exit{Cause: executor.CauseOOM, Limit: bytesText(l.MemoryBytes), Key: "limits.memory", Detail: "it used more memory than " + bytesText(l.MemoryBytes)})
+			i.kill(i.outOfMemory())
 		}
 		if l.MemoryBytes > 0 && memory > l.MemoryBytes {
-			i.kill(executor.Exit{Cause: executor.CauseOOM, Limit: bytesText(l.MemoryBytes), Key: "limits.memory", Detail: "it used more memory than " + bytesText(l.MemoryBytes)})
+			i.kill(i.outOfMemory())
 		}
 		if l.CPU > 0 && cpu > l.CPU {
 			i.kill(executor.Exit{Cause: executor.CauseCPU, Limit: l.CPU.String(), Key: "limits.cpu", Detail: "it used more processor time than " + l.CPU.String()})

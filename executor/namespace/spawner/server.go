@@ -70,6 +70,7 @@ type server struct {
 	cloner      *cloner
 	layouts     *layouts
 	scripts     *scripts
+	storage     *storage
 	protections []executor.Protection
 
 	work sync.WaitGroup // requests and watchers
@@ -100,12 +101,20 @@ func newServer(hello *link.Hello, conn *link.Conn) (*server, error) {
 	if s.hostFD, err = unix.Open(hostDir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
 		return nil, err
 	}
+	if err = s.openStorage(hello.Volumes); err != nil {
+		return nil, err
+	}
 	if s.cloner, err = newCloner(); err != nil {
 		return nil, err
 	}
 	self := os.Getpid()
 	var groupErr error
 	s.cgroups, groupErr = cgroup.Open(hostDir+"/sys/fs/cgroup", "/proc/self", cgroup.Name(hello.App, self, cgroup.StartTime(self)), []int{self, hello.Parent})
+	if s.cgroups != nil {
+		if err := s.cgroups.Limit(budgetLimits(hello)); err != nil {
+			return nil, err
+		}
+	}
 	s.layouts = &layouts{hostFD: s.hostFD, trees: map[string]int{}}
 	memoryGroup := s.cgroups != nil && !missing(s.cgroups, "memory")
 	s.scripts = &scripts{

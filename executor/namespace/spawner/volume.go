@@ -16,7 +16,8 @@ import (
 type volume struct {
 	fd    int
 	path  string
-	limit int64
+	limit int64 // in bytes
+	files int64 // how many there may be
 }
 
 // ownFiles returns a detached read-only tmpfs with the files of the spec, named
@@ -56,16 +57,28 @@ func (s *server) ownFiles(mounts []placed, id int) (_ int, err error) {
 	return root, err
 }
 
-// ownBind makes the tree of a mount that is made at each start: a bind, or
-// mount points. A writable bind becomes the instance's own, and is watched.
-func (i *instance) ownBind(m *placed) (int, error) {
+// ownTree makes the tree of a mount that is made at each start: a bind, a volume, or
+// mount points. A writable one that is no image becomes the instance's own, and is
+// watched.
+func (i *instance) ownTree(m *placed) (int, error) {
 	if m.Kind == executor.MountPoints {
 		return mountPoints()
 	}
 	attrs := uint64(attrReadOnly)
-	if m.writes() {
+	if m.Writable {
 		attrs = attrGuest
-		if err := i.watchVolume(m.source, m.Target, m.SizeBytes); err != nil {
+	}
+	if m.image != nil {
+		tree, err := cloneTree(m.source, attrs)
+		if err == nil {
+			if err = idmapped(tree, i.blank.child.Pid); err != nil {
+				unix.Close(tree)
+			}
+		}
+		return tree, err
+	}
+	if m.writes() {
+		if err := i.watchVolume(m.source, m.Target, m.SizeBytes, m.Inodes); err != nil {
 			return -1, err
 		}
 	}
@@ -74,12 +87,15 @@ func (i *instance) ownBind(m *placed) (int, error) {
 
 // watchVolume has the quota of what is shown writable of source watched. That
 // of a single file is what the limit of file sizes is for.
-func (i *instance) watchVolume(source int, target string, limit int64) error {
+func (i *instance) watchVolume(source int, target string, limit, files int64) error {
 	if limit == 0 {
 		limit = i.spec.Limits.VolumeBytes
 	}
 	if limit <= 0 {
 		return nil
+	}
+	if files <= 0 || files > maxEntries {
+		files = maxEntries
 	}
 	fd, err := openBeneath(source, "", unix.O_RDONLY|unix.O_DIRECTORY)
 	if errors.Is(err, unix.ENOTDIR) {
@@ -94,7 +110,7 @@ func (i *instance) watchVolume(source int, target string, limit int64) error {
 		unix.Close(fd)
 		return executor.ErrStopped
 	}
-	i.volumes = append(i.volumes, volume{fd, target, limit})
+	i.volumes = append(i.volumes, volume{fd, target, limit, files})
 	if !i.watching {
 		i.watching = true
 		go i.watchQuotas()
@@ -206,25 +222,25 @@ const maxEntries = 200_000
 
 // measure is the size in bytes of what is stored at fd: blocks, so that sparse
 // files count what they occupy, and a little for each name.
-func measure(fd int, limit int64) int64 {
+func measure(fd int, limit, files int64) (bytes, entries int64) {
 	var st unix.Stat_t
 	if unix.Fstat(fd, &st) != nil {
-		return 0
+		return 0, 0
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		return st.Blocks * 512
+		return st.Blocks * 512, 1
 	}
-	var total, entries int64
+	var total int64
 	err := walk(fd, st.Dev, 0, func(_ int, _ string, st *unix.Stat_t) error {
 		entries++
 		total += st.Blocks*512 + 256
-		if total > limit || entries > maxEntries {
+		if total > limit || entries > files {
 			return errEnough
 		}
 		return nil
 	})
-	if err != nil && !errors.Is(err, unix.ENOENT) {
-		return limit + 1
+	if err != nil && !errors.Is(err, errEnough) && !errors.Is(err, unix.ENOENT) {
+		return max(total, limit+1), entries // cannot be watched to its end
 	}
-	return total
+	return total, entries
 }

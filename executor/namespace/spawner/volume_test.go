@@ -71,13 +71,13 @@ func TestMeasure(t *testing.T) {
 	sparse.Truncate(1 << 40)
 	sparse.Close()
 	fd := openPath(t, dir)
-	if got := measure(fd, 1<<20); got > 1<<20 {
+	if got, _ := measure(fd, 1<<20, 100); got > 1<<20 {
 		t.Errorf("a sparse file counts as %d bytes", got)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "full"), make([]byte, 2<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := measure(fd, 1<<20); got <= 1<<20 {
+	if got, _ := measure(fd, 1<<20, 100); got <= 1<<20 {
 		t.Errorf("2 MiB count as %d bytes", got)
 	}
 	deep := dir
@@ -87,7 +87,7 @@ func TestMeasure(t *testing.T) {
 	if err := os.MkdirAll(deep, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if got := measure(fd, 1<<40); got <= 1<<40 {
+	if got, _ := measure(fd, 1<<40, 100); got <= 1<<40 {
 		t.Errorf("a tree too deep to be measured counts as %d bytes, not as over any quota", got)
 	}
 }
