@@ -195,6 +195,7 @@ func (t *Trial) read(out string) string {
 func (t *Trial) Dir(files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
+	t.Cleanup(func() { t.empty(dir) })
 	for name, content := range files {
 		name = filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
@@ -205,4 +206,16 @@ func (t *Trial) Dir(files map[string]string) string {
 		}
 	}
 	return dir
+}
+
+// empty empties a directory, some of whose files an ordinary user may have given
+// to ids that only environments have.
+func (t *Trial) empty(dir string) {
+	if os.RemoveAll(dir) == nil {
+		return
+	}
+	spec := t.Spec()
+	Share(spec, dir, "/d", true)
+	spec.Command.Args = []string{"find", "/d", "-mindepth", "1", "-delete"}
+	t.Start(spec).Wait()
 }
