@@ -12,17 +12,12 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"cofferdam/wire"
 )
 
 // attachLab is a socket that e serves for the processes in inside, by pid.
 func attachLab(t *testing.T) (l *lab, path string, inside *sync.Map) {
 	t.Helper()
-	if !hasPeerPidfd(t) {
-		t.Skip("needs linux-6.5: SO_PEERPIDFD")
-	}
 	l = newLab(t, bank())
 	path = filepath.Join(t.TempDir(), "s")
 	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
@@ -40,21 +35,6 @@ func attachLab(t *testing.T) (l *lab, path string, inside *sync.Map) {
 		return ok, nil
 	})
 	return l, path, inside
-}
-
-func hasPeerPidfd(t *testing.T) bool {
-	a, _ := socketpair(t)
-	raw, err := a.SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	pidfd := -1
-	raw.Control(func(fd uintptr) { pidfd, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PEERPIDFD) })
-	if err != nil {
-		return false
-	}
-	unix.Close(pidfd)
-	return true
 }
 
 // pidOf reads which process a pidfd refers to, see proc_pid_fdinfo(5).
@@ -189,6 +169,50 @@ func TestAttachOfTheDead(t *testing.T) {
 			defer e.mu.Unlock()
 			return len(e.conns) == 0
 		})
+	}
+}
+
+// What older kernels get: a pidfd of whoever connected, and none of the dead.
+func TestPeerByPid(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	accepted := func(cmd *exec.Cmd, wait bool) (pid int, err error) {
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		nc, err := ln.AcceptUnix()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		if wait {
+			cmd.Wait()
+		}
+		raw, err := nc.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		fd := -1
+		raw.Control(func(s uintptr) { fd, err = peerByPid(int(s)) })
+		if err != nil {
+			return 0, err
+		}
+		pidfd := os.NewFile(uintptr(fd), "pidfd")
+		defer pidfd.Close()
+		return pidOf(pidfd)
+	}
+	living := child(t, "hello", path)
+	living.Stdin = strings.NewReader("go\n")
+	if pid, err := accepted(living, false); err != nil || pid != living.Process.Pid {
+		t.Errorf("peerByPid of process %d: %d, %v", living.Process.Pid, pid, err)
+	}
+	living.Wait()
+	if pid, err := accepted(child(t, "die", path), true); err == nil {
+		t.Errorf("peerByPid of a dead process: %d", pid)
 	}
 }
 

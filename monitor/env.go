@@ -45,8 +45,7 @@ func (e *Env) Identity() wire.Identity { return e.id }
 // Attach serves wire connections that programs of e make to l until l is
 // closed. The socket lies in e's own file tree and nowhere else, and owns must
 // tell whether the process that a pidfd refers to belongs to e: a connection
-// made by anybody else is closed. (SO_PEERCRED alone names a pid that may have
-// been reused; a pidfd pins the process. See unix(7), SO_PEERPIDFD, Linux 6.5.)
+// made by anybody else is closed.
 //
 // Connections are looked at one after the other, and beyond a burst at the pace
 // of the ration: a storm of them is its maker's to wait out.
@@ -108,7 +107,9 @@ func (e *Env) Serve(nc *net.UnixConn) {
 func checkPeer(socket *wire.Socket, owns func(*os.File) (bool, error)) (err error) {
 	pidfd := -1
 	ctlErr := socket.Control(func(fd uintptr) {
-		pidfd, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PEERPIDFD)
+		if pidfd, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PEERPIDFD); err == unix.ENOPROTOOPT {
+			pidfd, err = peerByPid(int(fd))
+		}
 	})
 	if ctlErr != nil {
 		return ctlErr
@@ -126,6 +127,20 @@ func checkPeer(socket *wire.Socket, owns func(*os.File) (bool, error)) (err erro
 		return fmt.Errorf("peer is not inside the environment")
 	}
 	return nil
+}
+
+// peerByPid does for a kernel before Linux 6.5 what SO_PEERPIDFD does since. A pid
+// may have been reused since its owner connected (unix(7), SO_PEERCRED), so a
+// stranger can pass if he has got at the socket, which lies inside alone, has ended
+// since, and his pid has gone to a process inside, which decides when it forks:
+// only somebody whom a program inside wants to speak in its place, as it could
+// without this.
+func peerByPid(fd int) (int, error) {
+	cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil {
+		return -1, err
+	}
+	return unix.PidfdOpen(int(cred.Pid), 0)
 }
 
 // hold counts a connection against MaxConns.

@@ -75,6 +75,9 @@ func (u *unit) run(ctx context.Context) {
 			return
 		}
 		detail := exit.Detail
+		if detail == "" {
+			detail = fmt.Sprintf("%s, code %d", exit.Cause, exit.Code)
+		}
 		if err != nil {
 			detail = err.Error()
 			u.s.Logger.Error("instance", "service", u.spec.Name, "error", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"cofferdam/audit"
 	"cofferdam/executor"
@@ -43,8 +44,13 @@ func canaryRecord(r canary.Report, err error) audit.Record {
 
 // notKept is the error of an application that is not started, with its exit code.
 // without is how to say that a missing protection may be missing.
-func notKept(err error, without string) error {
+func notKept(err error, all []executor.Protection, without string) error {
 	if errors.Is(err, executor.ErrUnsupported) {
+		for _, p := range all {
+			if p.Status == executor.Fail && strings.HasSuffix(p.Name, "-namespace") {
+				return err // nothing can be made without one
+			}
+		}
 		return fmt.Errorf("%w\nto go without: %s; cofferdam doctor lists what is missing", err, without)
 	}
 	return &exitError{code: codeNotKept, err: fmt.Errorf("%w\nnothing was started; what holds and what does not: cofferdam doctor --prove", err)}

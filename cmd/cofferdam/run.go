@@ -96,7 +96,7 @@ func (o *runOptions) run(spec *executor.Spec) error {
 		return errors.Join(err, logErr)
 	}
 	if err != nil {
-		return notKept(err, "--allow-degraded NAME")
+		return notKept(err, exec.Protections(), "--allow-degraded NAME")
 	}
 	missing := lacking(exec.Protections())
 	talk := o.format == "table" && !o.quiet && term.IsTerminal(int(os.Stderr.Fd()))

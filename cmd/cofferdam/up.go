@@ -122,7 +122,7 @@ func (p *project) up(quiet bool) error {
 	}
 	if err != nil {
 		os.Remove(adminSocket(dirs))
-		return notKept(err, "allow_degraded: [NAME] in the manifest")
+		return notKept(err, exec.Protections(), "allow_degraded: [NAME] in the manifest")
 	}
 
 	out := newPrinter(os.Stdout, serviceNames(app))

@@ -37,16 +37,26 @@ type identity struct {
 // idMap is a line of uid_map: count ids from inside on are those from outside on.
 type idMap struct{ inside, outside, count uint32 }
 
-// newIdentity decides how the spawner will run and fills in hello.
+// newIdentity decides how the spawner will run and fills in hello. Root of a
+// container mostly is an ordinary user: it lacks the capability, or its user
+// namespace the ids that environments would get.
 func newIdentity(opts *Options, hello *link.Hello) (*identity, error) {
+	base := opts.UIDBase
+	if base == 0 {
+		base = defaultUIDBase
+	}
 	if os.Geteuid() == 0 && administrator() {
-		return rootIdentity(opts, hello)
+		if mapped("/proc/self/uid_map", base, rootBlock) {
+			return rootIdentity(opts, base, hello)
+		}
+		if opts.UIDBase != 0 {
+			return nil, fmt.Errorf("protection \"uid-range\" is %w: the host ids from %d on are not mapped in this user namespace; set another base of ids", executor.ErrUnsupported, base)
+		}
 	}
 	return userIdentity(opts, hello)
 }
 
-// administrator tells whether we have CAP_SYS_ADMIN. Root of a container mostly
-// has not, and is an ordinary user then.
+// administrator tells whether we have CAP_SYS_ADMIN.
 func administrator() bool {
 	b, err := os.ReadFile("/proc/self/status")
 	if err != nil {
@@ -58,14 +68,7 @@ func administrator() bool {
 	return err == nil && caps&(1<<unix.CAP_SYS_ADMIN) != 0
 }
 
-func rootIdentity(opts *Options, hello *link.Hello) (*identity, error) {
-	base := opts.UIDBase
-	if base == 0 {
-		base = defaultUIDBase
-	}
-	if !mapped(base, rootBlock) {
-		return nil, fmt.Errorf("protection \"uid-range\" is %w: the host ids from %d on are not mapped in this user namespace; set another base of ids, or run as an ordinary user", executor.ErrUnsupported, base)
-	}
+func rootIdentity(opts *Options, base uint32, hello *link.Hello) (*identity, error) {
 	dir := opts.RuntimeDir
 	if dir == "" {
 		dir = "/run/cofferdam"
@@ -78,9 +81,10 @@ func rootIdentity(opts *Options, hello *link.Hello) (*identity, error) {
 	return &identity{attr: &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}, claim: claim}, nil
 }
 
-// mapped tells whether count ids from base on exist in our user namespace.
-func mapped(base, count uint32) bool {
-	f, err := os.Open("/proc/self/uid_map")
+// mapped tells whether count ids from base on exist in the user namespace of
+// uid_map or gid_map file.
+func mapped(file string, base, count uint32) bool {
+	f, err := os.Open(file)
 	if err != nil {
 		return false
 	}
@@ -160,6 +164,13 @@ func subordinate() (uids, gids idMap, note string) {
 	gids, okG := subRange("/etc/subgid", names)
 	if !okU || !okG {
 		return uids, gids, "no range of at least 4096 ids in /etc/subuid and /etc/subgid"
+	}
+	// In a container the helpers are often there and can do nothing.
+	if !mapped("/proc/self/uid_map", uids.outside, uids.count) || !mapped("/proc/self/gid_map", gids.outside, gids.count) {
+		return uids, gids, "the ids of /etc/subuid and /etc/subgid do not exist in this user namespace"
+	}
+	if on, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0); err != nil || on != 0 {
+		return uids, gids, "newuidmap can gain no privileges here (no_new_privs)"
 	}
 	return uids, gids, ""
 }
@@ -258,11 +269,37 @@ func (id *identity) explain(err error) error {
 		{"/proc/sys/user/max_user_namespaces", "0", "sysctl -w user.max_user_namespaces=15000"},
 	} {
 		if b, readErr := os.ReadFile(k.file); readErr == nil && strings.TrimSpace(string(b)) == k.bad {
-			return fmt.Errorf("protection \"user-namespace\" is %w: %v; to provide it: %s", executor.ErrUnsupported, err, k.fix)
+			return unsupported(err, k.fix)
 		}
 	}
-	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EACCES) {
-		return fmt.Errorf("protection \"user-namespace\" is %w: %v; a container around us may forbid it; to provide it: docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined", executor.ErrUnsupported, err)
+	fix := ""
+	switch {
+	case errors.Is(err, syscall.ENOSPC):
+		fix = "more user namespaces: sysctl -w user.max_user_namespaces=15000, here and around the container if this is one (bwrap: without --disable-userns)"
+	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):
+		fix = "a container that allows it: docker run --security-opt seccomp=FILE --security-opt apparmor=unconfined --security-opt systempaths=unconfined, where FILE is packaging/seccomp.json"
+	default:
+		return err
 	}
-	return err
+	return unsupported(err, fix)
+}
+
+// explainMap does that for a refusal to map the ids of a user namespace that we
+// got.
+func (id *identity) explainMap(err error) error {
+	fix := ""
+	switch {
+	case errors.Is(err, syscall.EROFS):
+		fix = "a /proc of the container's own that can be written (bwrap --proc /proc)"
+	case errors.Is(err, syscall.EPERM) && os.Geteuid() == 0:
+		// user_namespaces(7): who maps the parent's root needs CAP_SETFCAP there.
+		fix = "another user in the container than root (docker run --user 1000, bwrap --uid 1000), or CAP_SETFCAP for root (docker run --cap-add SETFCAP, bwrap --cap-add CAP_SETFCAP)"
+	default:
+		return id.explain(err)
+	}
+	return unsupported(err, fix)
+}
+
+func unsupported(err error, fix string) error {
+	return fmt.Errorf("protection \"user-namespace\" is %w: %v; to provide it: %s", executor.ErrUnsupported, err, fix)
 }

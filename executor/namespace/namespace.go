@@ -220,7 +220,7 @@ func (e *Executor) launch(opts *Options, id *identity) error {
 		e.spawner.Kill()
 		e.spawner.Wait()
 		close(e.release)
-		return err
+		return id.explainMap(err)
 	}
 	return nil
 }

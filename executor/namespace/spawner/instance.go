@@ -214,7 +214,7 @@ func (i *instance) startError(err error) error {
 	}
 	if errors.As(err, &step) && step.What == mountProc && step.Errno == unix.EPERM {
 		// user_namespaces(7) wants a /proc of which nothing is hidden.
-		return fmt.Errorf("protection \"pid-namespace\" is %w: %v, for parts of the host's /proc are covered, as container engines do; to provide it: docker run --security-opt systempaths=unconfined", executor.ErrUnsupported, err)
+		return fmt.Errorf("protection \"pid-namespace\" is %w: %v, for parts of the /proc around us are covered, as container engines do; to provide it: %s", executor.ErrUnsupported, err, uncoveredProc)
 	}
 	if errors.Is(err, linux.ErrChildGone) && i.group != nil && i.group.Stat().OOMKills > 0 {
 		return fmt.Errorf("memory limit of %d bytes is too small to start %q", i.spec.Limits.MemoryBytes, i.spec.Command.Args[0])

@@ -1,10 +1,16 @@
 package spawner
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"strings"
+	"time"
 
 	"cofferdam/executor"
+	"cofferdam/internal/linux"
+
+	"golang.org/x/sys/unix"
 )
 
 // protect tells what this host gives. We would not be here without user, mount
@@ -13,7 +19,7 @@ func (s *server) protect(groupErr error) []executor.Protection {
 	all := []executor.Protection{
 		{Name: "user-namespace", Status: executor.Pass, Detail: "of its own for every environment"},
 		{Name: "mount-namespace", Status: executor.Pass, Detail: "an empty root with what the spec lists"},
-		{Name: "pid-namespace", Status: executor.Pass, Detail: "with an init that reaps"},
+		s.procProtection(),
 		{Name: "network-namespace", Status: executor.Pass, Detail: "a loopback and nothing else"},
 		{Name: "ipc-namespace", Status: executor.Pass, Detail: "no queues and no shared memory of others"},
 		{Name: "uts-namespace", Status: executor.Pass, Detail: "a host name of its own"},
@@ -21,8 +27,69 @@ func (s *server) protect(groupErr error) []executor.Protection {
 		{Name: "capabilities", Status: executor.Pass, Detail: "none, and no_new_privs"},
 		{Name: "seccomp", Status: executor.Pass, Detail: fmt.Sprintf("allow list of %d instructions", len(s.scripts.filter))},
 	}
-	all = append(all, s.landlockProtection(), s.idProtection(), s.quotaProtection())
+	all = append(all, s.landlockProtection(), s.idProtection(), peerProtection(), s.quotaProtection())
 	return append(all, s.groupProtections(groupErr)...)
+}
+
+// procProtection tells whether a /proc can be had for a pid namespace.
+func (s *server) procProtection() executor.Protection {
+	p := executor.Protection{Name: "pid-namespace", Status: executor.Pass, Detail: "with an init that reaps"}
+	if err := s.tryProc(); err != nil {
+		p.Status, p.Detail, p.Fix = executor.Fail, fmt.Sprintf("%v, for parts of the /proc around us are covered, as container engines do", err), uncoveredProc
+	}
+	return p
+}
+
+// uncoveredProc is what has to be allowed for user_namespaces(7) to let a /proc
+// be mounted.
+const uncoveredProc = "give the container a /proc of which nothing is masked or read-only: docker run --security-opt systempaths=unconfined; podman run --security-opt unmask=ALL; Kubernetes procMount: Unmasked; OCI: no maskedPaths and no readonlyPaths below /proc"
+
+// tryProc has a child mount a /proc as an environment does, if it is not clear
+// that it can: something is mounted below ours.
+func (s *server) tryProc() error {
+	b, err := os.ReadFile("/proc/thread-self/mountinfo") // the cloner may be the first thread
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(string(b), " "+hostDir+"/proc/") {
+		return nil
+	}
+	k, err := s.blanks.take()
+	if err != nil {
+		return err
+	}
+	defer s.blanks.drop(k)
+	setup, proc := &k.script.Setup, k.script.String("proc")
+	setup.Add(mountProc, unix.SYS_MOUNT, proc, k.script.String("/proc"), proc, procFlags, k.script.String(procOptions))
+	setup.Add("end", unix.SYS_EXIT_GROUP, 0)
+	if err := k.script.Go(k.ctl, nil); err != nil {
+		return err
+	}
+	k.ctl.SetReadDeadline(time.Now().Add(startTimeout))
+	if _, _, err := k.script.ReadReport(k.ctl); errors.Is(err, unix.EPERM) {
+		return err
+	}
+	return nil // what else there may be shows at a start
+}
+
+// peerProtection tells how the monitor learns which process has connected.
+func peerProtection() executor.Protection {
+	p := executor.Protection{Name: "peer-identity", Status: executor.Pass, Detail: "a descriptor of the process that has connected"}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		defer linux.CloseFDs(pair[:])
+		var fd int
+		if fd, err = unix.GetsockoptInt(pair[0], unix.SOL_SOCKET, unix.SO_PEERPIDFD); err == nil {
+			unix.Close(fd)
+			return p
+		}
+	}
+	var kernel unix.Utsname
+	unix.Uname(&kernel)
+	p.Status = executor.Degraded
+	p.Detail = fmt.Sprintf("the pid of the process that has connected, which a dead one leaves to others: Linux %s has no SO_PEERPIDFD", unix.ByteSliceToString(kernel.Release[:]))
+	p.Fix = "a kernel from Linux 6.5 on; on Debian 12: apt-get install linux-image-amd64/bookworm-backports"
+	return p
 }
 
 func (s *server) landlockProtection() executor.Protection {
@@ -75,11 +142,12 @@ func (s *server) groupProtections(groupErr error) []executor.Protection {
 
 // checkDegraded refuses a start where a protection is missing that the spec does
 // not allow to be. That an ordinary user has a single id is the rule, not the
-// exception: it only shows. The quota of what is written to disk matters to those
+// exception, and the peer's pid is a second wall behind a socket that lies inside
+// alone: these only show. The quota of what is written to disk matters to those
 // who write there: see checkQuotas.
 func (s *server) checkDegraded(allowed []string) error {
 	for _, p := range s.protections {
-		if p.Status == executor.Pass || p.Name == "uid-range" || p.Name == diskQuota || p.NamedIn(allowed) {
+		if p.Status == executor.Pass || p.Name == "uid-range" || p.Name == "peer-identity" || p.Name == diskQuota || p.NamedIn(allowed) {
 			continue
 		}
 		return fmt.Errorf("protection %q is %w: %s; to provide it: %s", p.Name, executor.ErrUnsupported, p.Detail, p.Fix)

@@ -54,7 +54,11 @@ func (w *scripts) become(s *linux.Script) {
 }
 
 // mountProc is the step that a container around us can make impossible.
-const mountProc = "mount /proc"
+const (
+	mountProc   = "mount /proc"
+	procFlags   = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	procOptions = "hidepid=2,subset=pid"
+)
 
 // files has the init enter the file tree at descriptor tree. own is the
 // descriptor of the tmpfs with the files of the spec, or -1; binds are those of
@@ -71,7 +75,7 @@ func (w *scripts) files(s *linux.Script, spec *link.Start, mounts []placed, tree
 	}
 	g.Add("go to the file tree", unix.SYS_CHDIR, s.String("/base"))
 	g.Add(mountProc, unix.SYS_MOUNT, s.String("proc"), s.String("proc"), s.String("proc"),
-		unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, s.String("hidepid=2,subset=pid"))
+		procFlags, s.String(procOptions))
 	w.tmpfs(s, "/tmp", spec.Limits.TmpBytes, 0)
 	w.tmpfs(s, "/dev/shm", spec.Limits.TmpBytes, 0)
 	for n, m := range mounts {
