@@ -6,10 +6,10 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 
 export CGO_ENABLED ?= 0
 
-.PHONY: help build demo test check fuzz bench clean
+.PHONY: help build demo test test-vm check fuzz bench clean
 
 help: ## what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
 build: ## bin/cofferdam and the programs of the examples
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/cofferdam
@@ -23,6 +23,10 @@ demo: ## the zoobar site on http://127.0.0.1:8888, privilege-separated
 test: ## everything that CI runs
 	@scripts/install test
 	@scripts/test
+
+test-vm: ## the tests of isolation in virtual machines with the kernels of Debian
+	@scripts/install vm
+	@scripts/vm $(HOSTS)
 
 check: ## format, vet, lint, known vulnerabilities
 	@scripts/check
