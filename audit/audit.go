@@ -66,10 +66,23 @@ type Record struct {
 	Rule     string    `json:"rule"`             // file:line of the manifest, or "default: nothing is granted"
 	Call     uint64    `json:"call,omitempty"`   // the monitor's number of the call, 0 for none
 	Detail   string    `json:"detail,omitempty"` // one sentence for people
+	End      *End      `json:"end,omitempty"`    // how an environment ended, of a record of kind exit
 
 	// Degraded names the protections that the host lacks and the manifest lets
 	// go: what is recorded was done without them. Set by [Log.Append].
 	Degraded string `json:"degraded,omitempty"`
+}
+
+// End is how an environment ended. Its cause is the record's object.
+type End struct {
+	Code        int    `json:"code"`            // exit status; 128+n for signal n
+	Limit       string `json:"limit,omitempty"` // the limit that fired, with its value
+	Key         string `json:"key,omitempty"`   // the key of the manifest to change
+	WallNS      int64  `json:"wall_ns"`         // what it used, as in the executor's usage
+	CPUNS       int64  `json:"cpu_ns"`
+	MemoryBytes int64  `json:"memory_bytes"`
+	Pids        int    `json:"pids"`
+	OutputBytes int64  `json:"output_bytes"`
 }
 
 // ErrNotFound says that the log has no record with that number.

@@ -47,11 +47,36 @@ func appendRecord(dst []byte, r *Record, prev []byte) []byte {
 		dst = append(dst, `,"detail":`...)
 		dst = appendString(dst, r.Detail)
 	}
+	if r.End != nil {
+		dst = appendEnd(dst, r.End)
+	}
 	if r.Degraded != "" {
 		dst = append(dst, `,"degraded":`...)
 		dst = appendString(dst, r.Degraded)
 	}
 	return append(dst, "}\n"...)
+}
+
+func appendEnd(dst []byte, e *End) []byte {
+	number := func(key string, n int64) {
+		dst = append(dst, key...)
+		dst = strconv.AppendInt(dst, n, 10)
+	}
+	number(`,"end":{"code":`, int64(e.Code))
+	if e.Limit != "" {
+		dst = append(dst, `,"limit":`...)
+		dst = appendString(dst, e.Limit)
+	}
+	if e.Key != "" {
+		dst = append(dst, `,"key":`...)
+		dst = appendString(dst, e.Key)
+	}
+	number(`,"wall_ns":`, e.WallNS)
+	number(`,"cpu_ns":`, e.CPUNS)
+	number(`,"memory_bytes":`, e.MemoryBytes)
+	number(`,"pids":`, int64(e.Pids))
+	number(`,"output_bytes":`, e.OutputBytes)
+	return append(dst, '}')
 }
 
 func appendTime(dst []byte, t time.Time) []byte {

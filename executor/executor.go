@@ -268,7 +268,7 @@ type Protection struct {
 // another one is mistaken.
 var ProtectionNames = []string{
 	"user-namespace", "mount-namespace", "pid-namespace", "network-namespace", "ipc-namespace", "uts-namespace",
-	"cgroup-namespace", "capabilities", "seccomp", "landlock", "uid-range", "peer-identity", "cgroup.memory", "cgroup.pids", "cgroup.cpu",
+	"cgroup-namespace", "capabilities", "seccomp", "landlock", "uid-range", "disk-quota", "peer-identity", "cgroup.memory", "cgroup.pids", "cgroup.cpu",
 }
 
 // Lacking names those of all that the host lacks, or has a weaker mechanism for,

@@ -35,7 +35,7 @@ func readAppName(r *reader, v value, a *App) {
 // list, and "cgroup" for all of its three.
 var Shields = []string{
 	"user-namespace", "mount-namespace", "pid-namespace", "network-namespace", "ipc-namespace", "uts-namespace",
-	"cgroup-namespace", "capabilities", "seccomp", "landlock", "uid-range", "peer-identity", "cgroup", "cgroup.memory", "cgroup.pids", "cgroup.cpu",
+	"cgroup-namespace", "capabilities", "seccomp", "landlock", "uid-range", "disk-quota", "peer-identity", "cgroup", "cgroup.memory", "cgroup.pids", "cgroup.cpu",
 }
 
 func readAllowDegraded(r *reader, v value, a *App) {

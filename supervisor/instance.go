@@ -200,7 +200,17 @@ func (in *instance) end() {
 		Op:       "exit",
 		Object:   string(exit.Cause),
 		Detail:   fmt.Sprintf("code %d %s", exit.Code, exit.Detail),
+		End:      EndOf(exit),
 	})
+}
+
+// EndOf is what the audit log keeps of how an environment ended.
+func EndOf(e executor.Exit) *audit.End {
+	return &audit.End{
+		Code: e.Code, Limit: e.Limit, Key: e.Key,
+		WallNS: int64(e.Usage.Wall), CPUNS: int64(e.Usage.CPU),
+		MemoryBytes: e.Usage.MemoryBytes, Pids: e.Usage.Pids, OutputBytes: e.Usage.OutputBytes,
+	}
 }
 
 func (in *instance) release() {

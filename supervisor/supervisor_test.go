@@ -96,6 +96,12 @@ func program(args []string) error {
 			return err
 		}
 		fmt.Printf("%d for %s, %s\n", len(now), c.Self().Principal, c.Self().Bound)
+	case "fill": // more than fits in /data
+		for n := 0; ; n++ {
+			if err := os.WriteFile(fmt.Sprintf("/data/%d", n), make([]byte, 64<<10), 0o600); err != nil {
+				return err
+			}
+		}
 	case "flood":
 		for {
 			if _, err := os.Stdout.Write(make([]byte, 1<<20)); err != nil {

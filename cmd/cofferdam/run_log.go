@@ -9,6 +9,7 @@ import (
 
 	"cofferdam/audit"
 	"cofferdam/executor"
+	"cofferdam/supervisor"
 )
 
 // runLogPatience is how long a run waits for others to finish their record.
@@ -64,7 +65,8 @@ func (l *runLog) end(e executor.Exit) error {
 		Kind:   audit.KindExit,
 		Op:     "exit",
 		Object: string(e.Cause),
-		Detail: fmt.Sprintf("code %d wall %v cpu %v memory %d %s", e.Code, e.Usage.Wall, e.Usage.CPU, e.Usage.MemoryBytes, e.Detail),
+		Detail: fmt.Sprintf("code %d %s", e.Code, e.Detail),
+		End:    supervisor.EndOf(e),
 	})...)
 }
 

@@ -85,6 +85,9 @@ func TestHolds(t *testing.T) {
 		if p.Name == "cgroup.cpu" && slices.Contains(r.Untried, p.Name) {
 			continue // the machine is busy
 		}
+		if p.Name == "disk-quota" && slices.Contains(r.Untried, p.Name) {
+			continue // an executor without a place for volumes has nothing to fill
+		}
 		if p.Status == executor.Pass && !slices.Contains(r.Held, p.Name) {
 			t.Errorf("protection %q is not proven", p.Name)
 		}

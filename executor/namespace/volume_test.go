@@ -203,17 +203,7 @@ func TestVolumeOutlivesTheSpawner(t *testing.T) {
 	if backed := loops(t, dir); len(backed) != 1 {
 		t.Errorf("loop devices in use: %q", backed)
 	}
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Pid()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var spawner int
-	if _, err := fmt.Sscan(strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))[1], &spawner); err != nil || spawner < 2 {
-		t.Fatalf("the spawner is process %d: %v", spawner, err)
-	}
-	if err := syscall.Kill(spawner, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
+	killSpawner(t, p)
 	<-p.Done()
 	next := open(t, at)
 	if got := finish(t, next, withVolume("v", 1<<20, "cat /data/f")); got.stdout != "hello\n" {
@@ -231,6 +221,22 @@ func TestVolumeOutlivesTheSpawner(t *testing.T) {
 	}
 	if mounts, _ := os.ReadFile("/proc/self/mounts"); bytes.Contains(mounts, []byte(dir)) {
 		t.Errorf("mounts left:\n%s", mounts)
+	}
+}
+
+// killSpawner kills the spawner that made p.
+func killSpawner(t *testing.T, p executor.Process) {
+	t.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Pid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var spawner int
+	if _, err := fmt.Sscan(strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))[1], &spawner); err != nil || spawner < 2 {
+		t.Fatalf("the spawner is process %d: %v", spawner, err)
+	}
+	if err := syscall.Kill(spawner, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
 	}
 }
 
