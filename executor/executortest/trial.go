@@ -167,6 +167,11 @@ func (s *Started) Also(args ...string) executor.Exit {
 	rest := s.t.read(out.String())
 	if err != nil || exit.Code != 0 {
 		s.t.Errorf("%s: exec of the probe with %q: %+v, %v\n%s%s", s.t.c.Name, args, exit, err, rest, errs.String())
+		select {
+		case <-s.Done():
+			s.t.Errorf("%s: the probe has ended: %+v", s.t.c.Name, s.Wait())
+		default:
+		}
 	}
 	return exit
 }
