@@ -164,14 +164,19 @@ func prepareDirs(d supervisor.Dirs) error {
 	if os.Getuid() == 0 {
 		above = 0o711
 	}
-	for _, dir := range []string{filepath.Dir(d.State), filepath.Dir(filepath.Dir(d.Runtime)), filepath.Dir(d.Runtime)} {
-		if err := ownDir(dir, above); err != nil {
-			return err
-		}
-	}
-	for _, dir := range []string{d.State, d.Runtime} {
-		if err := ownDir(dir, 0o700); err != nil {
-			return err
+	for _, dir := range []struct {
+		path string
+		mode os.FileMode
+		env  string
+	}{
+		{filepath.Dir(d.State), above, stateEnv},
+		{filepath.Dir(filepath.Dir(d.Runtime)), above, runtimeEnv},
+		{filepath.Dir(d.Runtime), above, runtimeEnv},
+		{d.State, 0o700, stateEnv},
+		{d.Runtime, 0o700, runtimeEnv},
+	} {
+		if err := ownDir(dir.path, dir.mode); err != nil {
+			return fmt.Errorf("%w; let us write there, or set %s to a directory of ours", err, dir.env)
 		}
 	}
 	return nil
@@ -195,7 +200,7 @@ func ownDir(dir string, mode os.FileMode) error {
 	case !ok || !info.IsDir():
 		return fmt.Errorf("%s: not a directory", dir)
 	case os.Getuid() != 0 && int(st.Uid) != os.Getuid():
-		return fmt.Errorf("%s: belongs to user %d, not to us; remove it or set XDG_RUNTIME_DIR", dir, st.Uid)
+		return fmt.Errorf("%s: belongs to user %d, not to us", dir, st.Uid)
 	case info.Mode().Perm()&mode != mode:
 		return os.Chmod(dir, info.Mode().Perm()|mode)
 	}

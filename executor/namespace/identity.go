@@ -41,6 +41,10 @@ type idMap struct{ inside, outside, count uint32 }
 // container mostly is an ordinary user: it lacks the capability, or its user
 // namespace the ids that environments would get.
 func newIdentity(opts *Options, hello *link.Hello) (*identity, error) {
+	// Elsewhere /proc/PID is another process, or none.
+	if self, err := os.Readlink("/proc/self"); err != nil || self != strconv.Itoa(os.Getpid()) {
+		return nil, unsupported(fmt.Errorf("/proc is not that of our pid namespace"), ownProc)
+	}
 	base := opts.UIDBase
 	if base == 0 {
 		base = defaultUIDBase
@@ -276,8 +280,8 @@ func (id *identity) explain(err error) error {
 	switch {
 	case errors.Is(err, syscall.ENOSPC):
 		fix = "more user namespaces: sysctl -w user.max_user_namespaces=15000, here and around the container if this is one (bwrap: without --disable-userns)"
-	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):
-		fix = "a container that allows it: docker run --security-opt seccomp=FILE --security-opt apparmor=unconfined --security-opt systempaths=unconfined, where FILE is packaging/seccomp.json"
+	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES), filtered():
+		fix = "a container that allows it: docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined; or, for seccomp, a filter that allows what docs/HOSTS.md lists"
 	default:
 		return err
 	}
@@ -290,7 +294,7 @@ func (id *identity) explainMap(err error) error {
 	fix := ""
 	switch {
 	case errors.Is(err, syscall.EROFS):
-		fix = "a /proc of the container's own that can be written (bwrap --proc /proc)"
+		fix = ownProc
 	case errors.Is(err, syscall.EPERM) && os.Geteuid() == 0:
 		// user_namespaces(7): who maps the parent's root needs CAP_SETFCAP there.
 		fix = "another user in the container than root (docker run --user 1000, bwrap --uid 1000), or CAP_SETFCAP for root (docker run --cap-add SETFCAP, bwrap --cap-add CAP_SETFCAP)"
@@ -298,6 +302,14 @@ func (id *identity) explainMap(err error) error {
 		return id.explain(err)
 	}
 	return unsupported(err, fix)
+}
+
+const ownProc = "a /proc of the container's own that can be written (bwrap --proc /proc)"
+
+// filtered tells whether there is a filter of system calls around us.
+func filtered() bool {
+	b, err := os.ReadFile("/proc/self/status")
+	return err == nil && strings.Contains(string(b), "\nSeccomp:\t2\n")
 }
 
 func unsupported(err error, fix string) error {

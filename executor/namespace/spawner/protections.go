@@ -19,7 +19,7 @@ func (s *server) protect(groupErr error) []executor.Protection {
 	all := []executor.Protection{
 		{Name: "user-namespace", Status: executor.Pass, Detail: "of its own for every environment"},
 		{Name: "mount-namespace", Status: executor.Pass, Detail: "an empty root with what the spec lists"},
-		s.procProtection(),
+		{Name: "pid-namespace", Status: executor.Pass, Detail: "with an init that reaps"},
 		{Name: "network-namespace", Status: executor.Pass, Detail: "a loopback and nothing else"},
 		{Name: "ipc-namespace", Status: executor.Pass, Detail: "no queues and no shared memory of others"},
 		{Name: "uts-namespace", Status: executor.Pass, Detail: "a host name of its own"},
@@ -28,48 +28,83 @@ func (s *server) protect(groupErr error) []executor.Protection {
 		{Name: "seccomp", Status: executor.Pass, Detail: fmt.Sprintf("allow list of %d instructions", len(s.scripts.filter))},
 	}
 	all = append(all, s.landlockProtection(), s.idProtection(), peerProtection(), s.quotaProtection())
+	s.try(all)
 	return append(all, s.groupProtections(groupErr)...)
-}
-
-// procProtection tells whether a /proc can be had for a pid namespace.
-func (s *server) procProtection() executor.Protection {
-	p := executor.Protection{Name: "pid-namespace", Status: executor.Pass, Detail: "with an init that reaps"}
-	if err := s.tryProc(); err != nil {
-		p.Status, p.Detail, p.Fix = executor.Fail, fmt.Sprintf("%v, for parts of the /proc around us are covered, as container engines do", err), uncoveredProc
-	}
-	return p
 }
 
 // uncoveredProc is what has to be allowed for user_namespaces(7) to let a /proc
 // be mounted.
-const uncoveredProc = "give the container a /proc of which nothing is masked or read-only: docker run --security-opt systempaths=unconfined; podman run --security-opt unmask=ALL; Kubernetes procMount: Unmasked; OCI: no maskedPaths and no readonlyPaths below /proc"
+const uncoveredProc = "give the container a /proc of which nothing is masked or read-only: docker run --security-opt systempaths=unconfined; podman run --security-opt unmask=ALL; Kubernetes procMount: Unmasked; OCI: no maskedPaths and no readonlyPaths below /proc; bwrap: not as root, and nothing mounted below --proc"
 
-// tryProc has a child mount a /proc as an environment does, if it is not clear
-// that it can: something is mounted below ours.
-func (s *server) tryProc() error {
-	b, err := os.ReadFile("/proc/thread-self/mountinfo") // the cloner may be the first thread
-	if err != nil {
-		return err
+// openedFilter is what to do about a filter of system calls around us.
+const openedFilter = "docker run --security-opt seccomp=unconfined, or a filter that allows what docs/HOSTS.md lists"
+
+// try has an init do, on its own, what a container around us can forbid. It corrects
+// all, where something does not work. On a host without anything that hints at a
+// container there is nothing to try.
+func (s *server) try(all []executor.Protection) {
+	mounts, _ := os.ReadFile("/proc/thread-self/mountinfo") // the cloner may be the first thread
+	status, _ := os.ReadFile("/proc/self/status")
+	covered := strings.Contains(string(mounts), " "+hostDir+"/proc/")
+	if !covered && !strings.Contains(string(status), "\nSeccomp:\t2\n") {
+		return
 	}
-	if !strings.Contains(string(b), " "+hostDir+"/proc/") {
-		return nil
+	name, err := s.tryInit()
+	if err == nil {
+		return
+	}
+	for i := range all {
+		if p := &all[i]; p.Name == name {
+			p.Status, p.Detail, p.Fix = executor.Fail, err.Error(), openedFilter
+			if name == "pid-namespace" && covered {
+				p.Detail += ", for parts of the /proc around us are covered, as container engines do"
+				p.Fix = uncoveredProc
+			}
+		}
+	}
+}
+
+// tryInit returns the name of the protection that cannot be had, and why.
+func (s *server) tryInit() (string, error) {
+	for _, make := range []func() (int, error){
+		func() (int, error) { return tmpfs(map[string]string{"mode": "755"}, attrGuest) },
+		func() (int, error) { return cloneTree(s.hostFD, attrReadOnly) },
+	} {
+		fd, err := make()
+		if err != nil {
+			return "mount-namespace", err
+		}
+		unix.Close(fd)
+	}
+	// A filter answers before the kernel looks at what it was given.
+	if err := unix.MoveMount(-1, "", -1, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH); err != unix.EBADF {
+		return "mount-namespace", fmt.Errorf("attach a mount: %w", err)
 	}
 	k, err := s.blanks.take()
 	if err != nil {
-		return err
+		return "user-namespace", err
 	}
 	defer s.blanks.drop(k)
 	setup, proc := &k.script.Setup, k.script.String("proc")
+	setup.Add("make a cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
+	setup.Add("set the host name", unix.SYS_SETHOSTNAME, proc, 4)
 	setup.Add(mountProc, unix.SYS_MOUNT, proc, k.script.String("/proc"), proc, procFlags, k.script.String(procOptions))
 	setup.Add("end", unix.SYS_EXIT_GROUP, 0)
 	if err := k.script.Go(k.ctl, nil); err != nil {
-		return err
+		return "user-namespace", err
 	}
 	k.ctl.SetReadDeadline(time.Now().Add(startTimeout))
-	if _, _, err := k.script.ReadReport(k.ctl); errors.Is(err, unix.EPERM) {
-		return err
+	_, _, err = k.script.ReadReport(k.ctl)
+	var step *linux.StepError
+	switch {
+	case errors.Is(err, linux.ErrChildGone):
+		return "", nil // it has come to the end
+	case !errors.As(err, &step):
+		return "user-namespace", err
 	}
-	return nil // what else there may be shows at a start
+	return map[string]string{
+		mountProc: "pid-namespace", "set the host name": "uts-namespace", "make a cgroup namespace": "cgroup-namespace",
+	}[step.What], err
 }
 
 // peerProtection tells how the monitor learns which process has connected.
