@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"cofferdam/sdk"
@@ -76,4 +78,65 @@ func answerer() {
 	}
 	fmt.Println("serving")
 	c.Serve(ctx, handlers)
+}
+
+// ledger is a program to be killed: /next appends the next number to /data/ledger, calls
+// peer.ping and nobody.secret, and answers with the number once it is on the disk; /spawn
+// runs the template job.
+func ledger() {
+	fatal := func(err error) {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	c, err := sdk.Connect(context.Background())
+	if err != nil {
+		fatal(err)
+	}
+	f, err := os.OpenFile("/data/ledger", os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		fatal(err)
+	}
+	text, err := os.ReadFile(f.Name())
+	if err != nil {
+		fatal(err)
+	}
+	last, end := 0, int64(0)
+	for line := range bytes.Lines(text) {
+		var n int
+		if _, err := fmt.Sscanf(string(line), "%d\n", &n); err != nil {
+			break // not finished, and so never answered
+		}
+		if n != last+1 {
+			fatal(fmt.Errorf("number %d comes after %d", n, last))
+		}
+		last, end = n, end+int64(len(line))
+	}
+	var mu sync.Mutex
+	next := func() (int, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		line := fmt.Appendf(nil, "%d\n", last+1)
+		if _, err := f.WriteAt(line, end); err != nil {
+			return 0, err
+		}
+		last, end = last+1, end+int64(len(line))
+		return last, f.Sync()
+	}
+	http.ListenAndServe("127.0.0.1:8081", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/spawn" {
+			exit, err := c.Spawn(r.Context(), "job", sdk.SpawnOptions{})
+			fmt.Fprintf(w, "%s %d %v\n", exit.Cause, exit.Code, err)
+			return
+		}
+		n, err := next()
+		if err == nil {
+			_, err = c.Call(r.Context(), "peer.ping", nil)
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		c.Call(r.Context(), "nobody.secret", nil)
+		fmt.Fprintln(w, n)
+	}))
 }

@@ -3,10 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
 	"syscall"
+	"time"
 
 	"cofferdam/admin"
 	"cofferdam/manifest"
@@ -142,18 +144,36 @@ func prepare(name string, d supervisor.Dirs) (lock *os.File, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := takeLock(lock, adminSocket(d)); err != nil {
 		lock.Close()
 		return nil, fmt.Errorf("application %q is running already; stop it with `cofferdam down`, or give this one another --project-name", name)
 	}
-	// What a killed predecessor left: sockets only, the rest died with it.
-	for _, left := range []string{"admin", "wire"} {
-		if err := os.RemoveAll(filepath.Join(d.Runtime, left)); err != nil {
+	// What a killed predecessor left: sockets and the bait of its canary, the rest died
+	// with it. We have the lock, so that nobody can need them.
+	baits, _ := filepath.Glob(filepath.Join(d.Runtime, "canary-*"))
+	for _, left := range append(baits, filepath.Join(d.Runtime, "admin"), filepath.Join(d.Runtime, "wire")) {
+		if err := os.RemoveAll(left); err != nil {
 			lock.Close()
 			return nil, err
 		}
 	}
 	return lock, nil
+}
+
+// takeLock takes the lock of an application, or fails because it is running. Where
+// nobody answers at its socket it has been killed, and what it ran is being taken down,
+// or it has only just begun: that is waited for.
+func takeLock(lock *os.File, socket string) error {
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil || time.Now().After(end) {
+			return err
+		}
+		if c, dialErr := net.Dial("unix", socket); dialErr == nil {
+			c.Close()
+			return err
+		}
+	}
 }
 
 // prepareDirs makes the directories of an application, closed to all others.

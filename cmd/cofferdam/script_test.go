@@ -24,6 +24,7 @@ func TestMain(m *testing.M) {
 		"careless":  careless,
 		"caller":    caller,
 		"answerer":  answerer,
+		"ledger":    ledger,
 	})
 }
 

@@ -92,6 +92,7 @@ func (p *project) up(quiet bool) error {
 		Executable: []string{self, roleSpawner},
 		App:        app.Name,
 		Volumes:    volumes,
+		Lock:       lock,
 	})
 	if err != nil {
 		return err
@@ -154,10 +155,21 @@ func (p *project) up(quiet bool) error {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	go func() {
+		// With the spawner everything has ended, and nothing can be started again: a
+		// daemon that goes on without one would only seem to be alive.
+		<-exec.Gone()
+		fail(errSpawnerGone)
+	}()
 	err = sup.Run(ctx, func() {
 		announce(os.Stderr, app, url, report, degraded, time.Since(began))
 		tellParent(parent, "ready")
 	})
+	if gone := context.Cause(ctx); errors.Is(gone, errSpawnerGone) {
+		err = gone
+	}
 	if err != nil {
 		tellParent(parent, err.Error())
 	}
@@ -167,6 +179,9 @@ func (p *project) up(quiet bool) error {
 	os.Remove(adminSocket(dirs))
 	return err
 }
+
+// errSpawnerGone ends an application whose spawner was killed.
+var errSpawnerGone = errors.New("the spawner was killed, and every environment with it; start the application again")
 
 // listenGateway opens the door's socket on the host.
 func listenGateway(app *manifest.App) (f *os.File, url string, err error) {

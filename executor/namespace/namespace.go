@@ -29,9 +29,9 @@
 // answer that its asker has given up. Locks: Executor.mu and Process.mu, never one
 // inside the other, and not held while the spawner is asked.
 //
-// The spawner dies with its socket and with the thread that started it, an
-// environment with the spawner: after a SIGKILL of the trusted process nothing
-// remains.
+// The spawner ends with its socket, an environment with the spawner. After a SIGKILL
+// of the trusted process it takes everything down in order and nothing remains; after
+// one of the spawner what remains is empty cgroups, which the next one removes.
 //
 // Trusted: yes, though this package only asks; what it asks for is what holds.
 package namespace
@@ -80,6 +80,9 @@ type Options struct {
 	// Warm is how many blank environments wait ahead, each some 200 KB: 4 by
 	// default, -1 for none.
 	Warm int
+	// Lock, if there is one, is held by the spawner too: the lock of an open file
+	// that must not be had by a successor before everything has been taken down.
+	Lock *os.File
 	// Stderr gets what a dying spawner says; os.Stderr by default.
 	Stderr *os.File
 }
@@ -95,7 +98,6 @@ type Executor struct {
 	claim       *os.File
 	monitorID   int           // see MonitorID
 	gone        chan struct{} // closed when the spawner has ended
-	release     chan struct{} // closed to let the thread that started it go
 	closing     atomic.Bool
 
 	mu      sync.Mutex
@@ -139,7 +141,7 @@ func New(opts Options) (*Executor, error) {
 		opts.Warm = 4
 	}
 	e := &Executor{
-		gone: make(chan struct{}), release: make(chan struct{}),
+		gone:  make(chan struct{}),
 		calls: map[uint64]chan answer{}, procs: map[uint64]*Process{},
 	}
 	hello := &link.Hello{App: opts.App, Roots: opts.Roots, Volumes: opts.Volumes, Budget: opts.Budget, Warm: max(opts.Warm, 0), Parent: os.Getpid()}
@@ -171,8 +173,11 @@ func New(opts Options) (*Executor, error) {
 // as root and so has nothing to give up.
 func (e *Executor) MonitorID() int { return e.monitorID }
 
-// launch starts the spawner's process on a thread that stays until it has ended:
-// the spawner asks to be killed when that thread dies.
+// Gone is closed when the spawner has ended, which nobody does without being asked:
+// after that, nothing runs and nothing can be started.
+func (e *Executor) Gone() <-chan struct{} { return e.gone }
+
+// launch starts the spawner's process.
 func (e *Executor) launch(opts *Options, id *identity) error {
 	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -192,34 +197,25 @@ func (e *Executor) launch(opts *Options, id *identity) error {
 	}
 	defer null.Close()
 	files := []*os.File{null, null, stderr, theirs}
-	if id.claim != nil {
-		files = append(files, id.claim) // the lock lives as long as the spawner
+	for _, lock := range []*os.File{id.claim, opts.Lock} {
+		if lock != nil {
+			files = append(files, lock) // held as long as the spawner lives
+		}
 	}
 	attr := &os.ProcAttr{
 		Env: []string{"PATH=/usr/bin:/bin", "GOTRACEBACK=single", "GOMAXPROCS=" + fmt.Sprint(min(runtime.NumCPU(), 4))}, Files: files, Sys: id.attr,
 	}
 	// A Ctrl-C is for us: the spawner goes when we let it, after cleaning up.
 	attr.Sys.Setsid = true
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		p, err := os.StartProcess(opts.Executable[0], opts.Executable, attr)
-		if err == nil {
-			e.spawner = p
-		}
-		started <- err
-		<-e.release // and the thread goes with us
-	}()
-	if err := <-started; err != nil {
+	e.spawner, err = os.StartProcess(opts.Executable[0], opts.Executable, attr)
+	if err != nil {
 		e.conn.Close()
-		close(e.release)
 		return id.explain(fmt.Errorf("start the spawner %q: %w", opts.Executable, err))
 	}
 	if err := id.mapIDs(e.spawner.Pid); err != nil {
 		e.conn.Close()
 		e.spawner.Kill()
 		e.spawner.Wait()
-		close(e.release)
 		return id.explainMap(err)
 	}
 	return nil
@@ -256,7 +252,6 @@ func (e *Executor) receive() {
 	}
 	e.conn.Close()
 	e.spawner.Wait()
-	close(e.release)
 	e.mu.Lock()
 	calls, procs := e.calls, e.procs
 	e.calls, e.procs = nil, nil

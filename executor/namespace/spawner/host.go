@@ -95,9 +95,6 @@ func (c *cloner) do(f func()) {
 // enter gives the thread a mount namespace with two mounts: a root with the
 // directories that scripts use, and proc.
 func (c *cloner) enter() error {
-	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
-		return fmt.Errorf("die with the parent: %w", err)
-	}
 	if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("make the cloner's mount namespace: %w", err)
 	}

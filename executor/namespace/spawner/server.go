@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"cofferdam/executor"
 	"cofferdam/executor/namespace/cgroup"
@@ -51,12 +52,18 @@ func greet(fd int) (*server, error) {
 // run serves until the trusted process has gone, and cleans up.
 func (s *server) run() error {
 	err := s.serve()
+	// The trusted process has gone, or wants us to go. What remains to be done waits for
+	// the kernel alone; should that hang, everything ends with us at once.
+	time.AfterFunc(closeTimeout, func() { unix.Kill(os.Getpid(), unix.SIGKILL) })
 	s.close()
 	if errors.Is(err, io.EOF) || errors.Is(err, os.ErrClosed) || errors.Is(err, unix.ECONNRESET) {
 		return nil
 	}
 	return err
 }
+
+// closeTimeout bounds the end of a spawner.
+const closeTimeout = 20 * time.Second
 
 // server answers the requests of the trusted process.
 type server struct {
