@@ -22,10 +22,20 @@ type App struct {
 	Services []*Service // in the order of the file, templates included
 
 	AllowDegraded []string
+	Budget        Budget
 }
 
 // Pos is a place in the manifest.
 type Pos struct{ Line, Column int }
+
+// Budget is what the application may use in all. A zero field leaves it to the host;
+// see docs/MANIFEST.md.
+type Budget struct {
+	Pos       Pos
+	Memory    int64
+	Pids      int
+	Instances int
+}
 
 // Gateway is the door for people.
 type Gateway struct {

@@ -48,6 +48,7 @@ const (
 	aPeer         shape = "service or service:port"
 	anInstances   shape = "shared, per-call or per-principal"
 	limits        shape = "a mapping: limits"
+	aBudget       shape = "a mapping: the budget"
 	aRestart      shape = "always, on-failure or no, or a mapping"
 	aPolicy       shape = "always, on-failure or no"
 )
@@ -59,6 +60,10 @@ func appKeys() table[App] {
 			{"name", anAppName, false, "the directory's name", "The name of the application.", readAppName},
 			{"gateway", aGateway, false, "no door for people", "HTTP from people to services.", readGateway},
 			{"services", services, false, "nothing runs", "What runs, and what it may reach.", readServices},
+			{"budget", aBudget, false, "an eighth of the host", "What all of it together may use.", func(r *reader, v value, a *App) {
+				a.Budget.Pos = v.pos()
+				mapping(r, v, aBudget, budgetKeys(), &a.Budget)
+			}},
 			{"allow_degraded", someShields, false, "none", "Protections that this host may lack. Each is weaker isolation: shown by up, ps and check, and in every audit record of an application that does without. One that the host has is enforced all the same.", readAllowDegraded},
 		},
 		refused: []refusal{
@@ -73,6 +78,23 @@ func appKeys() table[App] {
 			{"shares", "mounts at run time are not part of this version", "write files at the service"},
 		},
 	}
+}
+
+func budgetKeys() table[Budget] {
+	const otherwise = "an eighth of the host's, or what its services need"
+	return table[Budget]{keys: []key[Budget]{
+		{"memory", aSizeLimit, false, otherwise, "The sum of limits.memory of all that runs at a time.", func(r *reader, v value, b *Budget) {
+			b.Memory = r.sizeLimit(v, 1<<20)
+		}},
+		{"pids", aCountLimit, false, otherwise, "The sum of limits.pids.", func(r *reader, v value, b *Budget) {
+			b.Pids = r.countLimit(v, 1<<22)
+		}},
+		{"instances", aCountLimit, false, "256, or as many as its services need", "Environments at a time.", func(r *reader, v value, b *Budget) {
+			b.Instances = r.countLimit(v, 1<<16)
+		}},
+	}, refused: []refusal{
+		{"cpus", "a share of the processor is a limit of each service", "write limits: {cpus: …}"},
+	}}
 }
 
 func gatewayKeys() table[Gateway] {

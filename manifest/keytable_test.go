@@ -34,6 +34,7 @@ func sectionOf[T any](name, title string, t table[T]) section {
 func sections() []section {
 	return []section{
 		sectionOf("app", "The manifest", appKeys()),
+		sectionOf("budget", "budget", budgetKeys()),
 		sectionOf("gateway", "gateway", gatewayKeys()),
 		sectionOf("route", "gateway.routes", routeKeys()),
 		sectionOf("gatewayLimits", "gateway.limits", gatewayLimitKeys()),
@@ -149,6 +150,7 @@ func schemaOf() map[shape]any {
 		aPeer:        pattern(`^[a-z][a-z0-9_-]{0,31}(:[1-9][0-9]{0,4})?$`),
 		anInstances:  words("shared", "per-call", "per-principal"),
 		limits:       ref("limits"),
+		aBudget:      ref("budget"),
 		aRestart:     oneOrMore(policy, members{{"$ref", "#/$defs/restart"}}),
 		aPolicy:      policy,
 	}

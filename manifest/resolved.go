@@ -133,7 +133,25 @@ func (a *App) node() *yaml.Node {
 	if len(a.Services) > 0 {
 		o.add("services", all.done())
 	}
+	if b := a.Budget; b.Pos != (Pos{}) {
+		o.add("budget", b.node())
+	}
 	o.add("allow_degraded", sequence(a.AllowDegraded, text))
+	return o.done()
+}
+
+// node leaves out what is the host's to say.
+func (b Budget) node() *yaml.Node {
+	var o object
+	if b.Memory != 0 {
+		o.add("memory", text(formatSize(b.Memory)))
+	}
+	if b.Pids != 0 {
+		o.add("pids", count(b.Pids))
+	}
+	if b.Instances != 0 {
+		o.add("instances", count(b.Instances))
+	}
 	return o.done()
 }
 

@@ -203,6 +203,8 @@ func (k *call) runLines(body []byte) {
 		switch {
 		case errors.Is(err, context.DeadlineExceeded):
 			k.finish(wire.Deadline, nil)
+		case errors.Is(err, wire.ErrBusy):
+			k.finish(wire.Busy, nil)
 		case err != nil:
 			k.finish(wire.Failed, errorText(err))
 		case len(out) > wire.MaxBody:

@@ -10,7 +10,8 @@ import (
 
 // Spawner starts instances of templates. The monitor has decided that it may.
 type Spawner interface {
-	// Spawn runs one instance of a template to its end.
+	// Spawn runs one instance of a template to its end. The error is wire.ErrBusy
+	// if too many wait for theirs already; so it is with Line.
 	Spawn(ctx context.Context, by wire.Identity, template string, req wire.Spawn) (wire.Exit, error)
 
 	// Line runs one instance of a service that is a program per call, with the
@@ -30,6 +31,8 @@ func runSpawn(ctx context.Context, sp Spawner, by wire.Identity, template string
 		return wire.Deadline, nil
 	case errors.Is(err, context.Canceled):
 		return wire.Canceled, nil
+	case errors.Is(err, wire.ErrBusy):
+		return wire.Busy, nil
 	case err != nil:
 		return wire.Unavailable, nil // the reason is the operator's to read
 	}

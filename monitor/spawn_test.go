@@ -48,6 +48,7 @@ func TestSpawnEnds(t *testing.T) {
 		want wire.Code
 	}{
 		"not started":         {ending{err: errors.New("no memory")}, wire.Unavailable},
+		"too many wait":       {ending{err: fmt.Errorf("start: %w", wire.ErrBusy)}, wire.Busy},
 		"too much output":     {ending{exit: wire.Exit{Cause: "exit", Stdout: make([]byte, wire.MaxBody)}}, wire.TooLarge},
 		"stopped by somebody": {ending{err: context.Canceled}, wire.Canceled},
 	} {

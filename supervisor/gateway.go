@@ -36,14 +36,14 @@ func NeedsDoor(app *manifest.App) bool {
 // gatewayService is the gateway as a service like any other. It is ready when
 // its bridge listens, which it opens after the host's socket; it depends on
 // nobody, for a service that is not ready yet is waited for, per connection.
-func (s *Supervisor) gatewayService() *manifest.Service {
+func gatewayService(door Door) *manifest.Service {
 	return &manifest.Service{
 		Name:            gatewayName,
-		Runtime:         s.Door.Runtime,
+		Runtime:         door.Runtime,
 		Command:         []string{gatewayPath, "gateway"},
-		Environment:     s.Door.Env,
+		Environment:     door.Env,
 		WorkingDir:      "/",
-		Files:           []manifest.File{{From: s.Door.Program, To: gatewayPath}},
+		Files:           []manifest.File{{From: door.Program, To: gatewayPath}},
 		TCP:             []int{BridgePort},
 		Instances:       "shared",
 		Limits:          gatewayLimits(),

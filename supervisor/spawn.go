@@ -63,7 +63,7 @@ func (s *Supervisor) Line(ctx context.Context, service, method string, caller wi
 		stdout: &stdout,
 	})
 	if err != nil {
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && !errors.Is(err, wire.ErrBusy) {
 			s.Logger.Error("program per call", "service", service, "error", err)
 			err = errors.New("the program could not be started")
 		}
@@ -75,8 +75,12 @@ func (s *Supervisor) Line(ctx context.Context, service, method string, caller wi
 	return bytes.TrimSuffix(stdout.Bytes(), []byte("\n")), nil
 }
 
-// runToEnd starts an instance and waits for its end, or makes it end with ctx.
+// runToEnd starts an instance, once the budget has room for it, and waits for its end, or makes it end with ctx.
 func (s *Supervisor) runToEnd(ctx context.Context, svc *manifest.Service, l launch) (*instance, error) {
+	if err := s.admitted(ctx, svc, l.principal); err != nil {
+		return nil, err
+	}
+	defer s.admission.release(svc)
 	in, err := s.start(ctx, svc, l)
 	if err != nil {
 		return nil, err

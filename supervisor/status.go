@@ -22,7 +22,8 @@ type Status struct {
 	Limits    executor.Limits `json:"limits"`
 }
 
-// Status lists services by name, then running instances of templates.
+// Status lists services by name, then running instances of templates,
+// then those that wait for their turn.
 func (s *Supervisor) Status() []Status {
 	var out []Status
 	services := make(map[string]bool)
@@ -47,7 +48,7 @@ func (s *Supervisor) Status() []Status {
 		st.State, st.Degraded = Ready, degraded
 		out = append(out, st)
 	}
-	return out
+	return append(out, s.admission.status()...)
 }
 
 // degraded names the protections that the host lacks and the manifest lets go.

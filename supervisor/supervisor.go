@@ -48,6 +48,7 @@ type Options struct {
 	Dirs     Dirs
 	Gateway  *os.File // the host's listening socket, nil without a gateway
 	Door     Door     // used if NeedsDoor
+	Budget   Budget   // see BudgetOf
 	Logger   *slog.Logger
 	Output   func(Line) // gets every line that services print
 }
@@ -60,6 +61,7 @@ type Supervisor struct {
 	started time.Time
 
 	instances atomic.Uint64
+	admission *admission
 
 	mu    sync.Mutex
 	units map[string]*unit     // by service; fixed after New
@@ -75,6 +77,10 @@ func New(o Options) (*Supervisor, error) {
 		runs:    make(map[string]*instance),
 		started: time.Now(),
 	}
+	if b := o.Budget; b.MemoryBytes == 0 || b.Pids == 0 || b.Instances == 0 {
+		return nil, fmt.Errorf("a budget of nothing: %+v", b)
+	}
+	s.admission = &admission{budget: o.Budget}
 	if err := s.prepare(); err != nil {
 		return nil, err
 	}
@@ -85,8 +91,9 @@ func New(o Options) (*Supervisor, error) {
 	}
 	s.monitor = mon
 	for _, svc := range s.services() {
-		if !svc.Template && svc.Stdio == "" {
+		if !onDemand(svc) {
 			s.units[svc.Name] = newUnit(s, svc)
+			s.admission.used = s.admission.used.plus(costOf(svc))
 		}
 	}
 	return s, nil
@@ -108,11 +115,13 @@ func (s *Supervisor) logsDir() string    { return filepath.Join(s.Dirs.State, "l
 func (s *Supervisor) socketsDir() string { return filepath.Join(s.Dirs.Runtime, "wire") }
 
 // services is the manifest's, and the gateway as one more.
-func (s *Supervisor) services() []*manifest.Service {
-	if !NeedsDoor(s.App) {
-		return s.App.Services
+func (s *Supervisor) services() []*manifest.Service { return servicesOf(s.App, s.Door) }
+
+func servicesOf(app *manifest.App, door Door) []*manifest.Service {
+	if !NeedsDoor(app) {
+		return app.Services
 	}
-	return append([]*manifest.Service{s.gatewayService()}, s.App.Services...)
+	return append([]*manifest.Service{gatewayService(door)}, app.Services...)
 }
 
 // Run starts every service after those it depends on, calls ready once all of

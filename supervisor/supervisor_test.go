@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -96,6 +97,29 @@ func program(args []string) error {
 			return err
 		}
 		fmt.Printf("%d for %s, %s\n", len(now), c.Self().Principal, c.Self().Bound)
+	case "nap":
+		time.Sleep(30 * time.Millisecond)
+	case "storm": // spawns many at a time
+		c, err := sdk.Connect(ctx)
+		if err != nil {
+			return err
+		}
+		var n int
+		fmt.Sscan(args[2], &n)
+		var well atomic.Int32
+		var all sync.WaitGroup
+		for i := range n {
+			all.Go(func() {
+				exit, err := c.Spawn(ctx, args[1], sdk.SpawnOptions{Principal: fmt.Sprint("p", i)})
+				if err == nil && exit.Code == 0 {
+					well.Add(1)
+				} else {
+					fmt.Println(exit, err)
+				}
+			})
+		}
+		all.Wait()
+		fmt.Printf("%d of %d ended well\n", well.Load(), n)
 	case "fill": // more than fits in /data
 		for n := 0; ; n++ {
 			if err := os.WriteFile(fmt.Sprintf("/data/%d", n), make([]byte, 64<<10), 0o600); err != nil {
@@ -219,8 +243,13 @@ func prepare(t *testing.T, services string) *app {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { log.Close() })
+	budget, err := supervisor.BudgetOf(m, supervisor.Budget{MemoryBytes: 8 << 30, Pids: 32768})
+	if err != nil {
+		t.Fatal(err)
+	}
 	a.sup, err = supervisor.New(supervisor.Options{
-		App: m, Executor: x, Log: log, Dirs: a.dirs,
+		Budget: budget,
+		App:    m, Executor: x, Log: log, Dirs: a.dirs,
 		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Output: func(l supervisor.Line) {
 			a.mu.Lock()

@@ -27,6 +27,7 @@ const (
 	Exited   State = "exited"  // ended; will not be started again
 	Broken   State = "broken"  // ended too often
 	Stopped  State = "stopped" // by the operator
+	Queued   State = "queued"  // on demand; waits for the budget to have room
 )
 
 // readyTimeout is how long an instance may take until it answers.

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cofferdam/manifest"
+	"cofferdam/supervisor"
 )
 
 func checkCommand(p *project) *cobra.Command {
@@ -35,10 +36,14 @@ A manifest with errors gives one line for each, and exit code 78.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			app, err := p.load()
+			if err != nil {
+				return err
+			}
+			allowed, err := budget(app)
 			if err != nil || quiet {
 				return err
 			}
-			return showApp(stdout, app, f.name)
+			return showApp(stdout, app, allowed, f.name)
 		},
 	}
 	c.Flags().StringVar(&f.name, "format", "table", "table, yaml, json, dot, mermaid")
@@ -48,10 +53,10 @@ A manifest with errors gives one line for each, and exit code 78.`,
 	return c
 }
 
-func showApp(w io.Writer, app *manifest.App, format string) error {
+func showApp(w io.Writer, app *manifest.App, allowed supervisor.Budget, format string) error {
 	switch format {
 	case "table":
-		return showSummary(w, app)
+		return showSummary(w, app, allowed)
 	case "yaml":
 		_, err := w.Write(app.Resolved())
 		return err
@@ -76,11 +81,12 @@ func showApp(w io.Writer, app *manifest.App, format string) error {
 
 // showSummary is the manifest in two tables: what each service has, and who may
 // reach whom.
-func showSummary(w io.Writer, app *manifest.App) error {
+func showSummary(w io.Writer, app *manifest.App, allowed supervisor.Budget) error {
 	fmt.Fprintf(w, "%s: %s, %s\n", app.Name, plural(len(app.Services), "service"), plural(len(app.Grants()), "grant"))
 	if app.Gateway != nil {
 		fmt.Fprintf(w, "gateway listens on %s\n", app.Gateway.Listen)
 	}
+	fmt.Fprintf(w, "may use in all, on this host: %s\n", budgetText(allowed))
 	if len(app.AllowDegraded) > 0 {
 		fmt.Fprintf(w, "may be missing on the host: %s\n", strings.Join(app.AllowDegraded, ", "))
 	}

@@ -121,6 +121,9 @@ func (o *runOptions) run(spec *executor.Spec) error {
 		log.failed(err)
 		owners.restore()
 		hint(os.Stderr, spec)
+		if errors.Is(err, executor.ErrUnsupported) {
+			err = fmt.Errorf("%w\nto go without: --allow-degraded NAME", err)
+		}
 		return &exitError{code: admin.ExitCode(err), err: err}
 	}
 	got := await(proc, signals, spec.Command)

@@ -58,12 +58,19 @@ func (p *project) up(quiet bool) error {
 	if err != nil {
 		return err
 	}
+	allowed, err := budget(app)
+	if err != nil {
+		return err
+	}
 	dirs := dirsOf(app.Name)
 	lock, err := prepare(app.Name, dirs)
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
+	if err := reserve(lock, app.Name, dirs, allowed, host()); err != nil {
+		return err
+	}
 
 	gateway, url, err := listenGateway(app)
 	if err != nil {
@@ -93,6 +100,7 @@ func (p *project) up(quiet bool) error {
 		App:        app.Name,
 		Volumes:    volumes,
 		Lock:       lock,
+		Budget:     namespace.Budget(allowed),
 	})
 	if err != nil {
 		return err
@@ -138,6 +146,7 @@ func (p *project) up(quiet bool) error {
 		Dirs:     dirs,
 		Gateway:  gateway,
 		Door:     door,
+		Budget:   allowed,
 		Logger:   slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		Output:   print,
 	})

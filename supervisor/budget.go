@@ -1,0 +1,202 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+
+	"cofferdam/audit"
+	"cofferdam/manifest"
+	"cofferdam/wire"
+)
+
+// Budget is what an application may use in all: the sum of the limits of what runs of
+// it. A field is [manifest.Unlimited] if that was written, and never zero.
+type Budget struct {
+	MemoryBytes int64
+	Pids        int
+	Instances   int
+}
+
+// defaultInstances is how many may run at a time if nothing is written.
+const defaultInstances = 256
+
+// BudgetOf is the budget of app on a host with so much memory and so many process
+// numbers: what is not written is an eighth of the host, or what the services that
+// start together and one of each that is started on demand need, if that is more. The
+// error is that they need more than what is written.
+func BudgetOf(app *manifest.App, host Budget) (Budget, error) {
+	var always, largest cost
+	var names []string
+	for _, svc := range servicesOf(app, Door{}) {
+		c := costOf(svc)
+		if onDemand(svc) {
+			largest = largest.max(c)
+			continue
+		}
+		always = always.plus(c)
+		names = append(names, fmt.Sprintf("%s %s", svc.Name, manifest.FormatSize(c.memory)))
+	}
+	need := always.plus(largest)
+	b := Budget{MemoryBytes: app.Budget.Memory, Pids: app.Budget.Pids, Instances: app.Budget.Instances}
+	refuse := func(key, have, all, together, one string) error {
+		return &manifest.Error{
+			File: app.File, Line: app.Budget.Pos.Line, Column: app.Budget.Pos.Column, Key: "budget." + key,
+			Message: fmt.Sprintf("%s can never be enough: services that start together need %s (memory: %s), the largest that is started on demand %s", have, together, strings.Join(names, ", "), one),
+			Hint:    "write at least " + all + ", or lower their limits",
+		}
+	}
+	switch {
+	case b.MemoryBytes == 0:
+		b.MemoryBytes = max(host.MemoryBytes/8, need.memory, 1<<20)
+	case b.MemoryBytes > 0 && b.MemoryBytes < need.memory:
+		return b, refuse("memory", manifest.FormatSize(b.MemoryBytes), manifest.FormatSize(need.memory), manifest.FormatSize(always.memory), manifest.FormatSize(largest.memory))
+	}
+	switch {
+	case b.Pids == 0:
+		b.Pids = max(host.Pids/8, need.pids, 1)
+	case b.Pids > 0 && b.Pids < need.pids:
+		return b, refuse("pids", fmt.Sprint(b.Pids), fmt.Sprint(need.pids), fmt.Sprint(always.pids), fmt.Sprint(largest.pids))
+	}
+	switch {
+	case b.Instances == 0:
+		b.Instances = max(defaultInstances, need.instances)
+	case b.Instances > 0 && b.Instances < need.instances:
+		return b, refuse("instances", fmt.Sprint(b.Instances), fmt.Sprint(need.instances), fmt.Sprint(always.instances), fmt.Sprint(largest.instances))
+	}
+	return b, nil
+}
+
+// onDemand tells whether a service is started when somebody asks for it.
+func onDemand(svc *manifest.Service) bool { return svc.Template || svc.Stdio != "" }
+
+// cost is what running instances may use by their limits. One without a limit costs
+// nothing here: it has a share of what the kernel holds the application to.
+type cost struct {
+	memory          int64
+	pids, instances int
+}
+
+func costOf(svc *manifest.Service) cost {
+	return cost{max(svc.Limits.Memory, 0), max(svc.Limits.Pids, 0), 1}
+}
+
+func (c cost) plus(d cost) cost {
+	return cost{c.memory + d.memory, c.pids + d.pids, c.instances + d.instances}
+}
+
+func (c cost) minus(d cost) cost {
+	return cost{c.memory - d.memory, c.pids - d.pids, c.instances - d.instances}
+}
+
+func (c cost) max(d cost) cost {
+	return cost{max(c.memory, d.memory), max(c.pids, d.pids), max(c.instances, d.instances)}
+}
+
+// maxQueued bounds how many wait for others to end.
+const maxQueued = 128
+
+// admission lets instances begin as long as the budget has room for them. Services
+// that start together have their part for good, so that a replacement never waits.
+// Whoever is started on demand waits in one queue, first come first served: a small
+// one does not overtake a large one, which would never have its turn.
+type admission struct {
+	budget Budget
+
+	mu    sync.Mutex
+	used  cost      // guarded by mu
+	queue []*queued // guarded by mu
+}
+
+// queued is somebody who waits.
+type queued struct {
+	service, principal string
+	cost               cost
+	begin              chan struct{} // closed once it may
+}
+
+func (b Budget) holds(c cost) bool {
+	return (b.MemoryBytes < 0 || c.memory <= b.MemoryBytes) && (b.Pids < 0 || c.pids <= b.Pids) && (b.Instances < 0 || c.instances <= b.Instances)
+}
+
+// acquire waits until there is room for an instance of svc, and takes it. The error
+// is [wire.ErrBusy] if too many wait already, or that of ctx.
+func (a *admission) acquire(ctx context.Context, svc *manifest.Service, principal string) error {
+	q := &queued{service: svc.Name, principal: principal, cost: costOf(svc), begin: make(chan struct{})}
+	a.mu.Lock()
+	if len(a.queue) >= maxQueued {
+		a.mu.Unlock()
+		return wire.ErrBusy
+	}
+	a.queue = append(a.queue, q)
+	a.admit()
+	a.mu.Unlock()
+	select {
+	case <-q.begin:
+		return nil
+	case <-ctx.Done():
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i, other := range a.queue {
+		if other == q {
+			a.queue = append(a.queue[:i], a.queue[i+1:]...)
+			a.admit() // those behind it may fit
+			return ctx.Err()
+		}
+	}
+	// Its turn came in the same moment.
+	a.used = a.used.minus(q.cost)
+	a.admit()
+	return ctx.Err()
+}
+
+// release gives back what an instance of svc had.
+func (a *admission) release(svc *manifest.Service) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.used = a.used.minus(costOf(svc))
+	a.admit()
+}
+
+// admit lets those at the head of the queue begin for whom there is room. The caller
+// holds mu.
+func (a *admission) admit() {
+	for len(a.queue) > 0 {
+		next := a.used.plus(a.queue[0].cost)
+		if !a.budget.holds(next) {
+			return
+		}
+		a.used = next
+		close(a.queue[0].begin)
+		a.queue[0] = nil
+		a.queue = a.queue[1:]
+	}
+}
+
+// status shows who waits, in the order of their turns.
+func (a *admission) status() []Status {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var out []Status
+	for i, q := range a.queue {
+		out = append(out, Status{
+			Service: q.service, Principal: q.principal, State: Queued,
+			Detail: fmt.Sprintf("number %d of %d in the queue for the budget", i+1, len(a.queue)),
+		})
+	}
+	return out
+}
+
+// admitted is acquire, and says in the log of decisions why somebody was turned away.
+func (s *Supervisor) admitted(ctx context.Context, svc *manifest.Service, principal string) error {
+	err := s.admission.acquire(ctx, svc, principal)
+	switch {
+	case err == wire.ErrBusy:
+		s.record(audit.Record{Kind: audit.KindLimit, Subject: svc.Name, Op: "start", Object: "budget", Detail: fmt.Sprintf("%d wait already", maxQueued)})
+	case err != nil:
+		s.record(audit.Record{Kind: audit.KindLimit, Subject: svc.Name, Op: "start", Object: "budget", Detail: "its turn did not come in time"})
+	}
+	return err
+}
