@@ -46,9 +46,8 @@ func TestShields(t *testing.T) {
 // ordinary runs our commands as an ordinary user who has no cgroups, in a
 // directory of that user's.
 type ordinary struct {
-	t    *testing.T
-	dir  string
-	stop []string // what ends what it started
+	t   *testing.T
+	dir string
 }
 
 func newOrdinary(t *testing.T, manifest string) *ordinary {
@@ -71,6 +70,9 @@ func newOrdinary(t *testing.T, manifest string) *ordinary {
 			t.Fatal(err)
 		}
 	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	if os.Getuid() == 0 {
 		if err := os.Chown(dir, 1000, 1000); err != nil {
 			t.Fatal(err)
@@ -79,17 +81,24 @@ func newOrdinary(t *testing.T, manifest string) *ordinary {
 	return &ordinary{t: t, dir: dir}
 }
 
-// run runs a command line to its end.
-func (o *ordinary) run(args ...string) (stdout, stderr string, code int) {
-	o.t.Helper()
-	var out, errs bytes.Buffer
+// command is a command line.
+func (o *ordinary) command(args ...string) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(o.dir, "cofferdam"), args...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = o.dir, &out, &errs
+	cmd.Dir = o.dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + o.dir, stateEnv + "=" + o.dir + "/state", runtimeEnv + "=" + o.dir + "/run"}
 	if os.Getuid() == 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1000, Gid: 1000}}
 	}
 	cmd.WaitDelay = time.Minute
+	return cmd
+}
+
+// run runs a command line to its end.
+func (o *ordinary) run(args ...string) (stdout, stderr string, code int) {
+	o.t.Helper()
+	var out, errs bytes.Buffer
+	cmd := o.command(args...)
+	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
 	if _, ok := err.(*exec.ExitError); err != nil && !ok {
 		o.t.Fatal(err)

@@ -1,44 +1,53 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"cofferdam/executor"
+	"cofferdam/executor/canary"
 	"cofferdam/executor/namespace"
 )
 
 func doctorCommand() *cobra.Command {
 	var f format
+	var prove bool
 	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "Tell what this host can enforce",
 		Long: `Doctor lists every protection that an environment has, whether this host
-gives it to the present user, and what would provide one that is missing. A
-missing protection is an error for run and up unless it is named in
+gives it to the present user, and the one command that would provide one that is
+missing. A missing protection is an error for run and up unless it is named in
 allow_degraded.
 
+With --prove it tries each of them: a canary in an environment attempts what must
+not work, and the same outside, where it must, so that the refusal proves
+something. Run and up do this too, but for what takes time.
+
 The exit code is 0 if all are enforced, 1 if some are only by a weaker
-mechanism, 2 if one is missing.`,
+mechanism, 2 if one is missing, or does not hold when it is tried.`,
+		Example: `  cofferdam doctor
+  cofferdam doctor --prove
+  cofferdam doctor --prove --format json | jq '.[].probes[]?'`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			found, err := protections()
+			found, err := examine(prove)
 			if err != nil {
 				return &exitError{code: codeUnprotected, err: err}
 			}
-			header := []string{"PROTECTION", "STATUS", "DETAIL"}
-			err = rows(f, stdout, found, header, func(p protection) []string {
-				return []string{p.Name, string(p.Status), p.Detail}
-			})
-			if err != nil {
-				return err
-			}
 			if f.name == "table" {
-				printFixes(stdout, found)
+				printProtections(stdout, found, prove)
+			} else if err := rows(f, stdout, found, nil, nil); err != nil {
+				return err
 			}
 			if code := verdict(found); code != 0 {
 				return &exitError{code: code}
@@ -46,48 +55,111 @@ mechanism, 2 if one is missing.`,
 			return nil
 		},
 	}
+	c.Flags().BoolVar(&prove, "prove", false, "try every protection in an environment")
 	f.flag(c)
 	return c
 }
 
-// printFixes says once what would provide what is missing.
-func printFixes(w io.Writer, found []protection) {
-	said := make(map[string]bool)
-	for _, p := range found {
-		if p.Fix != "" && !said[p.Fix] {
-			said[p.Fix] = true
-			fmt.Fprintf(w, "\nto mend %s: %s\n", p.Name, p.Fix)
-		}
-	}
-}
-
-// protection is an [executor.Protection] with stable names of its fields.
+// protection is an [executor.Protection] with stable names of its fields, and what
+// came of trying it.
 type protection struct {
 	Name   string          `json:"name"`
 	Status executor.Status `json:"status"`
 	Detail string          `json:"detail"`
 	Fix    string          `json:"fix,omitempty"`
+
+	Proof  proof          `json:"proof,omitempty"` // "" if it was not asked for
+	Probes []canary.Proof `json:"probes,omitempty"`
 }
 
-func protections() ([]protection, error) {
+// proof is what trying a protection has shown.
+type proof string
+
+const (
+	proven    proof = "proven"     // everything that was tried got the right answer
+	notProven proof = "not proven" // there was nothing to try, or it proves nothing here
+	notHeld   proof = "not held"   // something worked that must not
+)
+
+// patience is how long doctor works without saying so.
+const patience = time.Second
+
+// examine asks an executor, and has a canary try if prove says so.
+func examine(prove bool) ([]protection, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
+	defer time.AfterFunc(patience, func() {
+		fmt.Fprintln(os.Stderr, "cofferdam: looking at what the host gives; limits take some seconds to try")
+	}).Stop()
 	exec, err := namespace.New(namespace.Options{Executable: []string{self, roleSpawner}, App: "doctor", Warm: -1})
 	if errors.Is(err, executor.ErrUnsupported) {
-		// Not even the spawner can live here: then nothing else can be asked.
-		return []protection{{Name: "isolation", Status: executor.Fail, Detail: err.Error()}}, nil
+		// Not even the spawner can live here: what can be told without it.
+		return listed(namespace.Without(err)), nil
 	}
 	if err != nil {
 		return nil, err
 	}
 	defer exec.Close()
-	var found []protection
-	for _, p := range exec.Protections() {
-		found = append(found, protection(p))
+	found := listed(exec.Protections())
+	if !prove {
+		return found, nil
 	}
-	return found, nil
+	return found, tryAll(exec, self, found)
+}
+
+func listed(all []executor.Protection) []protection {
+	var found []protection
+	for _, p := range all {
+		found = append(found, protection{Name: p.Name, Status: p.Status, Detail: p.Detail, Fix: p.Fix})
+	}
+	return found
+}
+
+// tryAll has a canary try all that is there, and writes down what came of it.
+func tryAll(exec executor.Executor, self string, found []protection) error {
+	dir, err := os.MkdirTemp("", "cofferdam-doctor-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	// Whatever is missing is to be seen in the table, and not to end the attempt.
+	o, err := canaryOptions(self, dir, executor.ProtectionNames)
+	if err != nil {
+		return err
+	}
+	o.Deep = true
+	r, err := canary.Prove(context.Background(), exec, o)
+	var missing *executor.MissingError
+	switch {
+	case errors.As(err, &missing): // it is not there after all
+	case err != nil:
+		return err
+	}
+	for i := range found {
+		p := &found[i]
+		for _, probe := range r.Proofs {
+			if probe.Protection == p.Name {
+				p.Probes = append(p.Probes, probe)
+			}
+		}
+		broken := slices.IndexFunc(p.Probes, func(q canary.Proof) bool { return !q.Holds() })
+		switch {
+		case missing != nil && p.Name == missing.Name:
+			p.Status, p.Detail, p.Fix, p.Proof = executor.Fail, missing.Detail, missing.Fix, notProven
+		case broken >= 0:
+			q := p.Probes[broken]
+			p.Status, p.Proof = executor.Fail, notHeld
+			p.Detail = fmt.Sprintf("does not hold: %s: the answer is %s, and not %s", q.Probe, q.Got, q.Want)
+			p.Fix = "report this, with the output of: cofferdam doctor --prove --format json"
+		case slices.Contains(r.Held, p.Name):
+			p.Proof = proven
+		default:
+			p.Proof = notProven
+		}
+	}
+	return nil
 }
 
 // verdict is doctor's exit code: that of the worst protection.
@@ -103,4 +175,73 @@ func verdict(found []protection) int {
 		}
 	}
 	return code
+}
+
+// tableWidth is that of a terminal as it always was.
+const tableWidth = 80
+
+// printProtections prints the table, and below it once each what would provide what
+// is missing.
+func printProtections(w io.Writer, found []protection, prove bool) {
+	row := func(name, status, tried, detail string) {
+		head := fmt.Sprintf("%-18s %-9s", name, status)
+		if prove {
+			head += fmt.Sprintf(" %-10s", tried)
+		}
+		lines := wrap(detail, tableWidth-len(head)-1)
+		for _, line := range lines {
+			fmt.Fprintf(w, "%s %s\n", head, line)
+			head = strings.Repeat(" ", len(head))
+		}
+	}
+	row("PROTECTION", "STATUS", "PROOF", "DETAIL")
+	mend := map[string][]string{}
+	var fixes []string
+	for _, p := range found {
+		tried := string(p.Proof)
+		if p.Proof == proven {
+			tried = plural(len(p.Probes), "probe")
+		}
+		row(p.Name, string(p.Status), cmp.Or(tried, "-"), printable(p.Detail))
+		if p.Fix == "" {
+			continue
+		}
+		if mend[p.Fix] == nil {
+			fixes = append(fixes, p.Fix)
+		}
+		mend[p.Fix] = append(mend[p.Fix], p.Name)
+	}
+	for _, fix := range fixes {
+		fmt.Fprintln(w)
+		for _, line := range wrap("to mend "+strings.Join(mend[fix], ", ")+":", tableWidth) {
+			fmt.Fprintln(w, line)
+		}
+		fmt.Fprintf(w, "  %s\n", fix) // in one piece, to be copied
+	}
+}
+
+// wrap breaks a text into lines of at most width bytes: at spaces, and a path that
+// is longer at a slash.
+func wrap(text string, width int) []string {
+	lines := []string{""}
+	for word := range strings.FieldsSeq(text) {
+		for len(word) > width {
+			at := strings.LastIndexByte(word[:width], '/')
+			if at <= 0 {
+				break
+			}
+			lines = append(lines, word[:at])
+			word = word[at:]
+		}
+		last := &lines[len(lines)-1]
+		switch {
+		case *last == "":
+			*last = word
+		case len(*last)+1+len(word) <= width:
+			*last += " " + word
+		default:
+			lines = append(lines, word)
+		}
+	}
+	return lines
 }

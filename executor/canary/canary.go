@@ -98,7 +98,7 @@ func send(ctx context.Context, e executor.Executor, o *Options, b *bait) (answer
 	if err != nil {
 		return nil, ids{}, err
 	}
-	spec := o.spec("canary")
+	spec := o.spec()
 	spec.Command.Env = append(spec.Command.Env, baitEnv+"="+string(told))
 	line, err := newLine()
 	if err != nil {
@@ -133,12 +133,12 @@ func send(ctx context.Context, e executor.Executor, o *Options, b *bait) (answer
 }
 
 // spec is an environment for this binary, as small as one can be.
-func (o *Options) spec(role string, args ...string) *executor.Spec {
+func (o *Options) spec(args ...string) *executor.Spec {
 	inside := path.Join("/app", filepath.Base(o.Program))
 	spec := &executor.Spec{
 		Name: "canary",
 		Command: executor.Command{
-			Args: slices.Concat([]string{inside}, o.Args, []string{role}, args),
+			Args: slices.Concat([]string{inside}, o.Args, args),
 			// One thread that works and no collector: it lives a few milliseconds.
 			Env: []string{"GOMAXPROCS=1", "GOGC=off", "GOTRACEBACK=single"},
 		},

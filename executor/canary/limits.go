@@ -65,7 +65,7 @@ func limits(ctx context.Context, e executor.Executor, o *Options) []Proof {
 
 // exceeding runs one environment that uses up amount of something.
 func exceeding(ctx context.Context, e executor.Executor, o *Options, what, amount string, limit func(*executor.Limits)) (executor.Exit, error) {
-	spec := o.spec("canary", what, amount)
+	spec := o.spec(what, amount)
 	limit(&spec.Limits)
 	p, err := e.Start(ctx, spec)
 	if err != nil {

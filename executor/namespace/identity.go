@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"cofferdam/executor"
+	"cofferdam/executor/namespace/host"
 	"cofferdam/executor/namespace/link"
 
 	"golang.org/x/sys/unix"
@@ -43,7 +44,7 @@ type idMap struct{ inside, outside, count uint32 }
 func newIdentity(opts *Options, hello *link.Hello) (*identity, error) {
 	// Elsewhere /proc/PID is another process, or none.
 	if self, err := os.Readlink("/proc/self"); err != nil || self != strconv.Itoa(os.Getpid()) {
-		return nil, unsupported(fmt.Errorf("/proc is not that of our pid namespace"), ownProc)
+		return nil, unsupported("/proc is not that of our pid namespace", nil, ownProc)
 	}
 	base := opts.UIDBase
 	if base == 0 {
@@ -54,7 +55,11 @@ func newIdentity(opts *Options, hello *link.Hello) (*identity, error) {
 			return rootIdentity(opts, base, hello)
 		}
 		if opts.UIDBase != 0 {
-			return nil, fmt.Errorf("protection \"uid-range\" is %w: the host ids from %d on are not mapped in this user namespace; set another base of ids", executor.ErrUnsupported, base)
+			return nil, &executor.MissingError{Protection: executor.Protection{
+				Name: "uid-range", Status: executor.Fail,
+				Detail: fmt.Sprintf("the host ids from %d on are not mapped in this user namespace", base),
+				Fix:    "set another base of ids",
+			}}
 		}
 	}
 	return userIdentity(opts, hello)
@@ -121,7 +126,7 @@ func userIdentity(opts *Options, hello *link.Hello) (*identity, error) {
 
 	subUID, subGID, note := subordinate()
 	if note != "" {
-		hello.IDNote = note
+		hello.IDNote, hello.IDFix = note, host.SubordinateFix(int(uid))
 		return id, nil
 	}
 	count := min(subUID.count, subGID.count)
@@ -267,25 +272,7 @@ func (id *identity) explain(err error) error {
 	if id.uidMap == nil {
 		return err
 	}
-	for _, k := range []struct{ file, bad, fix string }{
-		{"/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1", "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"},
-		{"/proc/sys/kernel/unprivileged_userns_clone", "0", "sysctl -w kernel.unprivileged_userns_clone=1"},
-		{"/proc/sys/user/max_user_namespaces", "0", "sysctl -w user.max_user_namespaces=15000"},
-	} {
-		if b, readErr := os.ReadFile(k.file); readErr == nil && strings.TrimSpace(string(b)) == k.bad {
-			return unsupported(err, k.fix)
-		}
-	}
-	fix := ""
-	switch {
-	case errors.Is(err, syscall.ENOSPC):
-		fix = "more user namespaces: sysctl -w user.max_user_namespaces=15000, here and around the container if this is one (bwrap: without --disable-userns)"
-	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES), filtered():
-		fix = "a container that allows it: docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined; or, for seccomp, a filter that allows what docs/HOSTS.md lists"
-	default:
-		return err
-	}
-	return unsupported(err, fix)
+	return host.Proc("/proc").NoUserNamespace(err)
 }
 
 // explainMap does that for a refusal to map the ids of a user namespace that we
@@ -301,17 +288,13 @@ func (id *identity) explainMap(err error) error {
 	default:
 		return id.explain(err)
 	}
-	return unsupported(err, fix)
+	return unsupported("one can be made, but nobody can be mapped into it", err, fix)
+}
+
+func unsupported(detail string, err error, fix string) error {
+	return &executor.MissingError{Err: err, Protection: executor.Protection{
+		Name: "user-namespace", Status: executor.Fail, Detail: detail, Fix: fix,
+	}}
 }
 
 const ownProc = "a /proc of the container's own that can be written (bwrap --proc /proc)"
-
-// filtered tells whether there is a filter of system calls around us.
-func filtered() bool {
-	b, err := os.ReadFile("/proc/self/status")
-	return err == nil && strings.Contains(string(b), "\nSeccomp:\t2\n")
-}
-
-func unsupported(err error, fix string) error {
-	return fmt.Errorf("protection \"user-namespace\" is %w: %v; to provide it: %s", executor.ErrUnsupported, err, fix)
-}

@@ -44,12 +44,15 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"cofferdam/executor"
+	"cofferdam/executor/namespace/cgroup"
+	"cofferdam/executor/namespace/host"
 	"cofferdam/executor/namespace/link"
 	"cofferdam/internal/linux"
 )
@@ -360,6 +363,38 @@ func (e *Executor) Open(ctx context.Context, dir string) (*os.File, error) {
 		return nil, fmt.Errorf("open %q: the spawner sent %d descriptors", dir, len(fds))
 	}
 	return os.NewFile(uintptr(fds[0]), dir), nil
+}
+
+// Without is what this host gives where [New] has failed with err: a full list,
+// as far as it can be told without a spawner; nil if err is about something else.
+func Without(err error) []executor.Protection {
+	var cause *executor.MissingError
+	if !errors.As(err, &cause) {
+		return nil
+	}
+	var all []executor.Protection
+	for _, name := range executor.ProtectionNames {
+		p := executor.Protection{Status: executor.Fail, Detail: "takes the " + cause.Name + ", which is missing"}
+		_, controller, group := strings.Cut(name, "cgroup.")
+		_, _, note := subordinate()
+		switch {
+		case name == cause.Name:
+			p = cause.Protection
+		case name == "seccomp":
+			p = host.Seccomp()
+		case name == "landlock":
+			p = host.Landlock(linux.LandlockABI())
+		case name == "uid-range" && note != "":
+			p.Detail, p.Fix = note, host.SubordinateFix(os.Geteuid())
+		case group:
+			if why := cgroup.Why("/sys/fs/cgroup", "/proc/self", controller); why.What != "" {
+				p.Detail, p.Fix = why.What, why.Fix
+			}
+		}
+		p.Name = name
+		all = append(all, p)
+	}
+	return all
 }
 
 // Protections tells what this host gives.

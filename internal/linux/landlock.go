@@ -18,6 +18,17 @@ func LandlockABI() int {
 	return int(v)
 }
 
+// LandlockError says why the kernel offers none: EOPNOTSUPP if it was not switched
+// on, ENOSYS if it was not built in; nil if it does.
+//
+// Source: landlock(7).
+func LandlockError() error {
+	if _, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
 // LandlockRuleset are the bytes of a struct landlock_ruleset_attr.
 type LandlockRuleset struct {
 	HandledFS, HandledNet, Scoped uint64

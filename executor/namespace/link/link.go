@@ -41,6 +41,7 @@ type Hello struct {
 	Warm    int      // environments prepared ahead
 	Parent  int      // pid of the trusted process
 	IDNote  string   // how the ids came about, for people
+	IDFix   string   // and what would give more of them
 }
 
 // Budget bounds an application. A field that is not positive is no limit.

@@ -3,11 +3,14 @@ package spawner
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
 
 	"cofferdam/executor"
+	"cofferdam/executor/namespace/cgroup"
+	"cofferdam/executor/namespace/host"
 	"cofferdam/internal/linux"
 
 	"golang.org/x/sys/unix"
@@ -27,7 +30,7 @@ func (s *server) protect(groupErr error) []executor.Protection {
 		{Name: "capabilities", Status: executor.Pass, Detail: "none, and no_new_privs"},
 		{Name: "seccomp", Status: executor.Pass, Detail: fmt.Sprintf("allow list of %d instructions", len(s.scripts.filter))},
 	}
-	all = append(all, s.landlockProtection(), s.idProtection(), peerProtection(), s.quotaProtection())
+	all = append(all, host.Landlock(s.scripts.landlock), s.idProtection(), peerProtection(), s.quotaProtection())
 	s.try(all)
 	return append(all, s.groupProtections(groupErr)...)
 }
@@ -127,25 +130,13 @@ func peerProtection() executor.Protection {
 	return p
 }
 
-func (s *server) landlockProtection() executor.Protection {
-	p := executor.Protection{Name: "landlock", Status: executor.Pass, Detail: fmt.Sprintf("ABI %d", s.scripts.landlock)}
-	switch {
-	case s.scripts.landlock == 0:
-		p.Status, p.Detail = executor.Fail, "the kernel has none; mounts and namespaces hold alone"
-		p.Fix = "add lsm=landlock,… to the kernel command line (Linux 5.13)"
-	case s.scripts.landlock < 6:
-		p.Detail += ", without scopes for signals and abstract sockets, which namespaces cover"
-	}
-	return p
-}
-
 func (s *server) idProtection() executor.Protection {
-	p := executor.Protection{Name: "uid-range", Status: executor.Pass, Detail: fmt.Sprintf("two ids per environment of the %d from %d", s.hello.UIDs, s.hello.UIDBase)}
+	p := executor.Protection{Name: "uid-range", Status: executor.Pass, Detail: fmt.Sprintf("two for each environment, from %d on", s.hello.UIDBase)}
 	if s.ids.single() {
 		p.Status, p.Detail = executor.Degraded, "all environments run as your own user on the host: "+s.hello.IDNote
-		p.Fix = "apt-get install uidmap, and a line for the user in /etc/subuid and /etc/subgid"
+		p.Fix = s.hello.IDFix
 	} else if s.hello.User {
-		p.Detail = "two ids per environment of a range of subordinate ids"
+		p.Detail = "two for each environment, of your subordinate ids"
 	}
 	return p
 }
@@ -164,11 +155,11 @@ func (s *server) groupProtections(groupErr error) []executor.Protection {
 			p.Detail = s.cgroups.Describe()
 		} else {
 			p.Status = executor.Degraded
-			p.Detail = "no cgroup of ours to limit " + c + "; instead " + substitutes[c]
-			if groupErr != nil {
-				p.Detail += fmt.Sprintf(" (%s)", firstReason(groupErr))
+			why := cgroup.Why(hostDir+"/sys/fs/cgroup", "/proc/self", c)
+			if groupErr != nil && !errors.Is(groupErr, fs.ErrPermission) {
+				why.What, _, _ = strings.Cut(strings.ReplaceAll(groupErr.Error(), hostDir+"/sys/", "/sys/"), "\n")
 			}
-			p.Fix = "systemd-run --user --scope -p Delegate=yes …, on a host with cgroup v2"
+			p.Detail, p.Fix = why.What+"; instead "+substitutes[c], why.Fix
 		}
 		all = append(all, p)
 	}
@@ -185,14 +176,7 @@ func (s *server) checkDegraded(allowed []string) error {
 		if p.Status == executor.Pass || p.Name == "uid-range" || p.Name == "peer-identity" || p.Name == diskQuota || p.NamedIn(allowed) {
 			continue
 		}
-		return fmt.Errorf("protection %q is %w: %s; to provide it: %s", p.Name, executor.ErrUnsupported, p.Detail, p.Fix)
+		return &executor.MissingError{Protection: p}
 	}
 	return nil
-}
-
-// firstReason is the first of several errors, with the paths of the host as its
-// owner knows them.
-func firstReason(err error) string {
-	first, _, _ := strings.Cut(err.Error(), "\n")
-	return strings.ReplaceAll(first, "/host/sys/", "/sys/")
 }

@@ -5,11 +5,12 @@ import (
 	"testing"
 
 	"cofferdam/executor"
+	"cofferdam/executor/namespace/host"
 )
 
 // TestCheckDegraded starts on hosts that lack something.
 func TestCheckDegraded(t *testing.T) {
-	noLandlock := (&server{scripts: &scripts{}}).landlockProtection()
+	noLandlock := host.Landlock(0)
 	if noLandlock.Status != executor.Fail || noLandlock.Fix == "" {
 		t.Errorf("without landlock doctor says %+v, want %s and a fix", noLandlock, executor.Fail)
 	}

@@ -79,7 +79,7 @@ var weaknesses = map[string]struct {
 }
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 2 {
+	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case "weak":
 			s, err := greet(3)
@@ -92,7 +92,7 @@ func TestMain(m *testing.M) {
 			}
 			os.Exit(0)
 		case "role":
-			os.Exit(canary.Main(os.Args[3:]))
+			os.Exit(canary.Main(os.Args[2:]))
 		}
 	}
 	os.Exit(m.Run())
