@@ -6,7 +6,11 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 
 export CGO_ENABLED ?= 0
 
-.PHONY: help build demo test test-vm check fuzz bench clean
+PREFIX     ?= /usr/local
+SYSCONFDIR ?= /etc
+DESTDIR    ?=
+
+.PHONY: help build install demo test test-vm check fuzz bench clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -14,6 +18,17 @@ help: ## what can be made
 build: ## bin/cofferdam and the programs of the examples
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/cofferdam
 	$(GO) build -trimpath -ldflags '-s -w' -o examples/zoobar/bin/ ./examples/zoobar/cmd/...
+
+install: ## the binary, units, profile and documents to $(DESTDIR)$(PREFIX)
+	@[ -x bin/cofferdam ] || $(MAKE) --no-print-directory build
+	install -D -m 755 bin/cofferdam $(DESTDIR)$(PREFIX)/bin/cofferdam
+	for of in system user; do \
+		install -d $(DESTDIR)$(PREFIX)/lib/systemd/$$of && \
+		sed 's|/usr/local|$(PREFIX)|g' packaging/systemd/$$of/cofferdam@.service >$(DESTDIR)$(PREFIX)/lib/systemd/$$of/cofferdam@.service || exit; \
+	done
+	install -D -m 644 packaging/apparmor/cofferdam $(DESTDIR)$(SYSCONFDIR)/apparmor.d/cofferdam
+	install -d $(DESTDIR)$(PREFIX)/share/doc/cofferdam
+	install -m 644 README.md docs/*.md $(DESTDIR)$(PREFIX)/share/doc/cofferdam/
 
 demo: ## the zoobar site on http://127.0.0.1:8888, privilege-separated
 	@scripts/install demo

@@ -42,6 +42,8 @@ func (p *project) upDetached() error {
 	cmd := exec.Command(self, "--file", p.file, "--project-name", app.Name, "up", "--quiet")
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{w}
+	// A service manager hears of the process that it started, not of this one.
+	os.Unsetenv(notifyEnv)
 	cmd.Env = append(os.Environ(), readyEnv+"=3")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	err = cmd.Start()

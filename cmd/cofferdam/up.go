@@ -53,7 +53,7 @@ call that is refused. If anything works nothing starts, and the exit code is 69.
 // up wires the rooms together. This is the only place that knows all of them.
 func (p *project) up(quiet bool) error {
 	began := time.Now()
-	parent := readyPipe()
+	parent, manager := readyPipe(), newNotifier()
 	app, err := p.load()
 	if err != nil {
 		return err
@@ -162,6 +162,7 @@ func (p *project) up(quiet bool) error {
 	}
 	go server.Serve(control)
 
+	manager.say("STATUS=starting services")
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	ctx, fail := context.WithCancelCause(ctx)
@@ -172,9 +173,11 @@ func (p *project) up(quiet bool) error {
 		<-exec.Gone()
 		fail(errSpawnerGone)
 	}()
+	context.AfterFunc(ctx, func() { manager.say("STOPPING=1") })
 	err = sup.Run(ctx, func() {
 		announce(os.Stderr, app, url, report, degraded, time.Since(began))
 		tellParent(parent, "ready")
+		manager.say("READY=1\nSTATUS=" + plural(len(app.Services), "service") + " up")
 	})
 	if gone := context.Cause(ctx); errors.Is(gone, errSpawnerGone) {
 		err = gone
