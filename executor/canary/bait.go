@@ -17,6 +17,7 @@ type bait struct {
 	told      told
 	dir       string
 	listeners []net.Listener
+	shown     *net.UnixListener // the one that is shown inside, and answers nobody
 }
 
 // told is all that the canary is told. It does not know the token: whoever has
@@ -69,9 +70,17 @@ func lay(dir string) (_ *bait, err error) {
 		go answer(l, token)
 	}
 	b.told.TCP = b.listeners[0].Addr().String()
+	if b.shown, err = net.ListenUnix("unix", &net.UnixAddr{Name: b.shownAt(), Net: "unix"}); err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(b.shownAt(), 0o666); err != nil {
+		return nil, err
+	}
 	// Whoever is there is let in: nothing but where it is may keep the canary out.
 	return b, os.Chmod(b.told.Socket, 0o666)
 }
+
+func (b *bait) shownAt() string { return filepath.Join(b.dir, "shown") }
 
 // answer gives everybody the token.
 func answer(l net.Listener, token string) {
@@ -129,6 +138,9 @@ func greets(addr net.Addr, token string) error {
 func (b *bait) remove() {
 	for _, l := range b.listeners {
 		l.Close()
+	}
+	if b.shown != nil {
+		b.shown.Close()
 	}
 	if b.dir != "" {
 		os.RemoveAll(b.dir)

@@ -100,6 +100,7 @@ func send(ctx context.Context, e executor.Executor, o *Options, b *bait) (answer
 	}
 	spec := o.spec()
 	spec.Command.Env = append(spec.Command.Env, baitEnv+"="+string(told))
+	spec.Mounts = append(spec.Mounts, executor.Mount{Kind: executor.MountSocket, Source: b.shownAt(), Target: shownPath})
 	line, err := newLine()
 	if err != nil {
 		return nil, ids{}, err
@@ -114,6 +115,13 @@ func send(ctx context.Context, e executor.Executor, o *Options, b *bait) (answer
 	}
 	line.theirs.Close()
 	text, from, readErr := line.read(time.Now().Add(timeout))
+	if readErr == nil {
+		from.peer, readErr = b.peer(p)
+	}
+	if readErr == nil {
+		from.stranger, readErr = b.stranger(p)
+	}
+	b.shown.Close() // and with it the canary's last connection, if there is one
 	if readErr != nil {
 		p.Kill(executor.CauseInternal, "the canary does not answer")
 	}

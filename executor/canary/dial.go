@@ -24,10 +24,21 @@ func dialAbstract(t *told) string {
 func dialPath(t *told) string { return dial(unix.AF_UNIX, &unix.SockaddrUnix{Name: t.Socket}) }
 
 func dial(family int, to unix.Sockaddr) string {
+	fd, err := connect(family, to)
+	if err == nil {
+		unix.Close(fd)
+	}
+	return word(err)
+}
+
+func connect(family int, to unix.Sockaddr) (int, error) {
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return "socket-" + word(err)
+		return -1, err
 	}
-	defer unix.Close(fd)
-	return word(unix.Connect(fd, to))
+	if err := unix.Connect(fd, to); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
 }

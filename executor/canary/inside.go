@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // written is where the canary tries to write, in a root that must be read-only.
@@ -28,6 +30,11 @@ func Main(args []string) int {
 		return 2
 	}
 	t.Write = written
+	shown, err := connect(unix.AF_UNIX, &unix.SockaddrUnix{Name: shownPath})
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "canary: what is shown cannot be reached: %v\n", err)
+		return 2
+	}
 	answers := make([]string, len(probes))
 	for i, p := range probes {
 		answers[i] = p.try(t)
@@ -36,6 +43,7 @@ func Main(args []string) int {
 		fmt.Fprintf(os.Stderr, "canary: %v\n", err)
 		return 2
 	}
+	unix.Read(shown, make([]byte, 1)) // until we have been looked at
 	return 0
 }
 

@@ -20,8 +20,12 @@ type line struct {
 	theirs *os.File
 }
 
-// ids is who sent a message, in the numbers of the trusted process.
-type ids struct{ uid, gid int }
+// ids is who sent a message, in the numbers of the trusted process, and whether the
+// executor knows who connected: see peer.go.
+type ids struct {
+	uid, gid       int
+	peer, stranger string
+}
 
 func newLine() (*line, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
@@ -68,5 +72,5 @@ func (l *line) read(deadline time.Time) (string, ids, error) {
 	if err != nil {
 		return "", ids{}, err
 	}
-	return string(text[:n]), ids{int(cred.Uid), int(cred.Gid)}, nil
+	return string(text[:n]), ids{uid: int(cred.Uid), gid: int(cred.Gid)}, nil
 }

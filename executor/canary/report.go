@@ -54,6 +54,9 @@ func judge(all []executor.Protection, outside, answers []string, from ids) Repor
 	if passes(all, "uid-range") {
 		r.Proofs = append(r.Proofs, Proof{Protection: "uid-range", Probe: "be one of the host's users", Want: own, Got: whose(from)})
 	}
+	if passes(all, "peer-identity") {
+		r.Proofs = append(r.Proofs, Proof{Protection: "peer-identity", Probe: "connect, and be known", Want: known, Got: from.peer, Outside: from.stranger})
+	}
 	return r
 }
 
