@@ -26,6 +26,7 @@ type Op string
 // The operations.
 const (
 	OpStatus Op = "status" // one response with Services
+	OpMounts Op = "mounts" // one response with Mounts
 	OpLogs   Op = "logs"   // a response per Line, from now on
 	OpExec   Op = "exec"   // one response with Exit
 	OpStop   Op = "stop"   // one response once all is stopped; the end once the process is gone
@@ -47,12 +48,13 @@ type Request struct {
 
 // Response is one line of the answer.
 type Response struct {
-	App      *App                `json:"app,omitempty"`
-	Services []supervisor.Status `json:"services,omitempty"`
-	Line     *supervisor.Line    `json:"line,omitempty"`
-	Exit     *executor.Exit      `json:"exit,omitempty"`
-	Error    string              `json:"error,omitempty"`
-	Code     int                 `json:"code,omitempty"` // exit code that goes with Error
+	App      *App                 `json:"app,omitempty"`
+	Services []supervisor.Status  `json:"services,omitempty"`
+	Mounts   []supervisor.Mounted `json:"mounts,omitempty"`
+	Line     *supervisor.Line     `json:"line,omitempty"`
+	Exit     *executor.Exit       `json:"exit,omitempty"`
+	Error    string               `json:"error,omitempty"`
+	Code     int                  `json:"code,omitempty"` // exit code that goes with Error
 }
 
 // App is the application as a whole.

@@ -68,6 +68,8 @@ func (s *Server) answer(ctx context.Context, req Request, files []*os.File, repl
 		app := s.App
 		app.UptimeNS = int64(s.Supervisor.Uptime())
 		reply.send(Response{App: &app, Services: s.Supervisor.Status()})
+	case OpMounts:
+		reply.send(Response{Mounts: s.Supervisor.Mounts()})
 	case OpLogs:
 		lines, stop := s.Supervisor.WatchLogs()
 		defer stop()

@@ -152,7 +152,8 @@ const (
 	// of /etc that an interpreter needs, read-only. It has no Source or Target.
 	MountRuntime
 	// MountPoints is an empty directory that no program can write to, for what
-	// [Process.Mount] shows. Writable says that some of that may be writable.
+	// [Process.Mount] shows. Writable says that some of that may be writable, and
+	// SizeBytes is the least quota that such will have.
 	MountPoints
 	// MountVolume is storage that stays, made the first time: Source is its name.
 	// Where the host can, it is a file system with SizeBytes and Inodes; otherwise,

@@ -20,6 +20,7 @@ type App struct {
 
 	Gateway  *Gateway   // nil without one
 	Services []*Service // in the order of the file, templates included
+	Shares   []Share    // none within another
 
 	AllowDegraded []string
 	Budget        Budget
@@ -111,6 +112,15 @@ type Tmpfs struct {
 	Inodes    int64
 }
 
+// Share is a host directory that may be mounted at run time, whole or in parts.
+type Share struct {
+	Pos       Pos
+	Name      string
+	From      string // absolute, links resolved
+	Writable  bool
+	SizeBytes int64 // of a writable one, default 64 MiB
+}
+
 // Provide is a method that a service answers.
 type Provide struct {
 	Pos        Pos
@@ -121,13 +131,15 @@ type Provide struct {
 	Idempotent bool
 }
 
-// Use is something that a service reaches for. Exactly one of Call, Spawn and
-// Connect is set.
+// Use is something that a service reaches for. Exactly one of Call, Spawn,
+// Connect and Share is set.
 type Use struct {
 	Pos     Pos
 	Call    string // service.method
 	Spawn   string // template
 	Connect string // service:port
+	Share   string // share
+	Into    string // Share: the service that sees it, or "self"
 	Bound   bool   // Call: only instances whose spawner bound something may call
 }
 
@@ -158,9 +170,9 @@ type Restart struct {
 // Grant is one line of the answer to "who may reach whom".
 type Grant struct {
 	From  string // service; "gateway" for routes
-	Kind  string // "call", "spawn", "http", "tcp"
-	To    string // service or template
-	Name  string // method of a call, port of http and tcp, "" for spawn
+	Kind  string // "call", "spawn", "http", "tcp", "share"
+	To    string // service or template; of a share, who sees it
+	Name  string // method of a call, port of http and tcp, share, "" for spawn
 	Bound bool   // see Use
 	Rule  string // file:line of what grants it
 }

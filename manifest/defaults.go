@@ -20,6 +20,11 @@ func (a *App) fillDefaults() {
 	if a.Gateway != nil {
 		a.Gateway.Limits.fillDefaults()
 	}
+	for i := range a.Shares {
+		if a.Shares[i].Writable {
+			orElse(&a.Shares[i].SizeBytes, 64<<20)
+		}
+	}
 	for _, s := range a.Services {
 		s.fillDefaults()
 	}

@@ -8,9 +8,12 @@ import (
 	"text/tabwriter"
 )
 
-// Object is what the grant is for: "bank.transfer", "static:8081", "sandbox".
+// Object is what the grant is for: "bank.transfer", "static:8081", "sandbox",
+// "theories" for a share to see itself, "prover:theories" for one to show.
 func (g Grant) Object() string {
 	switch {
+	case g.Kind == "share" && g.To == g.From:
+		return g.Name
 	case g.Name == "":
 		return g.To
 	case g.Kind == "call":

@@ -33,6 +33,14 @@ func (a *App) GrantFor(from, kind, to, name string) string {
 			return ""
 		}
 		return a.fixUse(caller, "spawn: "+to)
+	case "share":
+		if a.Share(name) == nil || callee.Stdio != "" && caller != callee {
+			return ""
+		}
+		if caller == callee {
+			to = itself
+		}
+		return a.fixUse(caller, "share: "+name+", into: "+to)
 	case "connect", "http", "tcp":
 		return a.fixConnect(caller, callee, name)
 	}

@@ -13,7 +13,7 @@ import (
 //   - http to the gateway, for each service that a route leads to;
 //   - a call to each name in the method's from or, if it has none, to each
 //     service that has the call among its uses;
-//   - a spawn and a connection to whoever has it among its uses.
+//   - a spawn, a connection and a share to whoever has it among its uses.
 //
 // The kind of a connection is http if the port is the service's http port.
 func (a *App) Grants() []Grant {
@@ -37,6 +37,9 @@ func (a *App) Grants() []Grant {
 		for _, u := range s.Uses {
 			if g, ok := a.used(u); ok {
 				g.From, g.Bound, g.Rule = s.Name, u.Bound, a.rule(u.Pos)
+				if g.To == itself {
+					g.To = s.Name
+				}
 				all = append(all, g)
 			}
 		}
@@ -68,6 +71,8 @@ func (a *App) used(u Use) (Grant, bool) {
 			}
 			return Grant{Kind: kind, To: to, Name: strconv.Itoa(port)}, true
 		}
+	case a.Share(u.Share) != nil && (u.Into == itself || a.Service(u.Into) != nil):
+		return Grant{Kind: "share", To: u.Into, Name: u.Share}, true
 	}
 	return Grant{}, false
 }

@@ -45,6 +45,13 @@ func checkGrants(t testing.TB, a *App) {
 			if !slices.Contains(to.ports(), atoi(g.Name)) || to.Template {
 				t.Errorf("grant %+v of a port that is not declared", g)
 			}
+		case "share":
+			uses := a.Service(g.From).Uses
+			if a.Share(g.Name) == nil || !slices.ContainsFunc(uses, func(u Use) bool {
+				return u.Share == g.Name && (u.Into == g.To || u.Into == itself && g.To == g.From)
+			}) {
+				t.Errorf("grant %+v that nobody wrote", g)
+			}
 		default:
 			t.Errorf("grant %+v of an unknown kind", g)
 		}
@@ -235,6 +242,9 @@ func TestGrantForGrants(t *testing.T) {
 		for _, from := range a.Services {
 			for _, to := range a.Services {
 				wants := [][2]string{{"spawn", ""}, {"connect", "4242"}, {"call", "new_method"}}
+				for _, s := range a.Shares {
+					wants = append(wants, [2]string{"share", s.Name})
+				}
 				for _, p := range to.Provides {
 					wants = append(wants, [2]string{"call", p.Call})
 				}

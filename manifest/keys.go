@@ -33,6 +33,9 @@ const (
 	aVolumeName   shape = "a volume's name: a-z 0-9 . _ -, and {principal} at most once"
 	someTmpfs     shape = "a list of tmpfs"
 	aTmpfs        shape = "a mapping: a tmpfs"
+	someShares    shape = "a list of shares"
+	aShare        shape = "a mapping: a share"
+	aTarget       shape = "a service, or the word self"
 	aSize         shape = "a size such as 64M"
 	aSizeLimit    shape = "a size such as 64M, or unlimited"
 	aCountLimit   shape = "a number, or unlimited"
@@ -64,6 +67,7 @@ func appKeys() table[App] {
 				a.Budget.Pos = v.pos()
 				mapping(r, v, aBudget, budgetKeys(), &a.Budget)
 			}},
+			{"shares", someShares, false, "nothing can be mounted", "Directories of the host that services with {share: …} among their uses may mount while they run, whole or in parts.", readShares},
 			{"allow_degraded", someShields, false, "none", "Protections that this host may lack. Each is weaker isolation: shown by up, ps and check, and in every audit record of an application that does without. One that the host has is enforced all the same.", readAllowDegraded},
 		},
 		refused: []refusal{
@@ -75,7 +79,6 @@ func appKeys() table[App] {
 			{"extends", "one file is the whole of what is granted", ""},
 			{"egress", "the door to the Internet is not part of this version", ""},
 			{"bus", "the door to other hosts is not part of this version", ""},
-			{"shares", "mounts at run time are not part of this version", "write files at the service"},
 		},
 	}
 }
@@ -214,6 +217,23 @@ func tmpfsKeys() table[Tmpfs] {
 	}}
 }
 
+func shareKeys() table[Share] {
+	return table[Share]{keys: []key[Share]{
+		{"name", aName, true, "", "Its name in the application.", func(r *reader, v value, s *Share) {
+			s.Name, _ = r.name(v, aName, serviceNames)
+		}},
+		{"from", aPath, true, "", "The directory, from the manifest's directory on. Links are followed once, when the manifest is read; below it none is.", func(r *reader, v value, s *Share) {
+			s.From, _ = r.hostPath(v)
+		}},
+		{"writable", aBool, false, "false", "Programs may write there, where others than the owner may.", func(r *reader, v value, s *Share) {
+			s.Writable = r.boolean(v, aBool)
+		}},
+		{"size", aSizeLimit, false, "64M", "With writable: how much a mounted directory may hold. More is noticed a moment later and ends the instance, which allow_degraded: [disk-quota] must permit.", func(r *reader, v value, s *Share) {
+			s.SizeBytes = r.sizeLimit(v, 64<<10)
+		}},
+	}}
+}
+
 func provideKeys() table[Provide] {
 	return table[Provide]{keys: []key[Provide]{
 		{"call", aName, true, "", "The method's name.", func(r *reader, v value, p *Provide) {
@@ -236,6 +256,8 @@ func useKeys() table[Use] {
 		{"call", aMethod, false, "", "A method of a service.", readUseCall},
 		{"spawn", aName, false, "", "A template to start.", readUseSpawn},
 		{"connect", aPeer, false, "", "A port of a service; it may be left out if the service has one only.", readUseConnect},
+		{"share", aName, false, "", "A share that it may mount while it runs; see into.", readUseShare},
+		{"into", aTarget, false, "", "With share, and then it must be written: the service whose instances see what is mounted, or self.", readUseInto},
 		{"bound", aBool, false, "false", "With call, in a template: only for instances to which their spawner bound something.", func(r *reader, v value, u *Use) {
 			u.Bound = r.boolean(v, aBool)
 		}},

@@ -38,6 +38,7 @@ func sections() []section {
 		sectionOf("gateway", "gateway", gatewayKeys()),
 		sectionOf("route", "gateway.routes", routeKeys()),
 		sectionOf("gatewayLimits", "gateway.limits", gatewayLimitKeys()),
+		sectionOf("share", "shares", shareKeys()),
 		sectionOf("service", "services.NAME", serviceKeys()),
 		sectionOf("file", "services.NAME.files", fileKeys()),
 		sectionOf("volume", "services.NAME.volumes", volumeKeys()),
@@ -137,6 +138,7 @@ func schemaOf() map[shape]any {
 		someVolumes:  listOf(ref("volume"), maxVolumes),
 		aVolumeName:  pattern(`^([a-z0-9]|\{principal\})([a-z0-9._-]|\{principal\})*$`),
 		someTmpfs:    listOf(ref("tmpfs"), maxList),
+		someShares:   listOf(ref("share"), maxList),
 		aSize:        size,
 		aSizeLimit:   orUnlimited(size),
 		aCountLimit:  orUnlimited(integers(1, 1<<22)),
@@ -153,6 +155,7 @@ func schemaOf() map[shape]any {
 		aBudget:      ref("budget"),
 		aRestart:     oneOrMore(policy, members{{"$ref", "#/$defs/restart"}}),
 		aPolicy:      policy,
+		aTarget:      pattern(serviceNames.String()),
 	}
 }
 
@@ -183,8 +186,8 @@ func schema() ([]byte, error) {
 		}
 		if s.name == "use" {
 			def = append(def,
-				member{"oneOf", []any{needs("call"), needs("spawn"), needs("connect")}},
-				member{"dependentRequired", members{{"bound", []string{"call"}}}})
+				member{"oneOf", []any{needs("call"), needs("spawn"), needs("connect"), needs("share")}},
+				member{"dependentRequired", members{{"bound", []string{"call"}}, {"into", []string{"share"}}, {"share", []string{"into"}}}})
 		}
 		if s.name == "app" {
 			top = def

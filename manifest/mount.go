@@ -13,6 +13,7 @@ var taken = []struct{ path, reason string }{
 	{"/dev", "the devices are fixed; for /dev/shm see limits.tmp"},
 	{"/etc/hosts", "it holds the names of services"},
 	{"/run/cofferdam", "the monitor is there"},
+	{"/shares", "shares are mounted there"},
 }
 
 // hostRuntime are the directories that runtime: host fills.

@@ -59,21 +59,27 @@ func readUses(r *reader, v value, s *Service) {
 			return
 		}
 		given := 0
-		for _, text := range []string{u.Call, u.Spawn, u.Connect} {
+		for _, text := range []string{u.Call, u.Spawn, u.Connect, u.Share} {
 			if text != "" {
 				given++
 			}
 		}
 		switch {
 		case given != 1:
-			r.refuse(v, "write {call: service.method}, {spawn: template} or {connect: service:port}", "want exactly one of call, spawn and connect")
+			r.refuse(v, "write {call: service.method}, {spawn: template}, {connect: service:port} or {share: name, into: service}", "want exactly one of call, spawn, connect and share")
 			return
 		case u.Bound && u.Call == "":
 			r.refuse(v, "", "bound goes with call only")
 			return
+		case u.Into != "" && u.Share == "":
+			r.refuse(v, "", "into goes with share only")
+			return
+		case u.Into == "" && u.Share != "":
+			r.refuse(v, "write into: self for the service itself, or the service that is to see it", "%q does not say where it is mounted", u.Share)
+			return
 		}
 		for _, other := range s.Uses {
-			if other.Call == u.Call && other.Spawn == u.Spawn && other.Connect == u.Connect {
+			if other.Call == u.Call && other.Spawn == u.Spawn && other.Connect == u.Connect && other.Share == u.Share && other.Into == u.Into {
 				r.refuse(v, "", "this use stands at %s already", r.where(other.Pos))
 				return
 			}
@@ -163,6 +169,9 @@ func (s *Service) ports() []int {
 func (r *reader) checkUse(v value, a *App, s *Service, u *Use) {
 	if u.Bound && !s.Template {
 		r.refuse(v, "", "bound is for templates: nobody spawns %q and binds something to it", s.Name)
+	}
+	if u.Into == s.Name {
+		r.refuse(v, "write into: self", "%q would mount in any instance of its own", s.Name)
 	}
 	if service, method, ok := strings.Cut(u.Call, "."); ok {
 		to := a.Service(service)

@@ -126,20 +126,23 @@ func (r *reader) shortFile(v value, f *File) {
 	}
 }
 
-func readFrom(r *reader, v value, f *File) {
+func readFrom(r *reader, v value, f *File) { f.From, _ = r.hostPath(v) }
+
+// hostPath reads the path of something on the host that may be shown.
+func (r *reader) hostPath(v value) (string, bool) {
 	text, ok := r.text(v, aPath)
 	switch {
 	case !ok:
-		return
+		return "", false
 	case text == "" || !printable(text):
 		r.refuse(v, "", "%.64q is not %s", text, aPath)
-		return
+		return "", false
 	case text == "~" || strings.HasPrefix(text, "~/"):
 		r.refuse(v, "write the path from the manifest's directory on", "~ is not replaced, so that the file means the same for everybody")
-		return
+		return "", false
 	case strings.HasPrefix(text, "$"):
 		r.refuse(v, "write the path itself", "variables are not replaced, so that the file alone says what is granted")
-		return
+		return "", false
 	}
 	from := text
 	if !filepath.IsAbs(from) {
@@ -152,8 +155,9 @@ func readFrom(r *reader, v value, f *File) {
 	case !printable(from) || strings.Contains(from, "${"):
 		r.refuse(v, "", "%q leads to %q, which cannot be written in a manifest", text, from)
 	default:
-		f.From = from
+		return from, true
 	}
+	return "", false
 }
 
 func readVolumes(r *reader, v value, s *Service) {

@@ -21,6 +21,8 @@ type reader struct {
 	count int             // of all there are
 	later []func(*App)    // checks of one part against another
 	flaws map[string]bool // services that could not be read in full
+
+	flawedShares bool // not all of them could be read
 }
 
 // value is one node of the document and its place in the tree of keys.

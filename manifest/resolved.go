@@ -136,6 +136,16 @@ func (a *App) node() *yaml.Node {
 	if b := a.Budget; b.Pos != (Pos{}) {
 		o.add("budget", b.node())
 	}
+	o.add("shares", sequence(a.Shares, func(s Share) *yaml.Node {
+		var o object
+		o.add("name", text(s.Name))
+		o.add("from", text(s.From))
+		o.add("writable", truth(s.Writable))
+		if s.Writable {
+			o.add("size", text(formatSize(s.SizeBytes)))
+		}
+		return o.done()
+	}))
 	o.add("allow_degraded", sequence(a.AllowDegraded, text))
 	return o.done()
 }
@@ -212,6 +222,8 @@ func (s *Service) node() *yaml.Node {
 		o.add("call", someText(u.Call))
 		o.add("spawn", someText(u.Spawn))
 		o.add("connect", someText(u.Connect))
+		o.add("share", someText(u.Share))
+		o.add("into", someText(u.Into))
 		o.add("bound", truth(u.Bound))
 		return o.done()
 	}))

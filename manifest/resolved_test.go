@@ -17,6 +17,7 @@ func bare(a *App) *App {
 		g.Routes = bareAll(g.Routes)
 		b.Gateway = &g
 	}
+	b.Shares = bareAll(a.Shares)
 	b.Services = nil
 	for _, s := range a.Services {
 		c := *s

@@ -230,7 +230,10 @@ func (e *Env) mount(req *wire.Mount) (wire.Code, string) {
 		return wire.Unavailable, ""
 	}
 	alias := e.m.alias(in, req.Dir, &st)
-	return in.show(share, dir, alias, req.Dir, asker{e, req.Client}), path.Join(SharesDir, alias)
+	if code := in.show(share, dir, alias, req.Dir, asker{e, req.Client}); code != wire.OK {
+		return code, ""
+	}
+	return wire.OK, path.Join(SharesDir, alias)
 }
 
 // meant is the newest instance that a request of e speaks of, nil if none runs.
@@ -373,12 +376,13 @@ func (m *Monitor) recordMount(o op, by, in *Env, mt *mount, alias string, err er
 
 // Mounted is a directory that an instance is shown.
 type Mounted struct {
-	Instance string      `json:"instance"`
-	Path     string      `json:"path"` // inside
-	Dir      string      `json:"dir"`  // on the host
-	Share    string      `json:"share"`
-	Writable bool        `json:"writable,omitempty"`
-	By       []MountedBy `json:"by"` // one for each reference
+	Instance   string      `json:"instance"`
+	Path       string      `json:"path"` // inside
+	Dir        string      `json:"dir"`  // on the host
+	Share      string      `json:"share"`
+	Writable   bool        `json:"writable,omitempty"`
+	References int         `json:"references"`
+	By         []MountedBy `json:"by"` // one for each reference
 }
 
 // MountedBy is who has a reference.
@@ -399,7 +403,7 @@ func (m *Monitor) Mounts() []Mounted {
 	for _, e := range envs {
 		e.mounts.mu.Lock()
 		for alias, mt := range e.mounts.at {
-			x := Mounted{Instance: e.id.Instance, Path: path.Join(SharesDir, alias), Dir: mt.dir, Share: mt.share.Name, Writable: mt.share.Writable, By: []MountedBy{}}
+			x := Mounted{Instance: e.id.Instance, Path: path.Join(SharesDir, alias), Dir: mt.dir, Share: mt.share.Name, Writable: mt.share.Writable, References: len(mt.by), By: []MountedBy{}}
 			for by := range mt.by {
 				x.By = append(x.By, MountedBy{by.env.id.Instance, by.client})
 			}

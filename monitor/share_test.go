@@ -50,10 +50,10 @@ func makeDirs(t testing.TB, top string, names ...string) {
 // fakeMounter keeps what is mounted in a list, by its inode, and complains of
 // what no order of requests may lead to.
 type fakeMounter struct {
-	t    testing.TB
-	hold chan struct{} // nil, or what a mount waits for
+	t testing.TB
 
 	mu      sync.Mutex
+	hold    chan struct{}     // nil, or what a mount waits for
 	at      map[string]uint64 // by target
 	options map[string]string
 	mounts  int // that ever were
@@ -66,8 +66,11 @@ func newFakeMounter(t testing.TB) *fakeMounter {
 }
 
 func (f *fakeMounter) Mount(_ context.Context, dir *os.File, target string, writable bool, size int64) error {
-	if f.hold != nil {
-		<-f.hold
+	f.mu.Lock()
+	hold := f.hold
+	f.mu.Unlock()
+	if hold != nil {
+		<-hold
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -100,6 +103,56 @@ func (f *fakeMounter) Unmount(_ context.Context, target string) error {
 	}
 	delete(f.at, target)
 	return nil
+}
+
+// holding makes mounts wait from now on, until the channel is closed.
+func (f *fakeMounter) holding() chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hold = make(chan struct{})
+	return f.hold
+}
+
+// end says that the instance is no more.
+func (f *fakeMounter) end() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.gone = true
+}
+
+// count is how many mounts there ever were.
+func (f *fakeMounter) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mounts
+}
+
+// inode is that of what is mounted on target.
+func (f *fakeMounter) inode(target string) uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.at[target]
+}
+
+// option is how target was mounted.
+func (f *fakeMounter) option(target string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.options[target]
+}
+
+// holdsReferences is how many references e has.
+func (e *Env) holdsReferences() int {
+	e.references.mu.Lock()
+	defer e.references.mu.Unlock()
+	return len(e.references.dirs)
+}
+
+// failing makes it fail from now on, or not.
+func (f *fakeMounter) failing(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fail = err
 }
 
 func (f *fakeMounter) targets() []string {
@@ -178,12 +231,12 @@ func TestMountFlow(t *testing.T) {
 		t.Errorf("another client got %q, not %q", other, first)
 	}
 	second := p.mount(of("alice", "b"))
-	if second == first || l.in.mounts != 2 {
-		t.Errorf("another directory is at %q, %d mounts", second, l.in.mounts)
+	if second == first || l.in.count() != 2 {
+		t.Errorf("another directory is at %q, %d mounts", second, l.in.count())
 	}
 	want := []Mounted{
-		{Instance: "bank-1", Path: first, Dir: "/srv/theories/a", Share: "theories", By: []MountedBy{{"front-1", "alice"}, {"front-1", "bob"}}},
-		{Instance: "bank-1", Path: second, Dir: "/srv/theories/b", Share: "theories", By: []MountedBy{{"front-1", "alice"}}},
+		{Instance: "bank-1", Path: first, Dir: "/srv/theories/a", Share: "theories", References: 2, By: []MountedBy{{"front-1", "alice"}, {"front-1", "bob"}}},
+		{Instance: "bank-1", Path: second, Dir: "/srv/theories/b", Share: "theories", References: 1, By: []MountedBy{{"front-1", "alice"}}},
 	}
 	if got := l.m.Mounts(); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("Mounts() = %+v\nwant %+v", got, want)
@@ -200,14 +253,14 @@ func TestMountFlow(t *testing.T) {
 		t.Errorf("mounted is %q, want %q", got, second)
 	}
 	p.unmount(of("alice", "b"))
-	if len(l.in.targets()) != 0 || len(l.m.Mounts()) != 0 || len(l.front.references.dirs) != 0 {
-		t.Errorf("left: %q, %v, %v", l.in.targets(), l.m.Mounts(), l.front.references.dirs)
+	if len(l.in.targets()) != 0 || len(l.m.Mounts()) != 0 || l.front.holdsReferences() != 0 {
+		t.Errorf("left: %q, %v, %v", l.in.targets(), l.m.Mounts(), l.front.holdsReferences())
 	}
 	// Within front itself it is another mount, and tells nothing of the first.
 	if own := p.mount(wire.Mount{Dir: "/srv/theories/a"}); own == first || len(l.own.targets()) != 1 || len(l.in.targets()) != 0 {
 		t.Errorf("mounted in itself at %q", own)
 	}
-	if got := l.own.options[l.own.targets()[0]]; got != "false 0" {
+	if got := l.own.option(l.own.targets()[0]); got != "false 0" {
 		t.Errorf("a share that is not writable was mounted with %s", got)
 	}
 }
@@ -281,7 +334,7 @@ func TestMountDenials(t *testing.T) {
 			}
 		}
 	}
-	if n := l.own.mounts + l.in.mounts; n != 0 {
+	if n := l.own.count() + l.in.count(); n != 0 {
 		t.Errorf("%d mounts", n)
 	}
 	stranger := l.connect(l.admit("stranger", "stranger-1"))
@@ -324,10 +377,10 @@ func TestMountsEnd(t *testing.T) {
 	l.front.Mounting(newFakeMounter(t))
 	p = l.connect(l.front)
 	p.mount(m)
-	l.in.gone = true // nothing is asked of an instance that has ended
+	l.in.end() // nothing is asked of an instance that has ended
 	l.m.Remove(l.bank)
-	if got := l.front.references.dirs; len(got) != 0 {
-		t.Errorf("after the end of the instance its references are %v", got)
+	if got := l.front.holdsReferences(); got != 0 {
+		t.Errorf("after the end of the instance it has %d references", got)
 	}
 	if code, _ := p.share(wire.OpMount, m); code != wire.Unavailable {
 		t.Errorf("without an instance: %v, want %v", code, wire.Unavailable)
@@ -360,13 +413,13 @@ func TestChangedTarget(t *testing.T) {
 		}
 	}
 	second := p.mount(m)
-	if first == second || len(l.in.targets()) != 2 || l.in.at[first] == l.in.at[second] {
-		t.Errorf("%q and then %q, mounted is %v", first, second, l.in.at)
+	if first == second || len(l.in.targets()) != 2 || l.in.inode(first) == l.in.inode(second) {
+		t.Errorf("%q and then %q, mounted is %q", first, second, l.in.targets())
 	}
 	// The first is elsewhere now, where it is a mount of its own: a path of the
 	// host is part of what a reference is to.
 	third := p.mount(wire.Mount{Dir: "/srv/theories/old", Into: "bank"})
-	if third == first || l.in.at[third] != l.in.at[first] {
+	if third == first || l.in.inode(third) != l.in.inode(first) {
 		t.Errorf("the same directory at another path is at %q", third)
 	}
 	p.unmount(m)
@@ -396,8 +449,8 @@ func TestMountPrincipals(t *testing.T) {
 			t.Errorf("mount for %q = %v", principal, code)
 		}
 		for name, f := range mounters {
-			if got := f.targets(); (name == want) != (len(got) == 1) || name == want && (got[0] != path || f.options[path] != "true 1048576") {
-				t.Errorf("mount for %q: %s has %q %v", principal, name, got, f.options)
+			if got := f.targets(); (name == want) != (len(got) == 1) || name == want && (got[0] != path || f.option(path) != "true 1048576") {
+				t.Errorf("mount for %q: %s has %q %s", principal, name, got, f.option(path))
 			}
 		}
 		if want != "" {
@@ -437,7 +490,7 @@ func TestMaxMounts(t *testing.T) {
 func TestMaxMounting(t *testing.T) {
 	l := newShareLab(t)
 	makeDirs(t, l.dirs["theories"], "a")
-	l.in.hold = make(chan struct{})
+	hold := l.in.holding()
 	p := l.connect(l.front)
 	m := wire.Mount{Dir: "/srv/theories/a", Into: "bank"}
 	for range maxMounting {
@@ -446,21 +499,21 @@ func TestMaxMounting(t *testing.T) {
 	if code, _ := p.share(wire.OpMount, m); code != wire.Busy {
 		t.Errorf("request %d: %v, want %v", maxMounting+1, code, wire.Busy)
 	}
-	close(l.in.hold)
+	close(hold)
 	for range maxMounting {
 		if f := p.next(); f.Code != wire.OK {
 			t.Errorf("%d: %v", f.ID, f.Code)
 		}
 	}
-	if l.in.mounts != 1 {
-		t.Errorf("%d mounts of one directory by one client", l.in.mounts)
+	if l.in.count() != 1 {
+		t.Errorf("%d mounts of one directory by one client", l.in.count())
 	}
 	// One that its asker withdraws is done nonetheless, and not answered.
 	p.unmount(m)
-	l.in.hold = make(chan struct{})
+	hold = l.in.holding()
 	id := p.ask(wire.OpMount, "", 0, m.Append(nil))
 	p.send(wire.Frame{Header: wire.Header{Op: wire.OpCancel, ID: id}})
-	close(l.in.hold)
+	close(hold)
 	eventually(t, "it is mounted", func() bool { return len(l.in.targets()) == 1 })
 	p.quiet()
 	l.m.Remove(l.front)
@@ -476,25 +529,25 @@ func TestMounterFails(t *testing.T) {
 	makeDirs(t, l.dirs["theories"], "a")
 	p := l.connect(l.front)
 	m := wire.Mount{Dir: "/srv/theories/a", Into: "bank"}
-	l.in.fail = errors.New("no memory")
-	if code, _ := p.share(wire.OpMount, m); code != wire.Unavailable || len(l.front.references.dirs) != 0 || len(l.m.Mounts()) != 0 {
-		t.Errorf("mount = %v, %v, %v", code, l.front.references.dirs, l.m.Mounts())
+	l.in.failing(errors.New("no memory"))
+	if code, body := p.share(wire.OpMount, m); code != wire.Unavailable || body != "" || l.front.holdsReferences() != 0 || len(l.m.Mounts()) != 0 {
+		t.Errorf("mount = %v %q, %v, %v", code, body, l.front.holdsReferences(), l.m.Mounts())
 	}
 	if rs := l.decisions(); rs[len(rs)-1].Kind != audit.KindMount || !strings.HasSuffix(rs[len(rs)-1].Detail, "no memory") {
 		t.Errorf("the last record is %+v", rs[len(rs)-1])
 	}
-	l.in.fail = nil
+	l.in.failing(nil)
 	path := p.mount(m)
-	l.in.fail = errors.New("no memory")
+	l.in.failing(errors.New("no memory"))
 	if code, _ := p.share(wire.OpUnmount, m); code != wire.Unavailable {
 		t.Errorf("unmount = %v", code)
 	}
 	if got := l.m.Mounts(); len(got) != 1 || len(got[0].By) != 0 {
 		t.Errorf("after an unmount that failed: %+v", got)
 	}
-	l.in.fail = nil
-	if p.mount(m) != path || l.in.mounts != 1 {
-		t.Errorf("%d mounts, want the one that stayed", l.in.mounts)
+	l.in.failing(nil)
+	if p.mount(m) != path || l.in.count() != 1 {
+		t.Errorf("%d mounts, want the one that stayed", l.in.count())
 	}
 	p.unmount(m)
 	if len(l.in.targets()) != 0 {
@@ -549,9 +602,7 @@ func TestMountChurn(t *testing.T) {
 			mounter := newFakeMounter(t)
 			next.Mounting(mounter)
 			l.m.Remove(in)
-			last.mu.Lock()
-			last.gone = true
-			last.mu.Unlock()
+			last.end()
 			in, last = next, mounter
 			continue
 		}

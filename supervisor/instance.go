@@ -78,6 +78,7 @@ func (s *Supervisor) start(ctx context.Context, svc *manifest.Service, l launch)
 	s.runs[in.name] = in
 	s.mu.Unlock()
 
+	in.env.Mounting(mounter{in.proc})
 	go in.env.Attach(in.wire, in.proc.Owns)
 	for i, l := range in.proc.Listeners() {
 		go in.env.Relay(l, paths.ports[i].service, paths.ports[i].port)

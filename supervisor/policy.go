@@ -31,6 +31,7 @@ func policyOf(app *manifest.App) monitor.Policy {
 		}
 		p.Services = append(p.Services, s)
 	}
+	p.Shares = sharesOf(app)
 	if NeedsDoor(app) {
 		p.Services = append(p.Services, monitor.Service{Name: gatewayName})
 		p.Door = monitor.Door{Service: gatewayName, Port: BridgePort}
@@ -60,6 +61,8 @@ func edges(app *manifest.App) []edge {
 			e.grant.Kind, e.grant.To = monitor.KindCall, g.To+"."+g.Name
 		case "spawn":
 			e.grant.Kind, e.grant.To = monitor.KindSpawn, g.To
+		case "share":
+			e.grant.Kind, e.grant.To = monitor.KindShare, g.Object()
 		default: // http, tcp
 			e.grant.Kind, e.grant.To = monitor.KindConnect, g.To+":"+g.Name
 			e.port, _ = strconv.Atoi(g.Name)
@@ -145,6 +148,15 @@ func GrantLine(app *manifest.App, subject, op, object string) string {
 			return ""
 		}
 		return app.GrantFor(subject, "connect", to, port)
+	case "mount", "unmount":
+		into, dir, _ := strings.Cut(object, "/")
+		to := strings.TrimSuffix(into, ":")
+		if to == "" {
+			to = subject
+		}
+		if s := app.ShareOf("/" + dir); s != nil {
+			return app.GrantFor(subject, "share", to, s.Name)
+		}
 	}
 	return ""
 }

@@ -95,6 +95,9 @@ func (s *Supervisor) mountsOf(svc *manifest.Service, in *instance, l launch) ([]
 	for _, t := range svc.Tmpfs {
 		mounts = append(mounts, executor.Mount{Kind: executor.MountTmpfs, Target: t.To, Writable: true, SizeBytes: t.SizeBytes, Inodes: t.Inodes})
 	}
+	if m, any := mountPoints(s.App, svc.Name); any {
+		mounts = append(mounts, m)
+	}
 	for _, f := range l.files {
 		target, err := spawnedPath(f.Path)
 		if err != nil {

@@ -63,6 +63,8 @@ type Supervisor struct {
 	instances atomic.Uint64
 	admission *admission
 
+	shares []*os.File // the roots of the manifest's, in its order
+
 	mu    sync.Mutex
 	units map[string]*unit     // by service; fixed after New
 	runs  map[string]*instance // what runs now, by instance; guarded by mu
@@ -84,9 +86,17 @@ func New(o Options) (*Supervisor, error) {
 	if err := s.prepare(); err != nil {
 		return nil, err
 	}
+	if err := s.openShares(); err != nil {
+		return nil, err
+	}
 	s.logs = newLogs(s.logsDir(), o.Output)
-	mon, err := monitor.New(o.Log, policyOf(o.App), s)
+	policy := policyOf(o.App)
+	for i, root := range s.shares {
+		policy.Shares[i].Root = root
+	}
+	mon, err := monitor.New(o.Log, policy, s)
 	if err != nil {
+		s.closeShares()
 		return nil, err
 	}
 	s.monitor = mon
@@ -149,6 +159,7 @@ func (s *Supervisor) Run(ctx context.Context, ready func()) error {
 	cancel()
 	loops.Wait()
 	s.stopRuns()
+	s.closeShares()
 	s.logs.close()
 	return err
 }

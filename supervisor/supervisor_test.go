@@ -132,6 +132,10 @@ func program(args []string) error {
 				return err
 			}
 		}
+	case "mount", "unmount": // DIR INTO PRINCIPAL CLIENT, and prints where it is
+		return share(ctx, args[0], args[1:])
+	case "race":
+		return race(ctx, args[1])
 	case "line":
 		in, err := io.ReadAll(os.Stdin)
 		if err != nil {
@@ -209,6 +213,16 @@ func start(t *testing.T, services string) *app {
 
 func prepare(t *testing.T, services string) *app {
 	t.Helper()
+	a, err := try(t, services)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// try is prepare for what may be refused.
+func try(t *testing.T, services string) (*app, error) {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -257,10 +271,7 @@ func prepare(t *testing.T, services string) *app {
 			a.lines = append(a.lines, l)
 		},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a
+	return a, err
 }
 
 func (a *app) output() string {

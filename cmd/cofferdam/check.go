@@ -103,6 +103,20 @@ func showSummary(w io.Writer, app *manifest.App, allowed supervisor.Budget) erro
 		return err
 	}
 	fmt.Fprintln(w)
+	if len(app.Shares) > 0 {
+		fmt.Fprintln(tw, "SHARE\tMODE\tHOST")
+		for _, s := range app.Shares {
+			mode := "read-only"
+			if s.Writable {
+				mode = "writable (" + manifest.FormatSize(s.SizeBytes) + ")"
+			}
+			fmt.Fprintln(tw, strings.Join([]string{s.Name, mode, printable(s.From)}, "\t"))
+		}
+		if err := tw.Flush(); err != nil {
+			return err
+		}
+		fmt.Fprintln(w)
+	}
 	return app.Table(w)
 }
 

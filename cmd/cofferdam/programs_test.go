@@ -51,6 +51,29 @@ func careless() {
 	main()
 }
 
+// mounter is a program for scripts: it mounts DIR INTO CLIENT or, with -u before
+// them, takes that back, and prints where it is.
+func mounter() {
+	ctx := context.Background()
+	c, err := sdk.Connect(ctx)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	args := append(os.Args[1:], "", "", "")
+	path := ""
+	if args[0] == "-u" {
+		err = c.Unmount(ctx, args[1], sdk.MountOptions{Into: args[2], Client: args[3]})
+	} else {
+		path, err = c.Mount(ctx, args[0], sdk.MountOptions{Into: args[1], Client: args[2]})
+	}
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(path)
+}
+
 // answerer is a program for scripts: it serves the methods that are its
 // arguments, and HTTP on port 8081 if it is told where with ANSWERER_HTTP.
 func answerer() {

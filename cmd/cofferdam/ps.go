@@ -13,11 +13,15 @@ import (
 
 func psCommand(p *project) *cobra.Command {
 	var f format
+	var mounts bool
 	c := &cobra.Command{
 		Use:   "ps",
 		Short: "List services and what runs of them",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
+			if mounts {
+				return p.showMounts(f)
+			}
 			c, err := p.ask(admin.Request{Op: admin.OpStatus})
 			if err != nil {
 				return err
@@ -44,6 +48,7 @@ func psCommand(p *project) *cobra.Command {
 			})
 		},
 	}
+	c.Flags().BoolVar(&mounts, "mounts", false, "list the directories of the host that are mounted in instances, and who has them mounted")
 	f.flag(c)
 	return c
 }

@@ -6,7 +6,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -25,6 +27,7 @@ func TestMain(m *testing.M) {
 		"caller":    caller,
 		"answerer":  answerer,
 		"ledger":    ledger,
+		"mounter":   mounter,
 	})
 }
 
@@ -47,7 +50,7 @@ func TestScripts(t *testing.T) {
 			if err := os.Chmod(dir, 0o711); err != nil {
 				return err
 			}
-			for _, program := range []string{"cofferdam", "careless", "caller", "answerer"} {
+			for _, program := range []string{"cofferdam", "careless", "caller", "answerer", "mounter"} {
 				path, err := exec.LookPath(program)
 				if err != nil {
 					return err
@@ -56,11 +59,16 @@ func TestScripts(t *testing.T) {
 					return err
 				}
 			}
+			sdk, err := filepath.Abs("../../sdk/python")
+			if err != nil {
+				return err
+			}
+			e.Setenv("SDK", sdk)
 			e.Setenv("COFFERDAM_STATE_DIR", filepath.Join(dir, "state"))
 			e.Setenv("COFFERDAM_RUNTIME_DIR", filepath.Join(dir, "run"))
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "crash": crash},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"snippets": snippets, "exits": exits, "crash": crash},
 		Condition: func(name string) (bool, error) {
 			switch name {
 			case "root":
@@ -84,6 +92,30 @@ func stopAll(t *testing.T, dir string) {
 		}
 		c.Next()
 		c.Close()
+	}
+}
+
+// snippets is the script command "snippets HEADING": the manifest below that
+// heading of docs/MANIFEST.md becomes cofferdam.yaml, and each program the file
+// that its first line names.
+func snippets(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: snippets HEADING")
+	}
+	page, err := os.ReadFile("../../docs/MANIFEST.md")
+	ts.Check(err)
+	_, text, found := strings.Cut(string(page), "\n## "+args[0]+"\n")
+	if !found {
+		ts.Fatalf("docs/MANIFEST.md has no heading %q", args[0])
+	}
+	text, _, _ = strings.Cut(text, "\n## ")
+	for _, block := range regexp.MustCompile("(?s)```(yaml|python)\n(.*?)```").FindAllStringSubmatch(text, -1) {
+		name := "cofferdam.yaml"
+		if block[1] == "python" {
+			first, _, _ := strings.Cut(block[2], "\n")
+			name = strings.TrimPrefix(first, "# ")
+		}
+		ts.Check(os.WriteFile(ts.MkAbs(name), []byte(block[2]), 0o644))
 	}
 }
 

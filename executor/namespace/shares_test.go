@@ -3,6 +3,7 @@ package namespace_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -283,5 +284,23 @@ func TestShareQuota(t *testing.T) {
 	<-g.p.Done()
 	if x := g.p.Exit(); x.Cause != executor.CauseDisk {
 		t.Errorf("it ended with %+v, want the quota", x)
+	}
+}
+
+// A quota that is only watched has to be allowed when the environment is started,
+// not first when something is mounted.
+func TestShareQuotaIsAllowedByName(t *testing.T) {
+	e := open(t)
+	for size, refused := range map[int64]bool{1 << 20: true, 0: true, executor.Unlimited: false} {
+		spec := host("true")
+		spec.AllowDegraded = []string{"cgroup", "landlock"}
+		spec.Mounts = append(spec.Mounts, executor.Mount{Kind: executor.MountPoints, Target: "/shares", Writable: true, SizeBytes: size})
+		p, err := e.Start(context.Background(), spec)
+		if err == nil {
+			<-p.Done()
+		}
+		if errors.Is(err, executor.ErrUnsupported) != refused || err != nil && !strings.Contains(err.Error(), `"disk-quota"`) {
+			t.Errorf("with %d bytes: %v", size, err)
+		}
 	}
 }

@@ -182,7 +182,7 @@ func (i *instance) leaveImages() {
 // that: what is a directory of the host can be filled faster than it is measured.
 func (s *server) checkQuotas(mounts []placed, spec *link.Start) error {
 	for _, m := range mounts {
-		if m.writes() && m.isDir {
+		if m.writes() && m.isDir || m.Kind == executor.MountPoints && m.Writable {
 			if err := s.checkQuota(&m.Mount, spec); err != nil {
 				return err
 			}
