@@ -63,3 +63,44 @@ func median(d []time.Duration) time.Duration {
 }
 
 var _ executor.Executor = (*namespace.Executor)(nil)
+
+// BenchmarkVolume measures what a volume costs a start, from the call of Start to the
+// end of /bin/true, and how fast a program writes 32 MiB into it with a sync at the
+// end: as an image, and as a directory that is watched.
+func BenchmarkVolume(b *testing.B) {
+	for _, kind := range []struct {
+		name string
+		size int64
+	}{{"none", 0}, {"directory", executor.Unlimited}, {"image", 64 << 20}} {
+		b.Run(kind.name, func(b *testing.B) {
+			_, at := store(b)
+			e := open(b, at)
+			spec := func(script string) *executor.Spec {
+				s := host("sh", "-c", script)
+				if kind.size != 0 {
+					s.Mounts = append(s.Mounts, executor.Mount{Kind: executor.MountVolume, Source: "v", Target: "/data", Writable: true, SizeBytes: kind.size})
+				}
+				return s
+			}
+			finish(b, e, spec("true")) // is made
+			var starts, writes []time.Duration
+			for b.Loop() {
+				time.Sleep(10 * time.Millisecond)
+				began := time.Now()
+				finish(b, e, spec("exec true"))
+				starts = append(starts, time.Since(began))
+				if kind.size != 0 {
+					began = time.Now()
+					if got := finish(b, e, spec("dd if=/dev/zero of=/data/f bs=64K count=512 conv=fsync 2>/dev/null")); got.Code != 0 {
+						b.Fatalf("%+v", got)
+					}
+					writes = append(writes, time.Since(began))
+				}
+			}
+			b.ReportMetric(float64(median(starts).Microseconds()), "start-to-end-µs")
+			if len(writes) > 0 {
+				b.ReportMetric(32/median(writes).Seconds(), "MiB/s")
+			}
+		})
+	}
+}

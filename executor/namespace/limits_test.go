@@ -2,6 +2,7 @@ package namespace_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -75,6 +76,21 @@ func TestUnmappedMemory(t *testing.T) {
 				t.Errorf("%+v, want the limit of memory or a refusal", got)
 			}
 		})
+	}
+}
+
+// What connections hold counts, or cannot be had. Version 1 of cgroups counts none of
+// it as memory: it has a limit of its own there.
+func TestConnectionsHoldLittle(t *testing.T) {
+	e := open(t)
+	needGroup(t, e, "cgroup.memory")
+	spec := probing(t, "tcp")
+	spec.Limits.MemoryBytes = 48 << 20
+	got := finish(t, e, spec)
+	var held, ends int
+	fmt.Sscan(got.stdout, &held, &ends)
+	if got.Cause != executor.CauseOOM && (got.Code != 0 || ends != 200 || held > 64) {
+		t.Errorf("%+v, want at most 64 MiB in 100 connections", got)
 	}
 }
 

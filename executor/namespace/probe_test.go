@@ -224,6 +224,35 @@ var probes = map[string]func([]string) int{
 			}
 		}
 	},
+	"tcp": func([]string) int { // how much fits into connections that nobody reads from
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		var ends []net.Conn
+		held := 0
+		for range 100 {
+			c, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				break
+			}
+			s, err := l.Accept()
+			if err != nil {
+				break
+			}
+			c.(*net.TCPConn).SetWriteBuffer(4 << 20)
+			for err == nil {
+				c.SetWriteDeadline(time.Now().Add(3 * time.Millisecond))
+				var n int
+				n, err = c.Write(make([]byte, 256<<10))
+				held += n
+			}
+			ends = append(ends, c, s)
+		}
+		fmt.Println(held>>20, len(ends))
+		return 0
+	},
 	"big": func(args []string) int { // one big file
 		f, err := os.Create(args[0])
 		if err != nil {

@@ -126,6 +126,17 @@ func limitV1(dirOf func(controller string) string, l Limits) error {
 			}
 		}
 	}
+	// What TCP buffers is not counted as memory in version 1 (2.2 GiB were held by an
+	// environment with 64 MiB), but has a limit of its own. Who is at it has to wait
+	// until something is read. A kernel without it lacks the file.
+	if dir := dirOf("memory"); dir != "" && l.MemoryBytes > 0 {
+		const file = "memory.kmem.tcp.limit_in_bytes"
+		if _, err := os.Stat(filepath.Join(dir, file)); err == nil {
+			if err := write(dir, file, strconv.FormatInt(l.MemoryBytes/4, 10)); err != nil {
+				return err
+			}
+		}
+	}
 	if dir := dirOf("pids"); dir != "" && l.Pids > 0 {
 		if err := write(dir, "pids.max", strconv.Itoa(l.Pids)); err != nil {
 			return err
