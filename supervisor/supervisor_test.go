@@ -136,6 +136,34 @@ func program(args []string) error {
 		return share(ctx, args[0], args[1:])
 	case "race":
 		return race(ctx, args[1])
+	case "flood-lines":
+		for {
+			if _, err := fmt.Println(strings.Repeat("loud ", 200)); err != nil {
+				return err
+			}
+		}
+	case "serve-echo":
+		c, err := sdk.Connect(ctx)
+		if err != nil {
+			return err
+		}
+		return c.Serve(ctx, map[string]sdk.Handler{
+			"echo": func(_ context.Context, _ sdk.Caller, body []byte) ([]byte, error) { return body, nil },
+		})
+	case "attack":
+		met, err := attacks[args[1]]()
+		if err != nil {
+			return err
+		}
+		fmt.Println(met)
+	case "polite":
+		var calls int
+		fmt.Sscan(args[1], &calls)
+		right, err := polite(calls)
+		if err != nil {
+			return err
+		}
+		fmt.Println(right)
 	case "line":
 		in, err := io.ReadAll(os.Stdin)
 		if err != nil {

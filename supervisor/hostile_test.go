@@ -1,0 +1,249 @@
+package supervisor_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"cofferdam/audit"
+	"cofferdam/sdk"
+	"cofferdam/wire"
+)
+
+// attacks are what a hostile program does to the monitor, with real frames on its real
+// socket. Each says in a line how it was met.
+var attacks = map[string]func() (string, error){
+	"never reads": func() (string, error) {
+		c, err := dialMonitor()
+		if err != nil {
+			return "", err
+		}
+		body := make([]byte, 512<<10)
+		for id := uint64(1); id < 400; id++ {
+			c.SetWriteDeadline(time.Now().Add(10 * time.Second))
+			if _, err := c.Write(call(id, "server.echo", body)); errors.Is(err, os.ErrDeadlineExceeded) {
+				return "made to wait", nil
+			} else if err != nil {
+				return "cut off", nil
+			}
+		}
+		return "took all of it", nil
+	},
+	"one byte at a time": func() (string, error) {
+		c, err := dialMonitor()
+		if err != nil {
+			return "", err
+		}
+		for n, b := range call(1, "server.echo", []byte("slow")) {
+			pause := 10 * time.Millisecond
+			if n < 2 {
+				pause = time.Second
+			}
+			time.Sleep(pause)
+			if _, err := c.Write([]byte{b}); err != nil {
+				return "", err
+			}
+		}
+		return answer(c)
+	},
+	"half frames on every connection": func() (string, error) {
+		frame := call(1, "server.echo", []byte("never finished"))
+		held, refused := 0, 0
+		for n := range 200 {
+			c, err := dialMonitor()
+			if err != nil {
+				return "", err
+			}
+			if _, err := c.Write(frame[:1+n%(len(frame)-1)]); err != nil {
+				refused++
+				continue
+			}
+			c.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+			if _, err := c.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+				held++
+			} else {
+				refused++
+			}
+		}
+		return fmt.Sprintf("%d held, %d refused", held, refused), nil
+	},
+	"a storm of connections": func() (string, error) {
+		// What is not accepted yet waits in the listener's queue, and then at connect(2).
+		for end := time.Now().Add(3 * time.Second); time.Now().Before(end); {
+			c, err := dialMonitor()
+			if err == nil {
+				c.Close()
+			}
+		}
+		return "over", nil
+	},
+	"frames that are none": func() (string, error) {
+		good := call(1, "server.echo", []byte("x"))
+		huge, deep := bytes.Clone(good), bytes.Clone(good)
+		copy(huge, "\xff\xff\xff\x7f")
+		deep[6], deep[7] = 0xff, 0xff // a name of 64 KiB in a frame of some bytes
+		closed := 0
+		for _, b := range [][]byte{huge, deep, bytes.Repeat([]byte{0xff}, 64<<10), []byte("GET / HTTP/1.1\r\n\r\n" + strings.Repeat(" ", 64))} {
+			c, err := dialMonitor()
+			if err != nil {
+				return "", err
+			}
+			c.Write(b)
+			c.SetReadDeadline(time.Now().Add(10 * time.Second))
+			if _, err := io.ReadAll(c); !errors.Is(err, os.ErrDeadlineExceeded) {
+				closed++
+			}
+		}
+		return fmt.Sprintf("%d of 4 ended", closed), nil
+	},
+	"a flood of refusals": func() (string, error) {
+		c, err := sdk.Connect(context.Background())
+		if err != nil {
+			return "", err
+		}
+		denied := 0
+		for end := time.Now().Add(3 * time.Second); time.Now().Before(end); {
+			if _, err := c.Call(context.Background(), "nobody.secret", nil); errors.Is(err, sdk.ErrDenied) {
+				denied++
+			}
+		}
+		return fmt.Sprintf("denied %v", denied > 1000), nil
+	},
+}
+
+func dialMonitor() (*net.UnixConn, error) {
+	return net.DialUnix("unix", nil, &net.UnixAddr{Name: os.Getenv(sdk.SocketVariable), Net: "unix"})
+}
+
+func call(id uint64, name string, body []byte) []byte {
+	return wire.AppendFrame(nil, &wire.Frame{Header: wire.Header{Op: wire.OpCall, ID: id, Timeout: 30 * time.Second}, NameBytes: []byte(name), Body: body})
+}
+
+// answer reads one small frame.
+func answer(c *net.UnixConn) (string, error) {
+	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	b := make([]byte, 4096)
+	n, err := c.Read(b)
+	if err != nil {
+		return "", err
+	}
+	h, err := wire.ParseHeader(b[:n])
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%v %s", h.Code, b[n-4:n]), nil
+}
+
+// polite makes calls one after the other, and says how many had the right answer.
+func polite(calls int) (string, error) {
+	c, err := sdk.Connect(context.Background())
+	if err != nil {
+		return "", err
+	}
+	right := 0
+	for n := range calls {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		want := fmt.Sprint("polite ", n)
+		got, err := c.Call(ctx, "server.echo", []byte(want))
+		cancel()
+		if err != nil {
+			return "", fmt.Errorf("call %d: %w", n, err)
+		}
+		if string(got) == want {
+			right++
+		}
+	}
+	return fmt.Sprintf("%d right", right), nil
+}
+
+const hostileApp = `
+  hostile: {{program}deaf], stop_grace_period: 100ms, uses: [{call: server.echo}]}
+  polite: {{program}deaf], stop_grace_period: 100ms, uses: [{call: server.echo}]}
+  server: {{program}serve-echo], provides: [{call: echo}]}
+`
+
+// Whatever a hostile program does to its socket, a neighbour's calls are answered
+// meanwhile, and the log tells it without growing as the attacker likes.
+func TestHostileProgram(t *testing.T) {
+	for _, tt := range []struct {
+		attack, want string
+		records      int // of the attacker that may stand in the log
+	}{
+		{"never reads", "cut off", 500},
+		{"one byte at a time", "ok slow", 10},
+		{"half frames on every connection", "64 held, 136 refused", 210},
+		// Beyond 1000 at first, one record each 10 ms: what was accepted, and no more.
+		{"a storm of connections", "over", 1000 + 3*100 + 400},
+		{"frames that are none", "4 of 4 ended", 20},
+		{"a flood of refusals", "denied true", 1000 + 3*100 + 100},
+	} {
+		t.Run(tt.attack, func(t *testing.T) {
+			a := start(t, hostileApp)
+			met := make(chan string, 1)
+			go func() { met <- a.exec("hostile", "attack", tt.attack) }()
+			said := ""
+			for said == "" {
+				if got := a.exec("polite", "polite", "200"); got != "200 right" {
+					t.Errorf("meanwhile the polite one says %q", got)
+				}
+				select {
+				case said = <-met:
+				default:
+				}
+			}
+			if said != tt.want {
+				t.Errorf("the attacker says %q, want %q", said, tt.want)
+			}
+			if got := a.exec("polite", "polite", "200"); got != "200 right" {
+				t.Errorf("afterwards the polite one says %q", got)
+			}
+			a.sup.Stop()
+			log, err := os.Open(filepath.Join(a.dirs.State, "audit.jsonl"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer log.Close()
+			of := map[string]int{}
+			if err := audit.Scan(log, func(r audit.Record) error { of[r.Subject]++; return nil }); err != nil {
+				t.Error(err)
+			}
+			if n := of["hostile"]; n == 0 || n > tt.records {
+				t.Errorf("%d records of the attacker, want 1 to %d", n, tt.records)
+			}
+		})
+	}
+}
+
+// What a service prints without end costs a bounded file.
+func TestFloodOfLines(t *testing.T) {
+	a := start(t, `
+  loud: {{program}flood-lines], limits: {output: unlimited}, restart: "no"}
+  polite: {{program}deaf], stop_grace_period: 100ms, uses: [{call: server.echo}]}
+  server: {{program}serve-echo], provides: [{call: echo}]}
+`)
+	for range 5 {
+		if got := a.exec("polite", "polite", "200"); got != "200 right" {
+			t.Errorf("meanwhile the polite one says %q", got)
+		}
+	}
+	total := int64(0)
+	filepath.WalkDir(filepath.Join(a.dirs.State, "logs"), func(path string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			if info, err := d.Info(); err == nil {
+				total += info.Size()
+			}
+		}
+		return nil
+	})
+	if total == 0 || total > 9<<20 {
+		t.Errorf("the logs have %d bytes, want at most two files of 4 MiB", total)
+	}
+}
