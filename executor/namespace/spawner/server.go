@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -43,8 +44,12 @@ func greet(fd int) (*server, error) {
 	if err == nil {
 		reply.Protections = s.protections
 	}
-	if sendErr := conn.Send(&reply, nil); err != nil || sendErr != nil {
-		return nil, errors.Join(err, sendErr)
+	sendErr := conn.Send(&reply, nil)
+	if err == nil && sendErr != nil {
+		s.close() // it was killed before it heard of us
+	}
+	if err := errors.Join(err, sendErr); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
@@ -54,7 +59,12 @@ func (s *server) run() error {
 	err := s.serve()
 	// The trusted process has gone, or wants us to go. What remains to be done waits for
 	// the kernel alone; should that hang, everything ends with us at once.
-	time.AfterFunc(closeTimeout, func() { unix.Kill(os.Getpid(), unix.SIGKILL) })
+	time.AfterFunc(closeTimeout, func() {
+		stacks := make([]byte, 256<<10)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		fmt.Fprintf(os.Stderr, "spawner: not everything was taken down after %v\n%s", closeTimeout, stacks)
+		unix.Kill(os.Getpid(), unix.SIGKILL)
+	})
 	s.close()
 	if errors.Is(err, io.EOF) || errors.Is(err, os.ErrClosed) || errors.Is(err, unix.ECONNRESET) {
 		return nil
@@ -63,7 +73,7 @@ func (s *server) run() error {
 }
 
 // closeTimeout bounds the end of a spawner.
-const closeTimeout = 20 * time.Second
+const closeTimeout = 15 * time.Second
 
 // server answers the requests of the trusted process.
 type server struct {
@@ -119,6 +129,7 @@ func newServer(hello *link.Hello, conn *link.Conn) (*server, error) {
 	s.cgroups, groupErr = cgroup.Open(hostDir+"/sys/fs/cgroup", "/proc/self", cgroup.Name(hello.App, self, cgroup.StartTime(self)), []int{self, hello.Parent})
 	if s.cgroups != nil {
 		if err := s.cgroups.Limit(budgetLimits(hello)); err != nil {
+			s.cgroups.Remove()
 			return nil, err
 		}
 	}
