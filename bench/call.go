@@ -38,6 +38,7 @@ services:
 // latency is what a measuring role prints.
 type latency struct {
 	MedianUS float64 `json:"median_us"`
+	P99US    float64 `json:"p99_us,omitempty"`
 }
 
 // benchCall measures a round trip of 64 bytes: from a program in one
@@ -139,7 +140,7 @@ func printLatency(n int, trip func() error) error {
 			us = append(us, float64(time.Since(t).Nanoseconds())/1000)
 		}
 	}
-	return json.NewEncoder(os.Stdout).Encode(latency{median(us)})
+	return json.NewEncoder(os.Stdout).Encode(latency{MedianUS: median(us)})
 }
 
 // directPair is the peer: two processes of this program and a socket pair.

@@ -2,7 +2,7 @@
 // run, and prints ratios: numbers of one machine mean little, ratios travel.
 //
 //	go run ./bench            all of it; needs bin/cofferdam (make build)
-//	go run ./bench start      one of: start call relay view memory
+//	go run ./bench start      one of: start call relay view memory stress
 //
 // Every measurement compares the answer it got with the right one, so that
 // nothing fast is wrong. The same binary plays the programs inside the
@@ -43,6 +43,7 @@ var suites = []struct {
 	{"relay", benchRelay},
 	{"view", benchView},
 	{"memory", benchMemory},
+	{"stress", benchStress},
 }
 
 func main() {

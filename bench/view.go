@@ -98,6 +98,8 @@ func runRole(role string, args []string) error {
 		return roleServe(ctx)
 	case "role-call":
 		return roleCall(ctx, number())
+	case "role-call-paced":
+		return roleCallPaced(ctx, number())
 	case "role-direct-serve":
 		return roleDirectServe()
 	case "role-direct-call":
