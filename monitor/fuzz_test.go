@@ -2,15 +2,18 @@ package monitor
 
 import (
 	"bytes"
+	"path/filepath"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"cofferdam/wire"
 )
 
 // FuzzConn feeds bytes to a connection as an environment that is granted some
-// things and not others. Nothing that is not granted may reach a server or the
-// spawner, and what does reach a server says who the environment is.
+// things and not others. Nothing that is not granted may reach a server, the
+// spawner or a mount, and what does reach a server says who the environment is.
 func FuzzConn(f *testing.F) {
 	frame := func(op wire.Op, id uint64, name, body string) []byte {
 		return wire.AppendFrame(nil, &wire.Frame{Header: wire.Header{Op: op, ID: id}, NameBytes: []byte(name), Body: []byte(body)})
@@ -25,11 +28,32 @@ func FuzzConn(f *testing.F) {
 	f.Add(frame(wire.OpSpawn, 5, "sandbox", string(spawn.Append(nil))))
 	f.Add(frame(wire.OpSpawn, 6, "bank", ""))
 	f.Add(frame(wire.OpReply, 1, "", "an answer"))
+	p, dirs := shared(f)
+	makeDirs(f, dirs["theories"], "a", "a/b")
+	makeDirs(f, dirs["drop"], "a")
+	for i, m := range []wire.Mount{
+		{Dir: "/srv/theories/a"}, {Dir: "/srv/theories/a/b", Into: "bank", Client: "c"}, {Dir: "/srv/drop/a"}, {Dir: "/srv/drop/a", Into: "sandbox", Principal: "p"}, {Dir: "/etc"},
+	} {
+		mount := frame(wire.OpMount, uint64(10+i), "", string(m.Append(nil)))
+		f.Add(mount)
+		f.Add(append(mount, frame(wire.OpUnmount, uint64(20+i), "", string(m.Append(nil)))...))
+	}
+	granted := make(map[uint64]bool)
+	for _, name := range []string{"", "a", "a/b"} {
+		var st unix.Stat_t
+		if err := unix.Stat(filepath.Join(dirs["theories"], name), &st); err != nil {
+			f.Fatal(err)
+		}
+		granted[st.Ino] = true
+	}
 	f.Add(call[:len(call)-1])
 	f.Fuzz(func(t *testing.T, b []byte) {
-		l := newLab(t, bank())
-		_, server := l.server("bank", "bank-1", "balance", "look", "give", "brief")
+		l := newLab(t, p)
+		in, server := l.server("bank", "bank-1", "balance", "look", "give", "brief")
 		e := l.admit("front", "front-1")
+		mounters := []*fakeMounter{newFakeMounter(t), newFakeMounter(t)}
+		in.Mounting(mounters[0])
+		e.Mounting(mounters[1])
 		served := make(chan struct{})
 		go func() {
 			defer close(served)
@@ -72,6 +96,13 @@ func FuzzConn(f *testing.F) {
 		l.m.Remove(e)
 		server.nc.Close()
 		<-served
+		for _, m := range mounters {
+			for _, target := range m.targets() {
+				if !granted[m.inode(target)] || m == mounters[0] {
+					t.Errorf("%s is mounted, which is not granted or whose asker has ended", target)
+				}
+			}
+		}
 		for more := true; more; {
 			select {
 			case r := <-l.spawner.asked:

@@ -689,3 +689,23 @@ func TestShareOpenRaces(t *testing.T) {
 		t.Errorf("opened %d times, refused %d times: there was no race", opened, refused)
 	}
 }
+
+// What another file system holds is not reached by a name in the share: it may
+// be one that never answers.
+func TestShareIsOneFileSystem(t *testing.T) {
+	l := newShareLab(t)
+	makeDirs(t, l.dirs["theories"], "disk")
+	disk := filepath.Join(l.dirs["theories"], "disk")
+	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=16k"); err != nil {
+		t.Skip("needs root: to mount a tmpfs: ", err)
+	}
+	t.Cleanup(func() { unix.Unmount(disk, unix.MNT_DETACH) })
+	makeDirs(t, disk, "in")
+	p := l.connect(l.front)
+	for _, dir := range []string{"/srv/theories/disk", "/srv/theories/disk/in"} {
+		if code, _ := p.share(wire.OpMount, wire.Mount{Dir: dir}); code != wire.Denied {
+			t.Errorf("mount of %s = %v, want %v", dir, code, wire.Denied)
+		}
+	}
+	p.mount(wire.Mount{Dir: "/srv/theories"}) // and with it what is on it
+}

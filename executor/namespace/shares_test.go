@@ -13,6 +13,8 @@ import (
 
 	"cofferdam/executor"
 	"cofferdam/executor/namespace"
+
+	"golang.org/x/sys/unix"
 )
 
 // guest is a running environment with a directory for mount points.
@@ -197,6 +199,40 @@ func TestMountsWhatWasOpened(t *testing.T) {
 	}
 }
 
+// What is mounted below a directory on the host is seen with it, as read-only as
+// the rest; what is mounted there later is not.
+func TestSubMounts(t *testing.T) {
+	dir := tree(t, "a", "x")
+	var disks []string
+	for _, name := range []string{"disk", "later"} {
+		disk := filepath.Join(dir, name)
+		if err := os.Mkdir(disk, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		disks = append(disks, disk)
+	}
+	mount := func(disk string) {
+		if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=16k,mode=777"); err != nil {
+			t.Skip("needs root: to mount a tmpfs: ", err)
+		}
+		t.Cleanup(func() { unix.Unmount(disk, unix.MNT_DETACH) })
+		if err := os.WriteFile(filepath.Join(disk, "on-disk"), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mount(disks[0])
+	g := newGuest(t, false)
+	g.mount(dir, "/shares/a", false)
+	mount(disks[1])
+	if got := g.run("ls /shares/a/disk; (echo x >/shares/a/disk/new) 2>/dev/null || echo no; ls /shares/a/later; umount /shares/a/disk 2>/dev/null || echo stays"); got != "on-disk\nno\nstays" {
+		t.Errorf("below a share there is %q", got)
+	}
+	g.unmount("/shares/a")
+	if got := g.run("ls -A /shares"); got != "" {
+		t.Errorf("after unmount: %q", got)
+	}
+}
+
 func TestMountWhileRunningRefusals(t *testing.T) {
 	g := newGuest(t, false, func(s *executor.Spec) {
 		s.Mounts = append(s.Mounts, executor.Mount{Kind: executor.MountTmpfs, Target: "/mnt", Writable: true})
@@ -301,6 +337,33 @@ func TestShareQuotaIsAllowedByName(t *testing.T) {
 		}
 		if errors.Is(err, executor.ErrUnsupported) != refused || err != nil && !strings.Contains(err.Error(), `"disk-quota"`) {
 			t.Errorf("with %d bytes: %v", size, err)
+		}
+	}
+}
+
+// BenchmarkMount measures a mount and its unmount in a running environment.
+func BenchmarkMount(b *testing.B) {
+	e := open(b)
+	spec := host("sleep", "3600")
+	spec.Limits.Wall = time.Hour
+	spec.Mounts = append(spec.Mounts, executor.Mount{Kind: executor.MountPoints, Target: "/shares"})
+	ctx := context.Background()
+	p, err := e.Start(ctx, spec)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer p.Kill(executor.CausePolicy, "")
+	dir, err := e.Open(ctx, b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer dir.Close()
+	for b.Loop() {
+		if err := p.Mount(ctx, executor.Share{Dir: dir, Target: "/shares/a"}); err != nil {
+			b.Fatal(err)
+		}
+		if err := p.Unmount(ctx, "/shares/a"); err != nil {
+			b.Fatal(err)
 		}
 	}
 }
