@@ -7,6 +7,7 @@ require (
 	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3 // holds docs/manifest.schema.json against the parser; tests only
 	github.com/spf13/cobra v1.10.2 // commands, flags and their help; idle once the application is up
 	go.yaml.in/yaml/v4 v4.0.0 // the manifest, with the line and column of every node; before the first program runs
+	golang.org/x/net v0.62.0 // dns/dnsmessage: messages of DNS, in the egress door only
 	golang.org/x/sys v0.49.0 // system calls and constants that package syscall lacks
 	golang.org/x/term v0.47.0 // whether output is a terminal: colours, and what run says first
 	modernc.org/sqlite v1.61.1 // databases of the example services, without C; not linked into cofferdam
@@ -20,7 +21,7 @@ require (
 	github.com/ncruces/go-strftime v1.1.0 // indirect
 	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
 	github.com/spf13/pflag v1.0.9 // indirect
-	golang.org/x/text v0.14.0 // indirect
+	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/tools v0.52.0 // indirect
 	modernc.org/libc v1.79.0 // indirect
 	modernc.org/mathutil v1.7.1 // indirect

@@ -17,7 +17,7 @@
 //	22  u16 flags   reserved, 0
 //	24  u64 call    the monitor's number of a call; 0 in what an environment sends
 //
-// Structured bodies (hello, serve, spawn, mount, caller) are lists of fields: u8 key,
+// Structured bodies (hello, serve, spawn, mount, caller, answer) are lists of fields: u8 key,
 // u32 length, bytes; see [ParseFields].
 //
 // Trusted: yes. It is the one decoder of bytes from confined programs.
@@ -56,6 +56,8 @@ const (
 	KeyDetail    = 18 // exit: one sentence
 	KeyDir       = 19 // mount: a directory of the host
 	KeyClient    = 20 // mount: on whose behalf
+	KeyAddress   = 21 // answer: 4 or 16 bytes
+	KeyTTL       = 22 // answer: u64 seconds that it holds
 
-	keys = 21 // one more than the last
+	keys = 23 // one more than the last
 )
