@@ -32,6 +32,9 @@ func TestDecisions(t *testing.T) {
 		go p.echo()
 	}
 	l.admit("bank", "bank-listening").Listening(greet)
+	newInternet(l, map[string]string{
+		"public.example": "9.9.9.9", "inner.example": "10.0.0.1", "site.example": "10.0.0.1", "meta.example": "169.254.169.254",
+	})
 	l.admit("door", "door-1").Listening(func(context.Context, int) (net.Conn, error) { return nil, errors.New("nobody listens") })
 	go func() {
 		for r := range l.spawner.asked {
@@ -70,6 +73,10 @@ func TestDecisions(t *testing.T) {
 		{"connect", tryConnect, []string{"bank:9000", "bank:8081", "bank:1", "absent:9000"}},
 		{"mount", tryMount, mounted},
 		{"unmount", tryUnmount, mounted},
+		{"egress", tryEgress, []string{
+			"public.example:443", "inner.example:443", "site.example:443", "meta.example:80", "none.example:443", "192.0.2.7:80", "169.254.169.254:80",
+			"public.example:80", "Public.example:443", "public.example.:443", "public.example:443 ", "public.example\x00:443", "absent.example:443", "10.0.0.1:443", "9.9.9.9:443", "bank:9000", "",
+		}},
 		{"attach", tryAttach, []string{"inside", "outside", "unknown"}},
 	}
 	for _, s := range subjects {
@@ -90,6 +97,9 @@ func TestDecisions(t *testing.T) {
 						t.Errorf("%s of %q by %s was recorded as %+v", o.name, object, s.name, r)
 					}
 					fmt.Fprintf(&out, " %s %s", r.Verdict, r.Rule)
+					if r.Detail != "" {
+						fmt.Fprintf(&out, " (%s)", r.Detail)
+					}
 				}
 				out.WriteByte('\n')
 			}
@@ -206,6 +216,23 @@ func tryConnect(l *lab, e *Env, object string) string {
 	return "closed"
 }
 
+func tryEgress(l *lab, e *Env, object string) string {
+	ln := listen(l.t)
+	defer ln.Close()
+	go e.Egress(ln, object)
+	c, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(patience))
+	answer, _ := io.ReadAll(c)
+	if len(answer) > 0 {
+		return string(answer)
+	}
+	return "closed"
+}
+
 func tryAttach(l *lab, e *Env, object string) string {
 	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(l.t.TempDir(), "s"), Net: "unix"})
 	if err != nil {
@@ -282,6 +309,9 @@ func TestDecideIsWhatEnforces(t *testing.T) {
 		{"front", "mount", "theories", false, Verdict{false, noGrant}},
 		{"sandbox", "mount", "/srv/drop/x", false, Verdict{true, "m.yaml:4"}},
 		{"sandbox", "mount", "front:/srv/drop/x", false, Verdict{false, noGrant}},
+		{"front", "egress", "public.example:443", false, Verdict{true, "m.yaml:4"}},
+		{"front", "egress", "public.example:80", false, Verdict{false, noGrant}},
+		{"stranger", "egress", "public.example:443", false, Verdict{false, noGrant}},
 	} {
 		got, err := bank().Decide(tt.service, tt.operation, tt.object, tt.bound)
 		if got != tt.want || err != nil {
@@ -311,6 +341,12 @@ func TestNewRefuses(t *testing.T) {
 		},
 		"policy x:2: connect \"door:8080\": whoever": func(p *Policy) {
 			p.Grants = append(p.Grants, Grant{From: "front", Kind: KindConnect, To: "door:8080", Rule: "x:2"})
+		},
+		"policy x:3: connect \"egress:8080\": whoever": func(p *Policy) {
+			p.Grants = append(p.Grants, Grant{From: "front", Kind: KindConnect, To: "egress:8080", Rule: "x:3"})
+		},
+		"policy x:4: egress \"127.1:80\": a name": func(p *Policy) {
+			p.Grants = append(p.Grants, Grant{From: "front", Kind: KindEgress, To: "127.1:80", Rule: "x:4"})
 		},
 	} {
 		p := bank()

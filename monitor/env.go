@@ -25,6 +25,7 @@ type Env struct {
 	held     store
 	records  ration
 	inFlight atomic.Int64 // requests without an answer
+	proxied  atomic.Int64 // connections that are with the egress door
 
 	mu      sync.Mutex
 	closed  bool

@@ -300,6 +300,7 @@ func bank() Policy {
 			{Name: "stranger"},
 			{Name: "script", Lines: true, Methods: []Method{{Name: "run"}}},
 			{Name: "door"},
+			{Name: "egress"},
 		},
 		Grants: []Grant{
 			front(KindCall, "bank.balance"), front(KindCall, "bank.look"), front(KindCall, "bank.brief"),
@@ -308,6 +309,8 @@ func bank() Policy {
 			front(KindConnect, "bank:9000"), front(KindConnect, "bank:8081"),
 			{From: "sandbox", Kind: KindCall, To: "bank.give", Bound: true, Rule: "m.yaml:2"},
 			{From: "door", Kind: KindConnect, To: "bank:8081", Rule: "m.yaml:3"},
+			wayOut("public.example:443", false), wayOut("inner.example:443", false), wayOut("site.example:443", true), wayOut("meta.example:80", true),
+			wayOut("none.example:443", false), wayOut("192.0.2.7:80", true), wayOut("169.254.169.254:80", true),
 			front(KindShare, "theories"), front(KindShare, "bank:theories"), front(KindShare, "sandbox:drop"),
 			{From: "sandbox", Kind: KindShare, To: "drop", Rule: "m.yaml:4"},
 		},
@@ -315,8 +318,13 @@ func bank() Policy {
 			{Name: "theories", From: "/srv/theories"},
 			{Name: "drop", From: "/srv/drop", Writable: true, SizeBytes: 1 << 20},
 		},
-		Door: Door{Service: "door", Port: 8080},
+		Door:   Door{Service: "door", Port: 8080},
+		Egress: Door{Service: "egress", Port: 8080},
 	}
+}
+
+func wayOut(to string, private bool) Grant {
+	return Grant{From: "front", Kind: KindEgress, To: to, Rule: "m.yaml:4", Private: private, Rate: Rate{Unlimited, Unlimited}}
 }
 
 // fakeSpawner runs nothing: what it is asked for waits in asked, and ends as

@@ -2,7 +2,8 @@
 //
 // Every environment is a subject here ([Env]), known by the socket it was born
 // with and never by what it says. All that leaves an environment is one of the
-// operations in the table of policy.go: a call, a connection, a spawn, a mount. Each
+// operations in the table of policy.go: a call, a connection, a spawn, a mount, a way
+// out. Each
 // passes [Monitor.open], which finds the grant, records the decision, and only
 // then hands the object over. What is not granted is denied, and an absent
 // name and a forbidden one give the same answer.
@@ -14,20 +15,24 @@
 //
 // Locks, in this order: Monitor.mu, Env.mu, service.mu, conn.mu, call.mu,
 // outbox.mu; apart from these, mounts.mu before references.mu. Those of the audit
-// log, of a ration, of the deadlines and of a relay
-// are taken last, and alone.
+// log, of a ration, of a rate, of the deadlines, of the pins and of a relay are taken
+// last, and alone.
 //
 // Trusted: yes. It is the only code that lets anything out of an environment.
 package monitor
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"cofferdam/address"
 	"cofferdam/audit"
 	"cofferdam/wire"
 )
@@ -77,6 +82,11 @@ type Monitor struct {
 	aliasKey  [32]byte     // new each time: what an alias stands for is told to nobody
 	conns     atomic.Int64 // wire connections of all environments
 	deadlines deadlines
+	pins      pins
+
+	// What of the host an egress needs; a test has its own.
+	classOf func(netip.Addr) address.Class
+	dial    func(context.Context, netip.AddrPort) (net.Conn, error)
 
 	mu       sync.Mutex
 	admitted uint64              // how many were; guarded by mu
@@ -96,6 +106,8 @@ func New(log *audit.Log, p Policy, spawner Spawner) (*Monitor, error) {
 		log:      log,
 		spawner:  spawner,
 		policy:   table,
+		classOf:  classOf,
+		dial:     dialOut,
 		envs:     make(map[string]*Env),
 		services: make(map[string]*service),
 	}

@@ -2,11 +2,13 @@ package monitor
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"cofferdam/address"
 	"cofferdam/audit"
 	"cofferdam/wire"
 )
@@ -27,6 +29,7 @@ var (
 	opConnect = op{name: "connect", kind: KindConnect} // open a connection to a port
 	opMount   = op{name: "mount", kind: KindShare}     // have a directory of the host shown
 	opUnmount = op{name: "unmount", kind: KindShare}   // take that back
+	opEgress  = op{name: "egress", kind: KindEgress}   // open one to a machine outside
 )
 
 // Kind is what a grant is for.
@@ -38,6 +41,7 @@ const (
 	KindSpawn   Kind = "spawn"
 	KindConnect Kind = "connect"
 	KindShare   Kind = "share"
+	KindEgress  Kind = "egress"
 )
 
 // Policy is what the operator granted. The zero value grants nothing.
@@ -45,11 +49,11 @@ type Policy struct {
 	Services []Service
 	Grants   []Grant
 	Shares   []Share // none within another
-	Door     Door
+	Door     Door    // carries HTTP between services: the gateway
+	Egress   Door    // resolves names and speaks with programs that want a proxy
 }
 
-// Door is the service that carries HTTP between services, because it parses
-// HTTP and the monitor does not: the gateway.
+// Door is a service that parses for the monitor what the monitor does not.
 type Door struct {
 	Service string
 	Port    int // where it takes connections that begin with a preface of ours
@@ -75,11 +79,18 @@ type Method struct {
 type Grant struct {
 	From  string
 	Kind  Kind
-	To    string // service.method, template, service:port, share, or service:share
+	To    string // service.method, template, service:port, share, service:share, or host:port
 	Bound bool   // only for instances whose spawner bound something to them
 	Rule  string // the place in the manifest
 
-	void bool // there is no such method; set by compile
+	// Of an egress.
+	Private bool // To may lead to addresses that are not of the Internet
+	Rate    Rate
+
+	// Set by compile.
+	void     bool // there is no such method
+	endpoint address.Endpoint
+	meter    *meter
 }
 
 // policy is a Policy made ready for questions. It is immutable.
@@ -87,6 +98,7 @@ type policy struct {
 	bySubject map[string]grants
 	shares    []Share
 	door      Door
+	egress    Door
 }
 
 // grants is what one service may do, by kind and object.
@@ -106,7 +118,7 @@ func (p Policy) compile() (*policy, error) {
 			provided[s.Name+"."+md.Name] = true
 		}
 	}
-	table := &policy{bySubject: make(map[string]grants), shares: p.Shares, door: p.Door}
+	table := &policy{bySubject: make(map[string]grants), shares: p.Shares, door: p.Door, egress: p.Egress}
 	for i, s := range p.Shares {
 		for _, other := range p.Shares[:i] {
 			if s.holds(other.From) || other.holds(s.From) {
@@ -118,8 +130,10 @@ func (p Policy) compile() (*policy, error) {
 		if !known[g.From] {
 			return nil, fmt.Errorf("policy %s: no service %q", g.Rule, g.From)
 		}
-		if g.Kind == KindConnect && p.Door.Service != "" && g.To == portOf(p.Door.Service, p.Door.Port) {
-			return nil, fmt.Errorf("policy %s: connect %q: whoever reaches the door itself could say who it is", g.Rule, g.To)
+		for _, door := range []Door{p.Door, p.Egress} {
+			if g.Kind == KindConnect && door.Service != "" && g.To == portOf(door.Service, door.Port) {
+				return nil, fmt.Errorf("policy %s: connect %q: whoever reaches the door itself could say who it is", g.Rule, g.To)
+			}
 		}
 		if g.Kind == KindShare {
 			into, share, other := strings.Cut(g.To, ":")
@@ -142,6 +156,13 @@ func (p Policy) compile() (*policy, error) {
 			return nil, fmt.Errorf("policy %s: %s %q is granted to %q twice", g.Rule, g.Kind, g.To, g.From)
 		}
 		g.void = g.Kind == KindCall && !provided[g.To]
+		if g.Kind == KindEgress {
+			var err error
+			if g.endpoint, err = address.ParseEndpoint(g.To); err != nil {
+				return nil, fmt.Errorf("policy %s: egress %q: %w", g.Rule, g.To, err)
+			}
+			g.meter = newMeter(g.Rate)
+		}
 		byKind[g.Kind][g.To] = g
 	}
 	return table, nil
@@ -200,7 +221,7 @@ func (p Policy) Decide(service, operation, object string, bound bool) (Verdict, 
 	if err != nil {
 		return Verdict{}, err
 	}
-	for _, o := range []op{opCall, opSpawn, opConnect, opMount, opUnmount} {
+	for _, o := range []op{opCall, opSpawn, opConnect, opMount, opUnmount, opEgress} {
 		if o.name != operation {
 			continue
 		}
@@ -210,6 +231,20 @@ func (p Policy) Decide(service, operation, object string, bound bool) (Verdict, 
 		return table.of(service).decide(o, object, bound), nil
 	}
 	return Verdict{}, fmt.Errorf("operation %q needs no grant", operation)
+}
+
+// DecideAddress is Decide for an egress that leads to addr. Whether addr is the
+// host's own is asked now.
+func (p Policy) DecideAddress(service, to string, addr netip.Addr, bound bool) (Verdict, error) {
+	table, err := p.compile()
+	if err != nil {
+		return Verdict{}, err
+	}
+	v := table.of(service).decide(opEgress, to, bound)
+	if v.Allowed {
+		v = table.of(service)[KindEgress][to].leadsTo(addr, classOf(addr))
+	}
+	return v, nil
 }
 
 // open decides whether e may do o to object and records the answer. Only a nil
@@ -259,6 +294,11 @@ func (p *policy) decideMount(e *Env, o op, req *wire.Mount) (Verdict, *Share) {
 }
 
 func (m *Monitor) record(e *Env, o op, object string, call uint64, v Verdict) error {
+	return m.note(e, o, object, call, v, "")
+}
+
+// note is record with a sentence more.
+func (m *Monitor) note(e *Env, o op, object string, call uint64, v Verdict, detail string) error {
 	verdict := audit.Deny
 	if v.Allowed {
 		verdict = audit.Allow
@@ -272,6 +312,7 @@ func (m *Monitor) record(e *Env, o op, object string, call uint64, v Verdict) er
 		Verdict:  verdict,
 		Rule:     v.Rule,
 		Call:     call,
+		Detail:   detail,
 	}); err != nil {
 		return fmt.Errorf("%w: %v", ErrDenied, err)
 	}

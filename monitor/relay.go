@@ -87,12 +87,18 @@ func (s *service) connect(ctx context.Context, port int) (net.Conn, *Env, error)
 // relay is one connection between two environments. Each side is a TCP socket
 // in the network of its own environment; the monitor moves the bytes.
 type relay struct {
-	near net.Conn
-	stop context.CancelFunc // of the attempt to reach the other side
+	near    net.Conn
+	stop    context.CancelFunc // of the attempt to reach the other side
+	through *passage           // whose rate applies, nil for none; set before run
+	cut     chan struct{}      // closed by close
 
 	mu     sync.Mutex // taken last, and alone
 	closed bool
 	far    net.Conn // nil until it is reached
+}
+
+func newRelay(near net.Conn, stop context.CancelFunc) *relay {
+	return &relay{near: near, stop: stop, cut: make(chan struct{})}
 }
 
 // join adds the far side, and closes it if the relay has been cut meanwhile.
@@ -115,6 +121,7 @@ func (r *relay) close() {
 		return
 	}
 	r.closed = true
+	close(r.cut)
 	r.stop()
 	r.near.Close()
 	if r.far != nil {
@@ -126,6 +133,12 @@ func (r *relay) close() {
 // service to, until l is closed. l lies in e's own network, so that whoever
 // reaches it is e. Beyond MaxRelays connections are closed at once.
 func (e *Env) Relay(l net.Listener, to string, port int) {
+	e.accept(l, func(ctx context.Context, r *relay) { e.relay(ctx, r, to, port) })
+}
+
+// accept runs carry for each connection to l, within the bounds of e. When carry
+// returns, the relay is closed.
+func (e *Env) accept(l net.Listener, carry func(context.Context, *relay)) {
 	for {
 		near, err := l.Accept()
 		if err != nil {
@@ -135,18 +148,20 @@ func (e *Env) Relay(l net.Listener, to string, port int) {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
-		r := &relay{near: near, stop: cancel}
+		r := newRelay(near, cancel)
 		if !e.holdRelay(r) {
 			r.close()
 			continue
 		}
-		go e.relay(ctx, r, to, port)
+		go func() {
+			defer e.dropRelay(r)
+			defer r.close()
+			carry(ctx, r)
+		}()
 	}
 }
 
 func (e *Env) relay(ctx context.Context, r *relay, to string, port int) {
-	defer e.dropRelay(r)
-	defer r.close()
 	target := e.m.services[to]
 	if err := e.m.open(e, opConnect, portOf(to, port), e.m.calls.Add(1)); err != nil || target == nil {
 		return
@@ -202,7 +217,13 @@ func (r *relay) run() {
 // move copies until src ends. Between TCP sockets the standard library splices
 // inside the kernel, through a pipe that it recycles.
 func (r *relay) move(dst, src net.Conn) {
-	if _, err := io.Copy(dst, src); err != nil {
+	var err error
+	if r.through == nil || r.through.grant.Rate.Bytes == Unlimited {
+		_, err = io.Copy(dst, src)
+	} else {
+		err = r.through.copy(dst, src, r.cut)
+	}
+	if err != nil {
 		r.close()
 		return
 	}

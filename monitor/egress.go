@@ -1,0 +1,252 @@
+package monitor
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"cofferdam/address"
+	"cofferdam/audit"
+	"cofferdam/wire"
+)
+
+// Bounds of one environment's ways out.
+const (
+	MaxProxied = 64 // connections through the door at a time, each of which takes two relays
+
+	maxTries    = 4               // addresses of a name that one connection tries
+	tryTimeout  = 4 * time.Second // for each
+	askTimeout  = 15 * time.Second
+	maxEndpoint = address.MaxName + len(":65535")
+)
+
+// Egress carries connections that programs of e make to l on to the endpoint
+// host:port, until l is closed. See [Env.Relay] for l.
+func (e *Env) Egress(l net.Listener, to string) {
+	e.accept(l, func(ctx context.Context, r *relay) {
+		far, through, code := e.leave(ctx, to)
+		if code == wire.OK && r.join(far) {
+			r.through = through
+			r.run()
+		}
+	})
+}
+
+// leave opens a connection to the endpoint to, if that is granted: it decides on
+// the name, finds its addresses, and decides on each of them right before it is
+// dialled. Nothing but a literal address is ever dialled.
+func (e *Env) leave(ctx context.Context, to string) (net.Conn, *passage, wire.Code) {
+	num := e.m.calls.Add(1)
+	v := e.grants.decide(opEgress, to, len(e.id.Bound) > 0)
+	if !v.Allowed {
+		e.m.refuse(e, to, num, v, "")
+		return nil, nil, wire.Denied
+	}
+	grant := e.grants[KindEgress][to]
+	pass := &passage{env: e, grant: grant}
+	if !grant.meter.connections.try(time.Now()) {
+		pass.fired(&grant.meter.connections, "rate.connections")
+		time.Sleep(e.records.take(time.Now()))
+		return nil, nil, wire.Busy
+	}
+	addrs := []netip.Addr{grant.endpoint.Addr}
+	if grant.endpoint.Name != "" {
+		var err error
+		if addrs, err = e.m.lookup(ctx, grant.endpoint.Name); err != nil {
+			e.m.note(e, opEgress, to, num, v, "not resolved: "+err.Error())
+			return nil, nil, wire.Unavailable
+		}
+	}
+	code := wire.Denied
+	for _, addr := range addrs[:min(len(addrs), maxTries)] {
+		addr = addr.Unmap()
+		class := e.m.classOf(addr)
+		v := grant.leadsTo(addr, class)
+		detail := fmt.Sprintf("address %s, %s", addr, class)
+		if !v.Allowed {
+			e.m.refuse(e, to, num, v, detail)
+			continue
+		}
+		if e.m.note(e, opEgress, to, num, v, detail) != nil {
+			break
+		}
+		code = wire.Unavailable
+		far, err := e.m.dial(ctx, netip.AddrPortFrom(addr, grant.endpoint.Port))
+		if err == nil {
+			return far, pass, wire.OK
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, nil, code
+}
+
+// refuse records a refusal, for which its subject waits (see ration).
+func (m *Monitor) refuse(e *Env, to string, call uint64, v Verdict, detail string) {
+	m.note(e, opEgress, to, call, v, detail)
+	time.Sleep(e.records.take(time.Now()))
+}
+
+// leadsTo decides whether a granted name may lead to this address, which is of
+// that class. It depends on nothing else.
+func (g Grant) leadsTo(addr netip.Addr, class address.Class) Verdict {
+	switch class {
+	case address.Public:
+		return Verdict{Allowed: true, Rule: g.Rule}
+	case address.Private, address.LinkLocal, address.Loopback:
+		if g.Private {
+			return Verdict{Allowed: true, Rule: g.Rule}
+		}
+		return Verdict{Rule: fmt.Sprintf("%s: leads to an address that is %s, without private: true", g.Rule, class)}
+	case address.Metadata:
+		if g.Private && g.endpoint.Addr == addr {
+			return Verdict{Allowed: true, Rule: g.Rule}
+		}
+		return Verdict{Rule: g.Rule + ": leads to an address of cloud metadata, which only its own grant reaches, with private: true"}
+	}
+	return Verdict{Rule: g.Rule + ": leads to an address that is no machine's"}
+}
+
+// classOf is the class of an address on this host: what is the host's own, were
+// it public for others, is its loopback.
+func classOf(addr netip.Addr) address.Class {
+	class := address.ClassOf(addr)
+	if class != address.Public {
+		return class
+	}
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		return address.Loopback
+	}
+	for _, o := range own {
+		if prefix, err := netip.ParsePrefix(o.String()); err == nil && prefix.Addr().Unmap() == addr {
+			return address.Loopback
+		}
+	}
+	return class
+}
+
+func dialOut(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
+	var d net.Dialer
+	return d.DialTCP(ctx, "tcp", netip.AddrPort{}, to)
+}
+
+// passage is one connection's use of a grant.
+type passage struct {
+	env   *Env
+	grant Grant
+}
+
+// fired records that a limit of the grant was reached, but not each time.
+func (p *passage) fired(b *bucket, key string) {
+	if b.news(time.Now()) {
+		p.env.m.log.Append(audit.Record{
+			Kind:     audit.KindLimit,
+			Subject:  p.env.id.Service,
+			Instance: p.env.id.Instance,
+			Op:       opEgress.name,
+			Object:   p.grant.To,
+			Rule:     p.grant.Rule,
+			Detail:   fmt.Sprintf("%s: %d/s reached; said at most once in %v", key, b.rate, sayEvery),
+		})
+	}
+}
+
+// Proxy hands connections that programs of e make to l to the door, which finds
+// out, by whatever protocol the program speaks, where it wants to go. The door
+// gets two connections for each: one leads to the program, and on the other it
+// may ask, once, for an endpoint, which is then what that one leads to. The
+// question is decided with the grants of e, whoever asks it: the door itself
+// has none.
+func (e *Env) Proxy(l net.Listener) {
+	e.accept(l, func(ctx context.Context, r *relay) {
+		if e.proxied.Add(1) <= MaxProxied {
+			e.proxy(ctx, r)
+		}
+		e.proxied.Add(-1)
+	})
+}
+
+func (e *Env) proxy(ctx context.Context, r *relay) {
+	num := e.m.calls.Add(1)
+	asking, by, err := e.toDoor(ctx, "remote", num)
+	if err != nil {
+		return
+	}
+	askCtx, cancel := context.WithCancel(context.Background())
+	out := newRelay(asking, cancel)
+	defer out.close()
+	if !e.holdRelay(out) {
+		return
+	}
+	defer e.dropRelay(out)
+	if !by.meet(out) {
+		return
+	}
+	defer by.part(out)
+
+	far, by2, err := e.toDoor(ctx, "client", num)
+	if err != nil || !r.join(far) || !by2.meet(r) {
+		return
+	}
+	defer by2.part(r)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer out.close()
+		e.answerDoor(askCtx, out)
+	}()
+	r.run()
+	out.close() // the door has nothing to ask for a program that has gone
+	<-done
+}
+
+// toDoor opens a connection to the door and says what it is, in a line that
+// fits into the empty buffer of a new socket.
+func (e *Env) toDoor(ctx context.Context, what string, num uint64) (net.Conn, *Env, error) {
+	door, err := e.m.egressDoor()
+	if err != nil {
+		return nil, nil, err
+	}
+	c, by, err := door.connect(ctx, e.m.policy.egress.Port)
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := fmt.Fprintf(c, "COFFERDAM %s %d\n", what, num); err != nil {
+		c.Close()
+		return nil, nil, err
+	}
+	return c, by, nil
+}
+
+// answerDoor waits for the door's question on out, and lets out lead to what it
+// asked for.
+func (e *Env) answerDoor(ctx context.Context, out *relay) {
+	out.near.SetReadDeadline(time.Now().Add(askTimeout))
+	in := wire.NewReader(out.near)
+	f, err := in.Next()
+	if err != nil || f.Op != wire.OpCall || string(f.NameBytes) != "open" ||
+		len(f.CallerBytes) != 0 || f.Call != 0 || len(f.Body) > maxEndpoint || in.Buffered() != 0 {
+		return
+	}
+	to := strings.ToValidUTF8(string(f.Body), "\uFFFD")
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	far, through, code := e.leave(ctx, to)
+	reply := wire.AppendFrame(nil, &wire.Frame{Header: wire.Header{Op: wire.OpReply, ID: f.ID, Code: code}})
+	if code == wire.OK && !out.join(far) {
+		return
+	}
+	out.near.SetReadDeadline(time.Time{})
+	if _, err := out.near.Write(reply); err != nil || code != wire.OK { // fits: nothing was sent before but a line
+		return
+	}
+	out.through = through
+	out.run()
+}
