@@ -19,6 +19,7 @@ type App struct {
 	Name string // [a-z0-9][a-z0-9-]*, at most 32 bytes
 
 	Gateway  *Gateway   // nil without one
+	Egress   *Egress    // nil if nothing was written of it
 	Services []*Service // in the order of the file, templates included
 	Shares   []Share    // none within another
 
@@ -132,7 +133,7 @@ type Provide struct {
 }
 
 // Use is something that a service reaches for. Exactly one of Call, Spawn,
-// Connect and Share is set.
+// Connect, Share and Egress is set.
 type Use struct {
 	Pos     Pos
 	Call    string // service.method
@@ -140,7 +141,10 @@ type Use struct {
 	Connect string // service:port
 	Share   string // share
 	Into    string // Share: the service that sees it, or "self"
+	Egress  string // host:port
 	Bound   bool   // Call: only instances whose spawner bound something may call
+	Private bool   // Egress: may lead to addresses that are not of the Internet
+	Rate    Rate   // Egress
 }
 
 // Limits as resolved: never zero, Unlimited where that was written. The
@@ -170,9 +174,12 @@ type Restart struct {
 // Grant is one line of the answer to "who may reach whom".
 type Grant struct {
 	From  string // service; "gateway" for routes
-	Kind  string // "call", "spawn", "http", "tcp", "share"
-	To    string // service or template; of a share, who sees it
-	Name  string // method of a call, port of http and tcp, share, "" for spawn
+	Kind  string // "call", "spawn", "http", "tcp", "share", "egress"
+	To    string // service or template; of a share, who sees it; host of an egress
+	Name  string // method of a call, port of http, tcp and egress, share, "" for spawn
 	Bound bool   // see Use
 	Rule  string // file:line of what grants it
+
+	Private bool // see Use
+	Rate    Rate
 }

@@ -51,6 +51,11 @@ func (s *Service) fillDefaults() {
 		orElse(&t.SizeBytes, 16<<20)
 		orElse(&t.Inodes, inodesFor(t.SizeBytes))
 	}
+	for i := range s.Uses {
+		if s.Uses[i].Egress != "" {
+			s.Uses[i].Rate.fillDefaults()
+		}
+	}
 	for i := range s.Provides {
 		orElse(&s.Provides[i].Deadline, defaultDeadline)
 	}

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -18,6 +20,8 @@ func (g Grant) Object() string {
 		return g.To
 	case g.Kind == "call":
 		return g.To + "." + g.Name
+	case g.Kind == "egress":
+		return net.JoinHostPort(g.To, g.Name)
 	}
 	return g.To + ":" + g.Name
 }
@@ -33,8 +37,13 @@ func (a *App) Table(w io.Writer) error {
 	fmt.Fprintln(t, "FROM\tMAY\tTO\tONLY IF\tBECAUSE OF")
 	for _, g := range grants {
 		condition := "-"
-		if g.Bound {
+		switch {
+		case g.Bound:
 			condition = "bound"
+		case g.Private:
+			condition = "private too"
+		case g.Kind == "egress":
+			condition = "public"
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", g.From, g.Kind, g.Object(), condition, g.Rule)
 	}
@@ -44,7 +53,7 @@ func (a *App) Table(w io.Writer) error {
 // node of the graph.
 type node struct {
 	Name string `json:"name"`
-	Kind string `json:"kind"` // gateway, service, template
+	Kind string `json:"kind"` // gateway, service, template, outside
 }
 
 // edge of the graph.
@@ -55,12 +64,17 @@ type edge struct {
 	Name  string `json:"name,omitempty"`
 	Bound bool   `json:"bound,omitempty"`
 	Rule  string `json:"rule"`
+
+	Private bool `json:"private,omitempty"`
 }
 
 func (e edge) label() string {
 	label := strings.TrimSpace(e.Kind + " " + e.Name)
 	if e.Bound {
 		label += " (bound)"
+	}
+	if e.Private {
+		label += " (private too)"
 	}
 	return label
 }
@@ -80,7 +94,10 @@ func (a *App) Graph(format string) (string, error) {
 		nodes = append(nodes, node{s.Name, kind})
 	}
 	for _, g := range a.Grants() {
-		edges = append(edges, edge(g))
+		if outside := (node{g.To, "outside"}); g.Kind == "egress" && !slices.Contains(nodes, outside) {
+			nodes = append(nodes, outside)
+		}
+		edges = append(edges, edge{g.From, g.Kind, g.To, g.Name, g.Bound, g.Rule, g.Private})
 	}
 	switch format {
 	case "dot":
@@ -100,7 +117,7 @@ func (a *App) Graph(format string) (string, error) {
 
 // dot writes Graphviz. Names and labels hold no character that it would read.
 func dot(name string, nodes []node, edges []edge) string {
-	shapes := map[string]string{"gateway": "doublecircle", "service": "box", "template": "component"}
+	shapes := map[string]string{"gateway": "doublecircle", "service": "box", "template": "component", "outside": "ellipse"}
 	var b strings.Builder
 	fmt.Fprintf(&b, "digraph %q {\n\trankdir=LR;\n", name)
 	for _, n := range nodes {
@@ -115,7 +132,7 @@ func dot(name string, nodes []node, edges []edge) string {
 
 // mermaid numbers the nodes: "end", a fine name, is a word of its own.
 func mermaid(nodes []node, edges []edge) string {
-	boxes := map[string]string{"gateway": "((%q))", "service": "[%q]", "template": "[[%q]]"}
+	boxes := map[string]string{"gateway": "((%q))", "service": "[%q]", "template": "[[%q]]", "outside": "([%q])"}
 	ids := make(map[string]string)
 	var b strings.Builder
 	b.WriteString("flowchart LR\n")

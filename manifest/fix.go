@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"fmt"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,6 +23,9 @@ func (a *App) GrantFor(from, kind, to, name string) string {
 		return a.fixRoute(to)
 	}
 	caller, callee := a.Service(from), a.Service(to)
+	if kind == "egress" && caller != nil {
+		return a.fixEgress(caller, net.JoinHostPort(to, name))
+	}
 	if caller == nil || callee == nil {
 		return ""
 	}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"cofferdam/address"
 )
 
 // Grants is the whole of who may reach whom, ordered by From, Kind, To and
@@ -13,7 +15,7 @@ import (
 //   - http to the gateway, for each service that a route leads to;
 //   - a call to each name in the method's from or, if it has none, to each
 //     service that has the call among its uses;
-//   - a spawn, a connection and a share to whoever has it among its uses.
+//   - a spawn, a connection, a share and a way out to whoever has it among its uses.
 //
 // The kind of a connection is http if the port is the service's http port.
 func (a *App) Grants() []Grant {
@@ -40,6 +42,7 @@ func (a *App) Grants() []Grant {
 				if g.To == itself {
 					g.To = s.Name
 				}
+				g.Private, g.Rate = u.Private, u.Rate
 				all = append(all, g)
 			}
 		}
@@ -73,6 +76,10 @@ func (a *App) used(u Use) (Grant, bool) {
 		}
 	case a.Share(u.Share) != nil && (u.Into == itself || a.Service(u.Into) != nil):
 		return Grant{Kind: "share", To: u.Into, Name: u.Share}, true
+	case u.Egress != "":
+		if e, err := address.ParseEndpoint(u.Egress); err == nil {
+			return Grant{Kind: "egress", To: e.Host(), Name: strconv.Itoa(int(e.Port))}, true
+		}
 	}
 	return Grant{}, false
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"cofferdam/address"
+
 	"go.yaml.in/yaml/v4"
 )
 
@@ -22,6 +24,10 @@ func checkGrants(t testing.TB, a *App) {
 			t.Errorf("grant %+v stands twice", g)
 		}
 		seen[id] = true
+		if g.Kind == "egress" {
+			checkWayOut(t, a, g)
+			continue
+		}
 		to := a.Service(g.To)
 		if to == nil || g.From != "gateway" && a.Service(g.From) == nil {
 			t.Errorf("grant %+v between services that are not there", g)
@@ -61,6 +67,28 @@ func checkGrants(t testing.TB, a *App) {
 	}
 }
 
+// checkWayOut finds the line of a grant that leads outside.
+func checkWayOut(t testing.TB, a *App, g Grant) {
+	t.Helper()
+	e, err := address.ParseEndpoint(g.Object())
+	if err != nil || e.String() != g.Object() {
+		t.Errorf("grant %+v of what is no endpoint: %v", g, err)
+	}
+	if class := address.ClassOf(e.Addr); e.Name == "" && (class == address.Reserved || class != address.Public && !g.Private) {
+		t.Errorf("grant %+v of an address that is %s", g, class)
+	}
+	from := a.Service(g.From)
+	if from == nil || !slices.ContainsFunc(from.Uses, func(u Use) bool { return u.Egress == g.Object() && u.Private == g.Private && u.Rate == g.Rate }) {
+		t.Errorf("grant %+v that nobody wrote", g)
+	}
+	if g.Rate.Bytes == 0 || g.Rate.Connections == 0 {
+		t.Errorf("grant %+v has no rate", g)
+	}
+	if got := a.GrantFor(g.From, g.Kind, g.To, g.Name); got != "" {
+		t.Errorf("GrantFor what is granted, %+v, = %q", g, got)
+	}
+}
+
 func atoi(s string) (n int) {
 	fmt.Sscan(s, &n)
 	return n
@@ -70,6 +98,40 @@ func grants(a *App) map[string]bool {
 	out := make(map[string]bool)
 	for _, g := range a.Grants() {
 		out[g.From+" "+g.Kind+" "+g.Object()] = true
+		if g.Private {
+			out[g.From+" "+g.Kind+" "+g.Object()+" wherever it leads"] = true
+		}
+	}
+	return out
+}
+
+// access is all that a manifest gives: its grants, and what each service has of
+// the host and of storage. Bound and read_only are not counted: they narrow what
+// another key gives.
+func access(a *App) map[string]bool {
+	out := grants(a)
+	for _, name := range a.AllowDegraded {
+		out["may lack "+name] = true
+	}
+	if a.Gateway != nil {
+		out["listens on "+a.Gateway.Listen] = true
+	}
+	for _, s := range a.Shares {
+		out["share "+s.Name+" is "+s.From] = true
+		if s.Writable {
+			out["share "+s.Name+" is writable"] = true
+		}
+	}
+	for _, s := range a.Services {
+		if s.Runtime != "" {
+			out[s.Name+" sees the host's programs"] = true
+		}
+		for _, f := range s.Files {
+			out[s.Name+" sees "+f.From] = true
+		}
+		for _, v := range s.Volumes {
+			out[s.Name+" keeps "+v.Name] = true
+		}
 	}
 	return out
 }
@@ -127,61 +189,97 @@ services:
 	}
 }
 
-// TestEmptyNeverGrants empties, and then removes, every list of every valid
-// manifest: what is still accepted grants nothing that was not granted before.
-// An empty list that meant everything was CVE-2025-66479.
+// TestEmptyNeverGrants gives every key of the key tables, wherever a valid manifest
+// has or could have it, an empty value of each sort, and takes it away: what is
+// still accepted gives nothing that was not given before. An empty list that meant
+// everything was CVE-2025-66479.
 func TestEmptyNeverGrants(t *testing.T) {
+	rows := make(map[string][]row) // by the path of the mapping
+	left := make(map[string]bool)  // keys that nothing was tried with
+	for _, s := range sections() {
+		path := s.title
+		if s.name == "app" {
+			path = ""
+		}
+		rows[path] = s.keys
+		for _, k := range s.keys {
+			left[strings.TrimPrefix(path+"."+k.name, ".")] = true
+		}
+	}
 	tried := 0
 	for _, f := range corpus(t, "valid").manifests() {
 		var doc yaml.Node
 		if err := yaml.Unmarshal([]byte(f.text), &doc); err != nil {
 			t.Fatal(err)
 		}
-		before := grants(mustParse(t, f.text))
-		try := func(what string) {
+		before := access(mustParse(t, f.text))
+		try := func(key, what string) {
 			text, err := yaml.Marshal(&doc)
 			if err != nil {
 				t.Fatal(err)
 			}
+			delete(left, key)
 			a, err := parse("m.yaml", string(text))
 			if err != nil {
 				return
 			}
 			tried++
-			for g := range grants(a) {
+			for g := range access(a) {
 				if !before[g] {
-					t.Errorf("%s: %s grants %s", f.name, what, g)
+					t.Errorf("%s: %s %s gives: %s", f.name, what, key, g)
 				}
+			}
+		}
+		// each changes one key of a mapping that is at path.
+		each := func(n *yaml.Node, path string, keys []row) {
+			for _, k := range keys {
+				key := strings.TrimPrefix(path+"."+k.name, ".")
+				kept := n.Content
+				without := slices.Clone(kept)
+				for i := 0; i < len(without); i += 2 {
+					if without[i].Value == k.name {
+						without = slices.Delete(without, i, i+2)
+						break
+					}
+				}
+				n.Content = without
+				try(key, "no")
+				for what, empty := range map[string]*yaml.Node{
+					"an empty list at":    {Kind: yaml.SequenceNode, Style: yaml.FlowStyle},
+					"an empty mapping at": {Kind: yaml.MappingNode, Style: yaml.FlowStyle},
+					"an empty text at":    {Kind: yaml.ScalarNode, Style: yaml.DoubleQuotedStyle},
+					"no value at":         {Kind: yaml.ScalarNode, Value: "null"},
+				} {
+					n.Content = append(slices.Clone(without), &yaml.Node{Kind: yaml.ScalarNode, Value: k.name}, empty)
+					try(key, what)
+				}
+				n.Content = kept
 			}
 		}
 		var walk func(n *yaml.Node, path string)
 		walk = func(n *yaml.Node, path string) {
-			for i, c := range n.Content {
-				if n.Kind == yaml.MappingNode && i%2 == 0 {
-					continue
+			switch n.Kind {
+			case yaml.DocumentNode, yaml.SequenceNode:
+				for _, c := range n.Content {
+					walk(c, path)
 				}
-				here := path
-				if n.Kind == yaml.MappingNode {
-					here += "." + n.Content[i-1].Value
-				}
-				walk(c, here)
-				if c.Kind == yaml.SequenceNode {
-					kept := c.Content
-					c.Content = nil
-					try("an empty " + here)
-					c.Content = kept
-				}
-				if n.Kind == yaml.MappingNode {
-					kept := n.Content
-					n.Content = slices.Delete(slices.Clone(kept), i-1, i+1)
-					try("no " + here)
-					n.Content = kept
+			case yaml.MappingNode:
+				each(n, path, rows[path])
+				for i := 0; i < len(n.Content); i += 2 {
+					name := n.Content[i].Value
+					if path == "services" {
+						name = "NAME"
+					}
+					walk(n.Content[i+1], strings.TrimPrefix(path+"."+name, "."))
 				}
 			}
 		}
-		walk(&doc, f.name)
+		walk(&doc, "")
 	}
-	if tried < 50 {
+	for key := range left {
+		t.Errorf("no valid manifest of the corpus has a place for %s", key)
+	}
+	if tried < 500 {
 		t.Errorf("only %d changed manifests were accepted: the test tests little", tried)
 	}
 }
@@ -240,6 +338,10 @@ func TestGrantForGrants(t *testing.T) {
 		a := mustParse(t, f.text)
 		before := grants(a)
 		for _, from := range a.Services {
+			for _, host := range []string{"host.example", "2620:fe::9", "10.9.8.7"} {
+				fixes++
+				checkFix(t, f, before, from.Name, "egress", host, "443")
+			}
 			for _, to := range a.Services {
 				wants := [][2]string{{"spawn", ""}, {"connect", "4242"}, {"call", "new_method"}}
 				for _, s := range a.Shares {
@@ -257,33 +359,44 @@ func TestGrantForGrants(t *testing.T) {
 						continue
 					}
 					fixes++
-					a, err := parseFixed(t, f.text, fix)
-					if err != nil && strings.Contains(err.Error(), "write peer:PORT") {
-						continue // a second port makes another's {connect: peer} ambiguous
-					}
-					if err != nil {
-						t.Errorf("%s: after %q: %v", f.name, fix, err)
-						continue
-					}
-					added := maps.Clone(grants(a))
-					for g := range before {
-						if !added[g] {
-							t.Errorf("%s: %q takes %s away", f.name, fix, g)
-						}
-						delete(added, g)
-					}
-					if len(added) != 1 {
-						t.Errorf("%s: %q adds %v, want one grant", f.name, fix, slices.Collect(maps.Keys(added)))
-					}
-					if again := a.GrantFor(from.Name, w[0], to.Name, w[1]); again != "" {
-						t.Errorf("%s: after %q it is still to do: %q", f.name, fix, again)
-					}
+					checkFix(t, f, before, from.Name, w[0], to.Name, w[1])
 				}
 			}
 		}
 	}
 	if fixes < 50 {
 		t.Errorf("only %d fixes: the test tests little", fixes)
+	}
+}
+
+// checkFix does what GrantFor says for one wish.
+func checkFix(t *testing.T, f entry, before map[string]bool, from, kind, to, name string) {
+	t.Helper()
+	fix := mustParse(t, f.text).GrantFor(from, kind, to, name)
+	a, err := parseFixed(t, f.text, fix)
+	if err != nil && strings.Contains(err.Error(), "write peer:PORT") {
+		return // a second port makes another's {connect: peer} ambiguous
+	}
+	if err != nil {
+		t.Errorf("%s: after %q: %v", f.name, fix, err)
+		return
+	}
+	added := maps.Clone(grants(a))
+	for g := range before {
+		if !added[g] {
+			t.Errorf("%s: %q takes %s away", f.name, fix, g)
+		}
+		delete(added, g)
+	}
+	want := 1
+	if to == "10.9.8.7" {
+		want = 2 // and wherever it leads, for it is private
+	}
+	if len(added) != want {
+		t.Errorf("%s: %q adds %v, want one grant", f.name, fix, slices.Collect(maps.Keys(added)))
+	}
+	if again := a.GrantFor(from, kind, to, name); again != "" {
+		t.Errorf("%s: after %q it is still to do: %q", f.name, fix, again)
 	}
 }
 

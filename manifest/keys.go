@@ -62,6 +62,10 @@ func appKeys() table[App] {
 			{"version", aVersion, true, "", "The version of this grammar.", readVersion},
 			{"name", anAppName, false, "the directory's name", "The name of the application.", readAppName},
 			{"gateway", aGateway, false, "no door for people", "HTTP from people to services.", readGateway},
+			{"egress", anEgress, false, "see there", "How the names outside are found that uses list.", func(r *reader, v value, a *App) {
+				a.Egress = &Egress{Pos: v.pos()}
+				mapping(r, v, anEgress, egressKeys(), a.Egress)
+			}},
 			{"services", services, false, "nothing runs", "What runs, and what it may reach.", readServices},
 			{"budget", aBudget, false, "an eighth of the host", "What all of it together may use.", func(r *reader, v value, a *App) {
 				a.Budget.Pos = v.pos()
@@ -77,7 +81,6 @@ func appKeys() table[App] {
 			{"configs", "it would be a second word for files", "write files at the service"},
 			{"include", "one file is the whole of what is granted", ""},
 			{"extends", "one file is the whole of what is granted", ""},
-			{"egress", "the door to the Internet is not part of this version", ""},
 			{"bus", "the door to other hosts is not part of this version", ""},
 		},
 	}
@@ -258,11 +261,16 @@ func useKeys() table[Use] {
 		{"connect", aPeer, false, "", "A port of a service; it may be left out if the service has one only.", readUseConnect},
 		{"share", aName, false, "", "A share that it may mount while it runs; see into.", readUseShare},
 		{"into", aTarget, false, "", "With share, and then it must be written: the service whose instances see what is mounted, or self.", readUseInto},
+		{"egress", anEndpoint, false, "", "A TCP port of a machine outside. Inside, its name resolves; an address is reached through the proxy.", readUseEgress},
+		{"private", aBool, false, "false", "With egress: it may lead to this host, its networks, or other addresses that are not of the Internet.", func(r *reader, v value, u *Use) {
+			u.Private = r.boolean(v, aBool)
+		}},
+		{"rate", aRate, false, "see there", "With egress: what passes, of all instances together.", func(r *reader, v value, u *Use) {
+			mapping(r, v, aRate, rateKeys(), &u.Rate)
+		}},
 		{"bound", aBool, false, "false", "With call, in a template: only for instances to which their spawner bound something.", func(r *reader, v value, u *Use) {
 			u.Bound = r.boolean(v, aBool)
 		}},
-	}, refused: []refusal{
-		{"rate", "rate limits are not part of this version, and a limit that does nothing is worse than none", ""},
 	}}
 }
 

@@ -39,12 +39,14 @@ func sections() []section {
 		sectionOf("route", "gateway.routes", routeKeys()),
 		sectionOf("gatewayLimits", "gateway.limits", gatewayLimitKeys()),
 		sectionOf("share", "shares", shareKeys()),
+		sectionOf("egress", "egress", egressKeys()),
 		sectionOf("service", "services.NAME", serviceKeys()),
 		sectionOf("file", "services.NAME.files", fileKeys()),
 		sectionOf("volume", "services.NAME.volumes", volumeKeys()),
 		sectionOf("tmpfs", "services.NAME.tmpfs", tmpfsKeys()),
 		sectionOf("provide", "services.NAME.provides", provideKeys()),
 		sectionOf("use", "services.NAME.uses", useKeys()),
+		sectionOf("rate", "services.NAME.uses.rate", rateKeys()),
 		sectionOf("limits", "services.NAME.limits", limitKeys()),
 		sectionOf("restart", "services.NAME.restart", restartKeys()),
 	}
@@ -150,6 +152,12 @@ func schemaOf() map[shape]any {
 		someUses:     listOf(ref("use"), maxList),
 		aMethod:      pattern(`^[a-z][a-z0-9_-]{0,31}\.[a-z][a-z0-9_-]{0,31}$`),
 		aPeer:        pattern(`^[a-z][a-z0-9_-]{0,31}(:[1-9][0-9]{0,4})?$`),
+		anEgress:     ref("egress"),
+		aResolver:    pattern(`^([0-9.]+|\[[0-9a-f:.]+\]):[1-9][0-9]{0,4}$`),
+		anEndpoint:   pattern(`^([a-z0-9.-]+|\[[0-9a-f:.]+\]):[1-9][0-9]{0,4}$`),
+		aRate:        ref("rate"),
+		aBytesRate:   members{{"anyOf", []any{pattern(strings.TrimSuffix(sizes.String(), "$") + `/s$`), members{{"const", unlimited}}}}},
+		aConnections: members{{"anyOf", []any{pattern(strings.TrimSuffix(counts.String(), "$") + `/s$`), members{{"const", unlimited}}}}},
 		anInstances:  words("shared", "per-call", "per-principal"),
 		limits:       ref("limits"),
 		aBudget:      ref("budget"),
@@ -186,8 +194,8 @@ func schema() ([]byte, error) {
 		}
 		if s.name == "use" {
 			def = append(def,
-				member{"oneOf", []any{needs("call"), needs("spawn"), needs("connect"), needs("share")}},
-				member{"dependentRequired", members{{"bound", []string{"call"}}, {"into", []string{"share"}}, {"share", []string{"into"}}}})
+				member{"oneOf", []any{needs("call"), needs("spawn"), needs("connect"), needs("share"), needs("egress")}},
+				member{"dependentRequired", members{{"bound", []string{"call"}}, {"into", []string{"share"}}, {"share", []string{"into"}}, {"private", []string{"egress"}}, {"rate", []string{"egress"}}}})
 		}
 		if s.name == "app" {
 			top = def

@@ -59,14 +59,14 @@ func readUses(r *reader, v value, s *Service) {
 			return
 		}
 		given := 0
-		for _, text := range []string{u.Call, u.Spawn, u.Connect, u.Share} {
+		for _, text := range []string{u.Call, u.Spawn, u.Connect, u.Share, u.Egress} {
 			if text != "" {
 				given++
 			}
 		}
 		switch {
 		case given != 1:
-			r.refuse(v, "write {call: service.method}, {spawn: template}, {connect: service:port} or {share: name, into: service}", "want exactly one of call, spawn, connect and share")
+			r.refuse(v, "write {call: service.method}, {spawn: template}, {connect: service:port}, {share: name, into: service} or {egress: host:port}", "want exactly one of call, spawn, connect, share and egress")
 			return
 		case u.Bound && u.Call == "":
 			r.refuse(v, "", "bound goes with call only")
@@ -78,11 +78,20 @@ func readUses(r *reader, v value, s *Service) {
 			r.refuse(v, "write into: self for the service itself, or the service that is to see it", "%q does not say where it is mounted", u.Share)
 			return
 		}
+		r.checkEgress(v, &u)
+		ways := 0
 		for _, other := range s.Uses {
-			if other.Call == u.Call && other.Spawn == u.Spawn && other.Connect == u.Connect && other.Share == u.Share && other.Into == u.Into {
+			if other.Egress != "" {
+				ways++
+			}
+			if other.Call == u.Call && other.Spawn == u.Spawn && other.Connect == u.Connect && other.Share == u.Share && other.Into == u.Into && other.Egress == u.Egress {
 				r.refuse(v, "", "this use stands at %s already", r.where(other.Pos))
 				return
 			}
+		}
+		if u.Egress != "" && ways >= maxEgress {
+			r.refuse(v, "", "more than %d ways out of one service", maxEgress)
+			return
 		}
 		i := len(s.Uses)
 		s.Uses = append(s.Uses, u)

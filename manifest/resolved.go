@@ -126,6 +126,7 @@ func (a *App) node() *yaml.Node {
 	if a.Gateway != nil {
 		o.add("gateway", a.Gateway.node())
 	}
+	o.add("egress", a.Egress.node())
 	var all object
 	for _, s := range a.Services {
 		all.add(s.Name, s.node())
@@ -224,6 +225,9 @@ func (s *Service) node() *yaml.Node {
 		o.add("connect", someText(u.Connect))
 		o.add("share", someText(u.Share))
 		o.add("into", someText(u.Into))
+		o.add("egress", someText(u.Egress))
+		o.add("private", truth(u.Private))
+		o.add("rate", u.Rate.node())
 		o.add("bound", truth(u.Bound))
 		return o.done()
 	}))

@@ -18,6 +18,12 @@ func bare(a *App) *App {
 		b.Gateway = &g
 	}
 	b.Shares = bareAll(a.Shares)
+	if a.Egress != nil {
+		e := *a.Egress
+		e.Pos = Pos{}
+		b.Egress = &e
+	}
+	b.Budget.Pos = Pos{}
 	b.Services = nil
 	for _, s := range a.Services {
 		c := *s
