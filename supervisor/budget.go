@@ -29,7 +29,7 @@ const defaultInstances = 256
 func BudgetOf(app *manifest.App, host Budget) (Budget, error) {
 	var always, largest cost
 	var names []string
-	for _, svc := range servicesOf(app, Door{}) {
+	for _, svc := range servicesOf(app, Door{}, Door{}) {
 		c := costOf(svc)
 		if onDemand(svc) {
 			largest = largest.max(c)

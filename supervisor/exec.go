@@ -21,7 +21,7 @@ func (s *Supervisor) Exec(ctx context.Context, service string, cmd executor.Comm
 	if in == nil {
 		return executor.Exit{}, fmt.Errorf("exec: no instance of %q is running", service)
 	}
-	cmd.Env = append(append(append([]string{}, baseEnv...), u.spec.Environment...), cmd.Env...)
+	cmd.Env = envOf(u.spec, s.reachOf(service), cmd.Env)
 	if cmd.Dir == "" {
 		cmd.Dir = u.spec.WorkingDir
 	}

@@ -6,13 +6,13 @@ import (
 	"cofferdam/manifest"
 )
 
-// gatewayPath is where the gateway finds its program, this very executable.
-const gatewayPath = "/app/cofferdam"
+// doorPath is where a door finds its program, this very executable.
+const doorPath = "/app/cofferdam"
 
 // gatewayGrace is how long the gateway may finish what it is at.
 const gatewayGrace = 6 * time.Second
 
-// Door is the program of the gateway: this very executable in another role.
+// Door is the program of a door: this very executable in another role.
 type Door struct {
 	Program string   // its path on the host
 	Runtime string   // what it needs of the host to run: "host" or nothing
@@ -37,17 +37,24 @@ func NeedsDoor(app *manifest.App) bool {
 // its bridge listens, which it opens after the host's socket; it depends on
 // nobody, for a service that is not ready yet is waited for, per connection.
 func gatewayService(door Door) *manifest.Service {
+	svc := doorService(gatewayName, door)
+	svc.TCP = []int{BridgePort}
+	svc.StopGracePeriod = gatewayGrace
+	return svc
+}
+
+// doorService is what the doors have in common. Each is this executable in a role
+// of the door's name.
+func doorService(name string, d Door) *manifest.Service {
 	return &manifest.Service{
-		Name:            gatewayName,
-		Runtime:         door.Runtime,
-		Command:         []string{gatewayPath, "gateway"},
-		Environment:     door.Env,
-		WorkingDir:      "/",
-		Files:           []manifest.File{{From: door.Program, To: gatewayPath}},
-		TCP:             []int{BridgePort},
-		Instances:       "shared",
-		Limits:          gatewayLimits(),
-		StopGracePeriod: gatewayGrace,
+		Name:        name,
+		Runtime:     d.Runtime,
+		Command:     []string{doorPath, name},
+		Environment: d.Env,
+		WorkingDir:  "/",
+		Files:       []manifest.File{{From: d.Program, To: doorPath}},
+		Instances:   "shared",
+		Limits:      doorLimits(),
 		Restart: manifest.Restart{
 			Policy:     "always",
 			Intensity:  5,
@@ -58,8 +65,8 @@ func gatewayService(door Door) *manifest.Service {
 	}
 }
 
-// gatewayLimits are those of the gateway's own environment.
-func gatewayLimits() manifest.Limits {
+// doorLimits are those of a door's own environment.
+func doorLimits() manifest.Limits {
 	return manifest.Limits{
 		Memory:   128 << 20,
 		Pids:     64,

@@ -52,7 +52,7 @@ func (s *Supervisor) start(ctx context.Context, svc *manifest.Service, l launch)
 	}
 	in.wire = listener
 
-	paths := reachOf(s.App, svc.Name)
+	paths := s.reachOf(svc.Name)
 	spec, err := s.specOf(svc, in, l, paths)
 	if err != nil {
 		in.release()
@@ -81,7 +81,7 @@ func (s *Supervisor) start(ctx context.Context, svc *manifest.Service, l launch)
 	in.env.Mounting(mounter{in.proc})
 	go in.env.Attach(in.wire, in.proc.Owns)
 	for i, l := range in.proc.Listeners() {
-		go in.env.Relay(l, paths.ports[i].service, paths.ports[i].port)
+		go paths.ports[i].carry(in.env, l)
 	}
 	return in, nil
 }

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"net"
 	"net/netip"
 	"sort"
 	"strconv"
@@ -19,7 +20,7 @@ const gatewayName = "gateway"
 const BridgePort = 8080
 
 // policyOf is the manifest in the monitor's words.
-func policyOf(app *manifest.App) monitor.Policy {
+func policyOf(app *manifest.App, resolvers []netip.AddrPort) monitor.Policy {
 	var p monitor.Policy
 	for _, svc := range app.Services {
 		s := monitor.Service{Name: svc.Name, HTTP: svc.HTTP, Lines: svc.Stdio == "lines", Ports: svc.TCP}
@@ -35,6 +36,11 @@ func policyOf(app *manifest.App) monitor.Policy {
 	if NeedsDoor(app) {
 		p.Services = append(p.Services, monitor.Service{Name: gatewayName})
 		p.Door = monitor.Door{Service: gatewayName, Port: BridgePort}
+	}
+	if NeedsEgress(app) {
+		p.Services = append(p.Services, monitor.Service{Name: egressName})
+		p.Egress = monitor.Door{Service: egressName, Port: EgressPort}
+		p.Grants = egressGrants(resolvers)
 	}
 	for _, e := range edges(app) {
 		p.Grants = append(p.Grants, e.grant)
@@ -63,6 +69,9 @@ func edges(app *manifest.App) []edge {
 			e.grant.Kind, e.grant.To = monitor.KindSpawn, g.To
 		case "share":
 			e.grant.Kind, e.grant.To = monitor.KindShare, g.Object()
+		case "egress":
+			e.grant.Kind, e.grant.To, e.grant.Private = monitor.KindEgress, g.Object(), g.Private
+			e.grant.Rate = monitor.Rate{Bytes: g.Rate.Bytes, Connections: int64(g.Rate.Connections)}
 		default: // http, tcp
 			e.grant.Kind, e.grant.To = monitor.KindConnect, g.To+":"+g.Name
 			e.port, _ = strconv.Atoi(g.Name)
@@ -93,10 +102,46 @@ type reach struct {
 	ports []reachable
 }
 
+// reachable is a place inside where something can be reached: a port of a service,
+// an endpoint outside, or the proxy.
 type reachable struct {
 	service string
 	port    int
+	out     string // host:port
+	proxy   bool
 	at      netip.AddrPort
+}
+
+// carry serves what is reached at l for the instance that l lies in.
+func (r reachable) carry(env *monitor.Env, l net.Listener) {
+	switch {
+	case r.proxy:
+		env.Proxy(l)
+	case r.out != "":
+		env.Egress(l, r.out)
+	default:
+		env.Relay(l, r.service, r.port)
+	}
+}
+
+// loopback is the i-th address for a name that resolves inside.
+func loopback(i int) netip.Addr {
+	return netip.AddrFrom4([4]byte{127, 0, 1 + byte(i/250), 1 + byte(i%250)})
+}
+
+// host makes name resolve to an address that nothing else has.
+func (r *reach) host(name string) netip.Addr {
+	addr := loopback(len(r.hosts))
+	r.hosts = append(r.hosts, executor.Host{Name: name, Addr: addr})
+	return addr
+}
+
+// reachOf is what a service may connect to.
+func (s *Supervisor) reachOf(service string) reach {
+	if service == egressName {
+		return doorReach(s.Resolvers)
+	}
+	return reachOf(s.App, service)
 }
 
 func reachOf(app *manifest.App, service string) reach {
@@ -112,13 +157,13 @@ func reachOf(app *manifest.App, service string) reach {
 	}
 	sort.Strings(callees)
 	var r reach
-	for i, c := range callees {
-		addr := netip.AddrFrom4([4]byte{127, 0, 1 + byte(i/250), 1 + byte(i%250)})
-		r.hosts = append(r.hosts, executor.Host{Name: c, Addr: addr})
+	for _, c := range callees {
+		addr := r.host(c)
 		for _, port := range byCallee[c] {
-			r.ports = append(r.ports, reachable{c, port, netip.AddrPortFrom(addr, uint16(port))})
+			r.ports = append(r.ports, reachable{service: c, port: port, at: netip.AddrPortFrom(addr, uint16(port))})
 		}
 	}
+	r.wayOut(app, service)
 	return r
 }
 
@@ -127,7 +172,8 @@ func reachOf(app *manifest.App, service string) reach {
 // run for it, and nothing is recorded. The error is that no grant is involved
 // in op.
 func Decide(app *manifest.App, subject, op, object string, bound bool) (monitor.Verdict, error) {
-	return policyOf(app).Decide(subject, op, object, bound)
+	resolvers, _ := Resolvers(app) // without them the door's own questions are denied
+	return policyOf(app, resolvers).Decide(subject, op, object, bound)
 }
 
 // GrantLine is what to write in the manifest, and where, to grant op on object
@@ -157,6 +203,15 @@ func GrantLine(app *manifest.App, subject, op, object string) string {
 		if s := app.ShareOf("/" + dir); s != nil {
 			return app.GrantFor(subject, "share", to, s.Name)
 		}
+	case "egress":
+		if line := app.PrivateFor(subject, object); line != "" {
+			return line
+		}
+		to, port, err := net.SplitHostPort(object)
+		if err != nil {
+			return ""
+		}
+		return app.GrantFor(subject, "egress", to, port)
 	}
 	return ""
 }

@@ -31,6 +31,12 @@ var baseEnv = []string{
 	"COFFERDAM_SOCKET=" + wirePath,
 }
 
+// envOf is the environment of a program of svc: more is what it gets beyond that.
+func envOf(svc *manifest.Service, paths reach, more []string) []string {
+	env := append(append(append([]string{}, baseEnv...), svc.Environment...), more...)
+	return append(env, paths.proxyEnv(env)...)
+}
+
 // specOf is everything that the instance may touch.
 func (s *Supervisor) specOf(svc *manifest.Service, in *instance, l launch, paths reach) (*executor.Spec, error) {
 	spec := &executor.Spec{
@@ -40,7 +46,7 @@ func (s *Supervisor) specOf(svc *manifest.Service, in *instance, l launch, paths
 		AllowDegraded: s.App.AllowDegraded,
 		Command: executor.Command{
 			Args:   append(append([]string{}, svc.Command...), l.args...),
-			Env:    append(append(append([]string{}, baseEnv...), svc.Environment...), l.env...),
+			Env:    envOf(svc, paths, l.env),
 			Dir:    svc.WorkingDir,
 			Stdout: l.stdout,
 			Stderr: l.stderr,

@@ -17,6 +17,7 @@ type Status struct {
 	Restarts  int             `json:"restarts"`
 	Principal string          `json:"principal,omitempty"`
 	Degraded  []string        `json:"degraded,omitempty"`
+	Egress    []string        `json:"egress,omitempty"` // host:port of machines outside that it may reach
 	Usage     executor.Usage  `json:"usage"`
 	LastExit  *executor.Exit  `json:"last_exit,omitempty"`
 	Limits    executor.Limits `json:"limits"`
@@ -30,7 +31,7 @@ func (s *Supervisor) Status() []Status {
 	degraded := s.degraded()
 	for _, name := range s.unitNames() {
 		st := s.units[name].status()
-		st.Degraded = degraded
+		st.Degraded, st.Egress = degraded, waysOut(s.App, name)
 		out = append(out, st)
 		services[name] = true
 	}
@@ -45,7 +46,7 @@ func (s *Supervisor) Status() []Status {
 	sort.Slice(runs, func(i, j int) bool { return runs[i].name < runs[j].name })
 	for _, in := range runs {
 		st := in.status()
-		st.State, st.Degraded = Ready, degraded
+		st.State, st.Degraded, st.Egress = Ready, degraded, waysOut(s.App, st.Service)
 		out = append(out, st)
 	}
 	return append(out, s.admission.status()...)

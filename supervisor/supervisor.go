@@ -20,6 +20,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sort"
@@ -42,15 +43,17 @@ type Dirs struct {
 
 // Options are the parts that a supervisor works with. All are required.
 type Options struct {
-	App      *manifest.App
-	Executor executor.Executor
-	Log      *audit.Log
-	Dirs     Dirs
-	Gateway  *os.File // the host's listening socket, nil without a gateway
-	Door     Door     // used if NeedsDoor
-	Budget   Budget   // see BudgetOf
-	Logger   *slog.Logger
-	Output   func(Line) // gets every line that services print
+	App       *manifest.App
+	Executor  executor.Executor
+	Log       *audit.Log
+	Dirs      Dirs
+	Gateway   *os.File         // the host's listening socket, nil without a gateway
+	Door      Door             // used if NeedsDoor
+	Egress    Door             // used if NeedsEgress
+	Resolvers []netip.AddrPort // whom the egress door may ask
+	Budget    Budget           // see BudgetOf
+	Logger    *slog.Logger
+	Output    func(Line) // gets every line that services print
 }
 
 // Supervisor runs one application.
@@ -90,7 +93,7 @@ func New(o Options) (*Supervisor, error) {
 		return nil, err
 	}
 	s.logs = newLogs(s.logsDir(), o.Output)
-	policy := policyOf(o.App)
+	policy := policyOf(o.App, o.Resolvers)
 	for i, root := range s.shares {
 		policy.Shares[i].Root = root
 	}
@@ -124,14 +127,18 @@ func (s *Supervisor) Monitor() *monitor.Monitor { return s.monitor }
 func (s *Supervisor) logsDir() string    { return filepath.Join(s.Dirs.State, "logs") }
 func (s *Supervisor) socketsDir() string { return filepath.Join(s.Dirs.Runtime, "wire") }
 
-// services is the manifest's, and the gateway as one more.
-func (s *Supervisor) services() []*manifest.Service { return servicesOf(s.App, s.Door) }
+// services is the manifest's, and the doors as further ones.
+func (s *Supervisor) services() []*manifest.Service { return servicesOf(s.App, s.Door, s.Egress) }
 
-func servicesOf(app *manifest.App, door Door) []*manifest.Service {
-	if !NeedsDoor(app) {
-		return app.Services
+func servicesOf(app *manifest.App, gateway, egress Door) []*manifest.Service {
+	var doors []*manifest.Service
+	if NeedsDoor(app) {
+		doors = append(doors, gatewayService(gateway))
 	}
-	return append([]*manifest.Service{gatewayService(door)}, app.Services...)
+	if NeedsEgress(app) {
+		doors = append(doors, egressService(egress))
+	}
+	return append(doors, app.Services...)
 }
 
 // Run starts every service after those it depends on, calls ready once all of

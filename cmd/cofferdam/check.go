@@ -87,6 +87,9 @@ func showSummary(w io.Writer, app *manifest.App, allowed supervisor.Budget) erro
 		fmt.Fprintf(w, "gateway listens on %s\n", app.Gateway.Listen)
 	}
 	fmt.Fprintf(w, "may use in all, on this host: %s\n", budgetText(allowed))
+	if app.Egress != nil && app.Egress.Resolver != "" {
+		fmt.Fprintf(w, "names outside are asked of %s\n", app.Egress.Resolver)
+	}
 	if len(app.AllowDegraded) > 0 {
 		fmt.Fprintf(w, "may be missing on the host: %s\n", strings.Join(app.AllowDegraded, ", "))
 	}

@@ -1,8 +1,8 @@
 // Command cofferdam runs programs that do not trust each other.
 //
 // One file per command. The roles at the top of main are this binary started
-// in another place: the spawner beside the trusted process, the gateway and the
-// canary inside environments of their own.
+// in another place: the spawner beside the trusted process, the canary and each
+// door inside an environment of its own.
 //
 // Trusted: yes. It decides nothing, but it wires what decides and gives up root.
 package main
@@ -27,6 +27,7 @@ const (
 	roleSpawner = "spawner"
 	roleGateway = "gateway"
 	roleCanary  = "canary"
+	roleEgress  = "egress"
 )
 
 func main() {
@@ -38,6 +39,8 @@ func main() {
 			os.Exit(gatewayMain())
 		case roleCanary:
 			os.Exit(canary.Main(os.Args[2:]))
+		case roleEgress:
+			os.Exit(egressMain())
 		}
 	}
 	os.Exit(run(os.Args[1:]))

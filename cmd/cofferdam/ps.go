@@ -37,6 +37,9 @@ func psCommand(p *project) *cobra.Command {
 				if len(s.Degraded) > 0 {
 					note = strings.TrimSpace("degraded: " + strings.Join(s.Degraded, ",") + " " + note)
 				}
+				if len(s.Egress) > 0 {
+					note = strings.TrimSpace("egress: " + strings.Join(s.Egress, ",") + " " + note)
+				}
 				if s.Instance == "" {
 					return []string{s.Service, "-", string(s.State), "-", "-", "-", "-", fmt.Sprint(s.Restarts), note}
 				}

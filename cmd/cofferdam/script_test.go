@@ -28,6 +28,8 @@ func TestMain(m *testing.M) {
 		"answerer":  answerer,
 		"ledger":    ledger,
 		"mounter":   mounter,
+		"prober":    prober,
+		"internet":  internet,
 	})
 }
 

@@ -87,6 +87,10 @@ func (p *project) up(quiet bool) error {
 	if err != nil {
 		return err
 	}
+	egress, resolvers, err := egressOf(app, self)
+	if err != nil {
+		return err
+	}
 	proof, err := canaryOptions(self, dirs.Runtime, app.AllowDegraded)
 	if err != nil {
 		return err
@@ -140,15 +144,17 @@ func (p *project) up(quiet bool) error {
 		print = nil
 	}
 	sup, err := supervisor.New(supervisor.Options{
-		App:      app,
-		Executor: exec,
-		Log:      log,
-		Dirs:     dirs,
-		Gateway:  gateway,
-		Door:     door,
-		Budget:   allowed,
-		Logger:   slog.New(slog.NewTextHandler(os.Stderr, nil)),
-		Output:   print,
+		App:       app,
+		Executor:  exec,
+		Log:       log,
+		Dirs:      dirs,
+		Gateway:   gateway,
+		Door:      door,
+		Egress:    egress,
+		Resolvers: resolvers,
+		Budget:    allowed,
+		Logger:    slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Output:    print,
 	})
 	if err != nil {
 		return err
@@ -284,13 +290,27 @@ func announce(w io.Writer, app *manifest.App, url string, proven canary.Report, 
 		}
 	}
 	fmt.Fprintf(w, "  messages  %s, nothing else: cofferdam check\n", plural(len(app.Grants()), "grant"))
-	fmt.Fprintf(w, "  network   none but what is granted\n")
+	fmt.Fprintf(w, "  network   %s\n", networkOf(app))
 	fmt.Fprintf(w, "  storage   %s\n", orNone(strings.Join(paths, " ")))
 	fmt.Fprintf(w, "  proven    %s, by trying: cofferdam doctor --prove\n", plural(len(proven.Held), "protection"))
 	if len(degraded) > 0 {
 		fmt.Fprintf(w, "  degraded  %s\n", strings.Join(degraded, " "))
 	}
 	fmt.Fprintf(w, "  denials   cofferdam audit, then: cofferdam why ID\n")
+}
+
+// networkOf says which machines outside can be reached.
+func networkOf(app *manifest.App) string {
+	var ways []string
+	for _, g := range app.Grants() {
+		if g.Kind == "egress" {
+			ways = append(ways, g.From+":"+g.Object())
+		}
+	}
+	if len(ways) == 0 {
+		return "none but what is granted"
+	}
+	return strings.Join(ways, " ")
 }
 
 func orNone(s string) string {

@@ -82,6 +82,9 @@ func (p *project) explain(r audit.Record) (explanation, error) {
 	// The record does not say whether something was bound to the instance. What
 	// was permitted may have needed it; what was denied did not get by with it.
 	v, err := supervisor.Decide(app, r.Subject, r.Op, r.Object, r.Verdict == audit.Allow)
+	if addr, ok := addressOf(r); ok {
+		v, err = supervisor.DecideAddress(app, r.Subject, r.Object, addr)
+	}
 	if err != nil {
 		e.Note = "it concerns the environment itself: " + err.Error()
 		return e, nil
