@@ -148,6 +148,9 @@ func New(opts Options) (*Executor, error) {
 		calls: map[uint64]chan answer{}, procs: map[uint64]*Process{},
 	}
 	hello := &link.Hello{App: opts.App, Roots: opts.Roots, Volumes: opts.Volumes, Budget: opts.Budget, Warm: max(opts.Warm, 0), Parent: os.Getpid()}
+	if err := enterScope(opts.App); err != nil {
+		hello.ScopeNote = err.Error()
+	}
 	identity, err := newIdentity(&opts, hello)
 	if err != nil {
 		return nil, err

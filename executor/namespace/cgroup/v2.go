@@ -28,7 +28,7 @@ func openV2(paths map[string]string, root, name string, mine []int) (Parent, err
 	if !ok {
 		return nil, nil
 	}
-	if filepath.Base(own) == leafName {
+	if filepath.Base(own) == Leaf {
 		own = filepath.Dir(own) // moved out of there before
 	}
 	var errs error
@@ -105,8 +105,8 @@ func makeV2(dir, name string, have []string) (*v2, error) {
 	return p, nil
 }
 
-// leafName is the leaf for our own processes.
-const leafName = Prefix + "self"
+// Leaf is the name of the leaf for our own processes.
+const Leaf = Prefix + "self"
 
 // moveOut moves the processes of our own cgroup to a leaf of it, if all are mine
 // or all says that it does not matter whose they are.
@@ -117,7 +117,7 @@ func moveOut(own string, mine []int, all bool) error {
 			return fmt.Errorf("cgroup %s also holds process %s, which is not ours to move", own, p)
 		}
 	}
-	leaf := filepath.Join(own, leafName)
+	leaf := filepath.Join(own, Leaf)
 	if err := unix.Mkdir(leaf, 0o755); err != nil && err != unix.EEXIST {
 		return fmt.Errorf("make cgroup %s: %w", leaf, err)
 	}

@@ -39,7 +39,7 @@ func Why(root, proc, controller string) Lack {
 // whyV2 looks where on the way from the root to our own cgroup dir the controller
 // is lost.
 func whyV2(root, dir, controller string) Lack {
-	if filepath.Base(dir) == leafName {
+	if filepath.Base(dir) == Leaf {
 		dir = filepath.Dir(dir)
 	}
 	var way []string

@@ -42,6 +42,8 @@ type Hello struct {
 	Parent  int      // pid of the trusted process
 	IDNote  string   // how the ids came about, for people
 	IDFix   string   // and what would give more of them
+	// ScopeNote says why systemd gave us no cgroup of our own, for people.
+	ScopeNote string
 }
 
 // Budget bounds an application. A field that is not positive is no limit.

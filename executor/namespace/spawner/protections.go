@@ -42,47 +42,59 @@ const uncoveredProc = "give the container a /proc of which nothing is masked or 
 // openedFilter is what to do about a filter of system calls around us.
 const openedFilter = "docker run --security-opt seccomp=unconfined, or a filter that allows what docs/HOSTS.md lists"
 
-// try has an init do, on its own, what a container around us can forbid. It corrects
-// all, where something does not work. On a host without anything that hints at a
-// container there is nothing to try.
+// try does, on its own, what an old kernel lacks or a container around us can forbid,
+// and corrects all where something does not work.
 func (s *server) try(all []executor.Protection) {
 	mounts, _ := os.ReadFile("/proc/thread-self/mountinfo") // the cloner may be the first thread
 	status, _ := os.ReadFile("/proc/self/status")
 	covered := strings.Contains(string(mounts), " "+hostDir+"/proc/")
-	if !covered && !strings.Contains(string(status), "\nSeccomp:\t2\n") {
-		return
+	filtered := strings.Contains(string(status), "\nSeccomp:\t2\n")
+	name, err := "mount-namespace", s.tryMounts()
+	if err == nil && (covered || filtered) {
+		name, err = s.tryInit()
 	}
-	name, err := s.tryInit()
 	if err == nil {
 		return
 	}
 	for i := range all {
-		if p := &all[i]; p.Name == name {
-			p.Status, p.Detail, p.Fix = executor.Fail, err.Error(), openedFilter
-			if name == "pid-namespace" && covered {
-				p.Detail += ", for parts of the /proc around us are covered, as container engines do"
-				p.Fix = uncoveredProc
-			}
+		p := &all[i]
+		if p.Name != name {
+			continue
+		}
+		p.Status, p.Detail, p.Fix = executor.Fail, err.Error(), openedFilter
+		switch {
+		case name == "pid-namespace" && covered:
+			p.Detail += ", for parts of the /proc around us are covered, as container engines do"
+			p.Fix = uncoveredProc
+		case errors.Is(err, unix.ENOSYS) && !filtered:
+			p.Detail = fmt.Sprintf("Linux %s is too old: %v", kernelRelease(), err)
+			p.Fix = "a kernel from Linux 5.12 on"
 		}
 	}
 }
 
-// tryInit returns the name of the protection that cannot be had, and why.
-func (s *server) tryInit() (string, error) {
+// tryMounts does with mounts what layouts take.
+func (s *server) tryMounts() error {
 	for _, make := range []func() (int, error){
 		func() (int, error) { return tmpfs(map[string]string{"mode": "755"}, attrGuest) },
 		func() (int, error) { return cloneTree(s.hostFD, attrReadOnly) },
 	} {
 		fd, err := make()
 		if err != nil {
-			return "mount-namespace", err
+			return err
 		}
 		unix.Close(fd)
 	}
 	// A filter answers before the kernel looks at what it was given.
 	if err := unix.MoveMount(-1, "", -1, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH); err != unix.EBADF {
-		return "mount-namespace", fmt.Errorf("attach a mount: %w", err)
+		return fmt.Errorf("attach a mount: %w", err)
 	}
+	return nil
+}
+
+// tryInit has an init do what it does in each environment. It returns the name of the
+// protection that cannot be had, and why.
+func (s *server) tryInit() (string, error) {
 	k, err := s.blanks.take()
 	if err != nil {
 		return "user-namespace", err
@@ -122,12 +134,16 @@ func peerProtection() executor.Protection {
 			return p
 		}
 	}
-	var kernel unix.Utsname
-	unix.Uname(&kernel)
 	p.Status = executor.Degraded
-	p.Detail = fmt.Sprintf("the pid of the process that has connected, which a dead one leaves to others: Linux %s has no SO_PEERPIDFD", unix.ByteSliceToString(kernel.Release[:]))
+	p.Detail = fmt.Sprintf("the pid of the process that has connected, which a dead one leaves to others: Linux %s has no SO_PEERPIDFD", kernelRelease())
 	p.Fix = "a kernel from Linux 6.5 on; on Debian 12: apt-get install linux-image-amd64/bookworm-backports"
 	return p
+}
+
+func kernelRelease() string {
+	var u unix.Utsname
+	unix.Uname(&u)
+	return unix.ByteSliceToString(u.Release[:])
 }
 
 func (s *server) idProtection() executor.Protection {
@@ -158,6 +174,10 @@ func (s *server) groupProtections(groupErr error) []executor.Protection {
 			why := cgroup.Why(hostDir+"/sys/fs/cgroup", "/proc/self", c)
 			if groupErr != nil && !errors.Is(groupErr, fs.ErrPermission) {
 				why.What, _, _ = strings.Cut(strings.ReplaceAll(groupErr.Error(), hostDir+"/sys/", "/sys/"), "\n")
+			}
+			if s.hello.ScopeNote != "" {
+				why.What += " (" + s.hello.ScopeNote + ")"
+				why.Fix = "loginctl enable-linger, so that there is a systemd --user to ask; as a service of the system: Delegate=yes"
 			}
 			p.Detail, p.Fix = why.What+"; instead "+substitutes[c], why.Fix
 		}
