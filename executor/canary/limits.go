@@ -12,7 +12,7 @@ import (
 // it and, as the control, with one far above.
 const (
 	exceedBytes = 48 << 20
-	exceedFor   = 400 * time.Millisecond
+	exceedFor   = time.Second
 	exceedCPUs  = 0.2
 )
 
