@@ -66,6 +66,8 @@ type victim struct {
 	before   census.Census
 	answered atomic.Int64 // the highest number that somebody was told
 
+	stale map[string]bool // cgroups that a killed spawner left, for the next to remove
+
 	up     *exec.Cmd
 	stderr bytes.Buffer
 	ended  chan error
@@ -341,22 +343,24 @@ func (v *victim) awaitEnd() {
 }
 
 // left is what is left after an end. One that was not orderly leaves the names of its
-// sockets, which nobody listens at, for the next one to clear away; and where nobody
-// was there to remove them, the empty cgroups.
+// sockets, which nobody listens at, for the next one to clear away; and where the spawner
+// was killed, the empty cgroups, unless the next one is killed before it looks.
 func (v *victim) left(orderly bool, who string) (left []string) {
-	nameless := func(all []string) (left []string) {
-		for _, what := range all {
-			socket := strings.HasPrefix(what, "socket: "+filepath.Join(v.dir, "run")) || strings.HasPrefix(what, "file: "+filepath.Join(v.dir, "run/apps/killed/"))
-			group := strings.HasPrefix(what, "cgroup: ") && (who == "the spawner" || who == "both")
-			if orderly || !socket && !group {
+	killedSpawner := who == "the spawner" || who == "both"
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		left = nil
+		stale := map[string]bool{}
+		for _, what := range v.scope.Settle(v.before, 0) {
+			group := strings.HasPrefix(what, "cgroup: ") && (killedSpawner || v.stale[what])
+			name := strings.HasPrefix(what, "socket: "+filepath.Join(v.dir, "run")) || strings.HasPrefix(what, "file: "+filepath.Join(v.dir, "run/apps/killed/"))
+			if group && !orderly {
+				stale[what] = true
+			} else if orderly || !name {
 				left = append(left, what)
 			}
 		}
-		return left
-	}
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		left = nameless(v.scope.Settle(v.before, 0))
 		if len(left) == 0 || time.Now().After(end) {
+			v.stale = stale
 			return left
 		}
 	}
