@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -40,14 +41,17 @@ mechanism, 2 if one is missing, or does not hold when it is tried.`,
   cofferdam doctor --prove --format json | jq '.[].probes[]?'`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			found, err := examine(prove)
-			if err != nil {
-				return &exitError{code: codeUnprotected, err: err}
+			found, notTried := examine(prove)
+			if found == nil {
+				return &exitError{code: codeUnprotected, err: notTried}
 			}
 			if f.name == "table" {
 				printProtections(stdout, found, prove)
 			} else if err := rows(f, stdout, found, nil, nil); err != nil {
 				return err
+			}
+			if notTried != nil {
+				return &exitError{code: codeUnprotected, err: fmt.Errorf("nothing could be tried: %w", notTried)}
 			}
 			if code := verdict(found); code != 0 {
 				return &exitError{code: code}
@@ -84,7 +88,8 @@ const (
 // patience is how long doctor works without saying so.
 const patience = time.Second
 
-// examine asks an executor, and has a canary try if prove says so.
+// examine asks an executor, and has a canary try if prove says so. Protections with
+// an error are what the host gives, and why it could not be tried.
 func examine(prove bool) ([]protection, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -93,7 +98,16 @@ func examine(prove bool) ([]protection, error) {
 	defer time.AfterFunc(patience, func() {
 		fmt.Fprintln(os.Stderr, "cofferdam: looking at what the host gives; limits take some seconds to try")
 	}).Stop()
-	exec, err := namespace.New(namespace.Options{Executable: []string{self, roleSpawner}, App: "doctor", Warm: -1})
+	dir, err := os.MkdirTemp("", "cofferdam-doctor-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	// It does without links in its path, as a place for volumes must.
+	if dir, err = filepath.EvalSymlinks(dir); err != nil {
+		return nil, err
+	}
+	exec, err := namespace.New(namespace.Options{Executable: []string{self, roleSpawner}, App: "doctor", Warm: -1, Volumes: dir})
 	if errors.Is(err, executor.ErrUnsupported) {
 		// Not even the spawner can live here: what can be told without it.
 		return listed(namespace.Without(err)), nil
@@ -106,7 +120,7 @@ func examine(prove bool) ([]protection, error) {
 	if !prove {
 		return found, nil
 	}
-	return found, tryAll(exec, self, found)
+	return found, tryAll(exec, self, dir, found)
 }
 
 func listed(all []executor.Protection) []protection {
@@ -118,25 +132,14 @@ func listed(all []executor.Protection) []protection {
 }
 
 // tryAll has a canary try all that is there, and writes down what came of it.
-func tryAll(exec executor.Executor, self string, found []protection) error {
-	dir, err := os.MkdirTemp("", "cofferdam-doctor-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
+func tryAll(exec executor.Executor, self, dir string, found []protection) error {
 	// Whatever is missing is to be seen in the table, and not to end the attempt.
 	o, err := canaryOptions(self, dir, executor.ProtectionNames)
 	if err != nil {
 		return err
 	}
-	o.Deep = true
+	o.Deep, o.Volumes = true, true
 	r, err := canary.Prove(context.Background(), exec, o)
-	var missing *executor.MissingError
-	switch {
-	case errors.As(err, &missing): // it is not there after all
-	case err != nil:
-		return err
-	}
 	for i := range found {
 		p := &found[i]
 		for _, probe := range r.Proofs {
@@ -146,8 +149,6 @@ func tryAll(exec executor.Executor, self string, found []protection) error {
 		}
 		broken := slices.IndexFunc(p.Probes, func(q canary.Proof) bool { return !q.Holds() })
 		switch {
-		case missing != nil && p.Name == missing.Name:
-			p.Status, p.Detail, p.Fix, p.Proof = executor.Fail, missing.Detail, missing.Fix, notProven
 		case broken >= 0:
 			q := p.Probes[broken]
 			p.Status, p.Proof = executor.Fail, notHeld
@@ -159,7 +160,7 @@ func tryAll(exec executor.Executor, self string, found []protection) error {
 			p.Proof = notProven
 		}
 	}
-	return nil
+	return err
 }
 
 // verdict is doctor's exit code: that of the worst protection.

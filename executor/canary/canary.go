@@ -52,6 +52,10 @@ type Options struct {
 
 	// Deep tries limits too that take their time to fire.
 	Deep bool
+
+	// Volumes says that the executor has a place for volumes: then it is tried too
+	// how much one holds. Those that begin with "canary-" are left for the caller.
+	Volumes bool
 }
 
 // timeout bounds one environment of a canary.

@@ -2,6 +2,7 @@ package canary
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -15,6 +16,9 @@ import (
 
 // written is where the canary tries to write, in a root that must be read-only.
 const written = "/written"
+
+// filled is the volume that the canary fills.
+const filled = "/filled"
 
 // Main is the canary, inside its environment. It returns the exit code.
 func Main(args []string) int {
@@ -60,6 +64,15 @@ func exceed(what, amount string) int {
 		}
 		time.Sleep(exceedFor) // whoever watches has the time to see it
 		runtime.KeepAlive(memory)
+		return 0
+	case "disk":
+		n := 0
+		fmt.Sscan(amount, &n)
+		if err := os.WriteFile(filled+"/file", make([]byte, n), 0o600); err != nil {
+			var errno syscall.Errno
+			errors.As(err, &errno)
+			return int(errno)
+		}
 		return 0
 	case "cpu":
 		for began := time.Now(); time.Since(began) < exceedFor; {
