@@ -210,6 +210,13 @@ func testEgress(t *testing.T, uid uint32) {
 		}
 	}
 
+	// Programs that say one byte a second to the proxy, and nothing of use, while all
+	// else goes on.
+	idle := make(chan string, 2)
+	for _, text := range []string{"CONNECT a.example:1 HTTP/1.1\\x0d\\x0aa: b\\x0d\\x0a", "\\x05\\xff\\x00"} {
+		go func() { idle <- s.inside("tool", "/app/prober", "idle", "egress:3128", text) }()
+	}
+
 	// A program that knows of no proxy.
 	here := at("at 127.0.0.1:WEB for here.example:WEB")
 	check("a granted name", curl("--noproxy", "*", at("http://here.example:WEB/")), here)
@@ -310,6 +317,10 @@ func testEgress(t *testing.T, uid uint32) {
 	}
 	if out, _, _ := s.run("check"); !strings.Contains(out, "private too") || !strings.Contains(out, "names outside are asked of") {
 		t.Errorf("check says\n%s", out)
+	}
+
+	for range 2 {
+		check("a program that takes its time", <-idle, `within a minute: true`)
 	}
 
 	// What is stopped has no way out any more.
