@@ -118,14 +118,8 @@ func classOf(addr netip.Addr) address.Class {
 	if class != address.Public {
 		return class
 	}
-	own, err := net.InterfaceAddrs()
-	if err != nil {
+	if own, err := isOwn(addr); own || err != nil {
 		return address.Loopback
-	}
-	for _, o := range own {
-		if prefix, err := netip.ParsePrefix(o.String()); err == nil && prefix.Addr().Unmap() == addr {
-			return address.Loopback
-		}
 	}
 	return class
 }

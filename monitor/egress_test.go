@@ -7,10 +7,15 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"cofferdam/address"
 	"cofferdam/audit"
@@ -255,6 +260,60 @@ func TestClassOfOwn(t *testing.T) {
 	}
 	if got := classOf(netip.MustParseAddr("9.9.9.9")); got != address.Public {
 		t.Errorf("9.9.9.9 is %s", got)
+	}
+}
+
+// A host can answer at addresses that none of its interfaces has.
+func TestClassOfRouted(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root: to make a network of its own")
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and never unlocked: the network ends with the thread
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			t.Error(err)
+			return
+		}
+		set := "ip link set lo up; ip route add local 9.9.9.0/24 dev lo; ip -6 route add local 2620:fe::/64 dev lo"
+		if out, err := exec.Command("sh", "-ec", set).CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+			return
+		}
+		ln, err := net.Listen("tcp", ":0")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer ln.Close()
+		for _, text := range []string{"9.9.9.9", "2620:fe::9"} {
+			addr := netip.MustParseAddr(text)
+			c, err := dialOut(t.Context(), netip.AddrPortFrom(addr, ln.Addr().(*net.TCPAddr).AddrPort().Port()))
+			if err != nil {
+				t.Errorf("a listener of this host cannot be reached at %s: %v", addr, err)
+				continue
+			}
+			c.Close()
+			if got := classOf(addr); got != address.Loopback {
+				t.Errorf("%s is %s, and leads to a listener of this host", addr, got)
+			}
+		}
+		for _, text := range []string{"9.9.8.9", "2620:fd::9"} {
+			if got := classOf(netip.MustParseAddr(text)); got != address.Public {
+				t.Errorf("%s, which is nowhere, is %s", text, got)
+			}
+		}
+	}()
+	<-done
+}
+
+func TestOwnRoute(t *testing.T) {
+	long := make([]byte, 64)
+	for _, b := range [][]byte{nil, long[:27], long} {
+		if own, err := ownRoute(b); own || err == nil {
+			t.Errorf("ownRoute(% x) = %t, %v", b, own, err)
+		}
 	}
 }
 
