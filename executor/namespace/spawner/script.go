@@ -1,6 +1,7 @@
 package spawner
 
 import (
+	"encoding/binary"
 	"fmt"
 	"path"
 	"strconv"
@@ -76,8 +77,8 @@ func (w *scripts) files(s *linux.Script, spec *link.Start, mounts []placed, tree
 	g.Add("go to the file tree", unix.SYS_CHDIR, s.String("/base"))
 	g.Add(mountProc, unix.SYS_MOUNT, s.String("proc"), s.String("proc"), s.String("proc"),
 		procFlags, s.String(procOptions))
-	w.tmpfs(s, "/tmp", spec.Limits.TmpBytes, 0)
-	w.tmpfs(s, "/dev/shm", spec.Limits.TmpBytes, 0)
+	w.tmpfs(s, "/tmp", "tmp", spec.Limits.TmpBytes, 0)
+	w.tmpfs(s, "/dev/shm", "dev/shm", spec.Limits.TmpBytes, 0)
 	for n, m := range mounts {
 		if !m.own {
 			continue
@@ -88,13 +89,20 @@ func (w *scripts) files(s *linux.Script, spec *link.Start, mounts []placed, tree
 		}
 		switch m.Kind {
 		case executor.MountTmpfs:
-			w.tmpfs(s, m.Target, m.SizeBytes, m.Inodes)
+			point := w.open(s, target)
+			g.Add("go to mount point "+m.Target, unix.SYS_FCHDIR, 0).From(0, point)
+			w.tmpfs(s, m.Target, ".", m.SizeBytes, m.Inodes)
+			g.Add("go back to the file tree", unix.SYS_CHDIR, s.String("/base"))
 		case executor.MountFile:
-			g.Add("mount file "+m.Target, unix.SYS_MOUNT, s.String("/files/"+strconv.Itoa(n)), s.String(target), 0, unix.MS_BIND)
+			point, file := w.open(s, target), s.Slot()
+			g.Add("open file "+m.Target, unix.SYS_OPEN_TREE, cwd, s.String("/files/"+strconv.Itoa(n)), unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC).Into(file)
+			g.Add("mount file "+m.Target, unix.SYS_MOVE_MOUNT, 0, empty, 0, empty, ontoItself).From(0, file).From(2, point)
 		case executor.MountSymlink:
-			g.Add("link "+m.Target, unix.SYS_SYMLINKAT, s.String(m.Source), cwd, s.String(target))
+			dir := w.open(s, path.Dir(target))
+			g.Add("link "+m.Target, unix.SYS_SYMLINKAT, s.String(m.Source), 0, s.String(path.Base(target))).From(1, dir)
 		default:
-			move("mount "+m.Target, binds[n], target)
+			point := w.open(s, target)
+			g.Add("mount "+m.Target, unix.SYS_MOVE_MOUNT, binds[n], empty, 0, empty, ontoItself).From(2, point)
 		}
 	}
 	dot := s.String(".")
@@ -103,8 +111,23 @@ func (w *scripts) files(s *linux.Script, spec *link.Start, mounts []placed, tree
 	g.Add("go to the root", unix.SYS_CHDIR, s.String("/"))
 }
 
-// tmpfs mounts one that belongs to the program, and counts as its memory.
-func (w *scripts) tmpfs(s *linux.Script, target string, size, inodes int64) {
+// ontoItself are the flags of move_mount(2) for two descriptors and no paths.
+const ontoItself = unix.MOVE_MOUNT_F_EMPTY_PATH | unix.MOVE_MOUNT_T_EMPTY_PATH
+
+// open opens target, a path in the tree, without following a link: it may lie in a
+// volume, where the program has been before (CVE-2021-30465).
+func (w *scripts) open(s *linux.Script, target string) linux.Slot {
+	how := make([]byte, unix.SizeofOpenHow)
+	binary.NativeEndian.PutUint64(how, unix.O_PATH|unix.O_CLOEXEC)
+	binary.NativeEndian.PutUint64(how[16:], unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_MAGICLINKS)
+	fd := s.Slot()
+	s.Setup.Add("open mount point /"+target, unix.SYS_OPENAT2, cwd, s.String(target), s.Bytes(how), uintptr(len(how))).Into(fd)
+	return fd
+}
+
+// tmpfs mounts one that belongs to the program, and counts as its memory. at is target
+// from where the init is.
+func (w *scripts) tmpfs(s *linux.Script, target, at string, size, inodes int64) {
 	if inodes <= 0 {
 		inodes = max(size/4096, 256)
 	}
@@ -113,7 +136,7 @@ func (w *scripts) tmpfs(s *linux.Script, target string, size, inodes int64) {
 		mode = "755"
 	}
 	options := fmt.Sprintf("mode=%s,uid=%d,gid=%d,size=%d,nr_inodes=%d", mode, programID, programID, size, inodes)
-	s.Setup.Add("mount tmpfs "+target, unix.SYS_MOUNT, s.String("tmpfs"), s.String(strings.TrimPrefix(target, "/")),
+	s.Setup.Add("mount tmpfs "+target, unix.SYS_MOUNT, s.String("tmpfs"), s.String(at),
 		s.String("tmpfs"), unix.MS_NOSUID|unix.MS_NODEV, s.String(options))
 }
 
