@@ -44,7 +44,7 @@ func rows[T any](f format, w io.Writer, items []T, header []string, row func(T) 
 		for _, it := range items {
 			cells := row(it)
 			for i, c := range cells {
-				cells[i] = printable(c)
+				cells[i] = strings.ReplaceAll(printable(c), "\t", `\t`) // of which columns are made
 			}
 			fmt.Fprintln(tw, strings.Join(cells, "\t"))
 		}

@@ -61,6 +61,8 @@ func (p *printer) line(l supervisor.Line) {
 // printable shows control characters instead of obeying them: what a confined
 // program prints must not steer the operator's terminal (CVE-2023-28446).
 func printable(s string) string {
+	// A byte of no character is a control character to some terminals (0x9b).
+	s = strings.ToValidUTF8(s, "\ufffd")
 	if strings.IndexFunc(s, unsafeRune) < 0 {
 		return s
 	}
