@@ -170,6 +170,8 @@ func program(args []string) error {
 			return err
 		}
 		fmt.Printf("%s from %s: %s", os.Getenv("COFFERDAM_METHOD"), os.Getenv("COFFERDAM_CALLER"), bytes.ToUpper(in))
+	default:
+		return hostile(ctx, args)
 	}
 	return nil
 }

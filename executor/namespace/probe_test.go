@@ -9,7 +9,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -119,66 +118,6 @@ var probes = map[string]func([]string) int{
 			return 1
 		}
 		fmt.Fprint(c, "hello")
-		return 0
-	},
-	"syscalls": func([]string) int { // name and errno of calls that must not work
-		try := func(name string, nr uintptr, args ...uintptr) {
-			var a [6]uintptr
-			copy(a[:], args)
-			_, _, errno := syscall.RawSyscall6(nr, a[0], a[1], a[2], a[3], a[4], a[5])
-			fmt.Printf("%s: %d\n", name, int(errno))
-		}
-		try("unshare", unix.SYS_UNSHARE, unix.CLONE_NEWUSER)
-		try("setns", unix.SYS_SETNS, 0, 0)
-		try("clone newuser", unix.SYS_CLONE, unix.CLONE_NEWUSER|uintptr(unix.SIGCHLD))
-		try("clone3", unix.SYS_CLONE3)
-		try("mount", unix.SYS_MOUNT)
-		try("open_tree", unix.SYS_OPEN_TREE)
-		try("ptrace", unix.SYS_PTRACE, unix.PTRACE_TRACEME)
-		try("keyctl", unix.SYS_KEYCTL)
-		try("bpf", unix.SYS_BPF)
-		try("perf", unix.SYS_PERF_EVENT_OPEN)
-		try("io_uring", unix.SYS_IO_URING_SETUP, 1)
-		try("userfaultfd", unix.SYS_USERFAULTFD)
-		try("handle", unix.SYS_OPEN_BY_HANDLE_AT)
-		try("netlink", unix.SYS_SOCKET, unix.AF_NETLINK, unix.SOCK_RAW, 0)
-		try("packet", unix.SYS_SOCKET, unix.AF_PACKET, unix.SOCK_RAW, 0)
-		try("alg", unix.SYS_SOCKET, unix.AF_ALG, unix.SOCK_SEQPACKET, 0)
-		try("vsock", unix.SYS_SOCKET, unix.AF_VSOCK, unix.SOCK_STREAM, 0)
-		try("raw", unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_RAW, 1)
-		try("tiocsti", unix.SYS_IOCTL, 0, unix.TIOCSTI, 0)
-		try("tiocsti high", unix.SYS_IOCTL, 0, unix.TIOCSTI|1<<32, 0)
-		try("tioclinux", unix.SYS_IOCTL, 0, 0x541c, 0)
-		try("personality", unix.SYS_PERSONALITY, 0x0008)
-		try("chroot", unix.SYS_CHROOT)
-		try("future", 5000)
-		try("minus one", ^uintptr(0))
-		return 0
-	},
-	"x32": func([]string) int {
-		syscall.RawSyscall(0x40000000|unix.SYS_GETPID, 0, 0, 0)
-		return 0
-	},
-	"descriptors": func([]string) int { // what is open
-		for fd := range 1024 {
-			var st unix.Stat_t
-			if unix.Fstat(fd, &st) == nil {
-				link, _ := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
-				if !strings.HasPrefix(link, "anon_inode:") { // the Go runtime's own
-					fmt.Println(fd)
-				}
-			}
-		}
-		return 0
-	},
-	"init": func([]string) int { // attacks on pid 1
-		fmt.Println("kill", syscall.Kill(1, syscall.SIGKILL))
-		_, err := os.ReadFile("/proc/1/environ")
-		fmt.Println("environ", err != nil)
-		_, err = os.Readlink("/proc/1/root")
-		fmt.Println("root", err != nil)
-		_, err = os.OpenFile("/proc/1/mem", os.O_RDWR, 0)
-		fmt.Println("mem", err != nil)
 		return 0
 	},
 	"orphans": func(args []string) int { // leave a process of another session

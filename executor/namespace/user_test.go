@@ -63,6 +63,53 @@ func TestAsOrdinaryUser(t *testing.T) {
 	}
 }
 
+// The suite of things that must not work once more as an ordinary user with
+// subordinate ids, which are his in a mount namespace of the test's own. But for
+// resources, to which ids make no difference.
+func TestWithSubordinateIDs(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: the ids of an ordinary user are not his to choose")
+	}
+	if _, err := exec.LookPath("newuidmap"); err != nil {
+		t.Skip("needs uidmap: ", err)
+	}
+	dir, err := os.MkdirTemp("", "subordinate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil {
+		t.Fatal(err)
+	}
+	binary, ids := filepath.Join(dir, "namespace.test"), filepath.Join(dir, "ids")
+	if err := copyFile(binary, "/proc/self/exe"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(ids, []byte("1000:2000000:65536\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	const script = `set -e
+		for f in /etc/subuid /etc/subgid; do test -e $f; mount --bind "$1" $f; done
+		exec setpriv --reuid 1000 --regid 1000 --clear-groups "$2" -test.v -test.run "TestMustNotWork|TestHostIDsDiffer/^(proc|path|kernel|ipc|platform|side)$"`
+	cmd := exec.Command("/bin/sh", "-c", script, "sh", ids, binary)
+	cmd.Dir = dir
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + dir, "HOME=" + dir}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	out, err := cmd.CombinedOutput()
+	text := string(out)
+	if i := strings.Index(text, "user-namespace"); i >= 0 && !strings.Contains(text, "--- PASS: TestMustNotWork") {
+		t.Skip("needs isolation: ", text[i:])
+	}
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	for _, name := range []string{"TestMustNotWork", "TestHostIDsDiffer"} {
+		if !strings.Contains(text, "--- PASS: "+name) {
+			t.Errorf("%s did not run:\n%s", name, text)
+		}
+	}
+}
+
 const unreadableEnv = "TEST_UNREADABLE_PROGRAM"
 
 // The memory of a program that even its user may not look into counts.
