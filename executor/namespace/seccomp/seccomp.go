@@ -75,6 +75,9 @@ var socketOptions = []levelOptions{
 	{unix.SOL_UDP, []uint32{unix.UDP_ENCAP}},
 }
 
+// bufferOptions would have a socket buffer megabytes, which nobody sees.
+var bufferOptions = levelOptions{unix.SOL_SOCKET, []uint32{unix.SO_SNDBUF, unix.SO_RCVBUF}}
+
 type levelOptions struct {
 	level   uint32
 	options []uint32
@@ -128,6 +131,7 @@ func Program(accounted bool) []unix.SockFilter {
 			delete(rules, nr)
 		}
 		rules[unix.SYS_MMAP] = notBothBits(3, unix.MAP_SHARED, unix.MAP_ANONYMOUS)
+		rules[unix.SYS_SETSOCKOPT] = noneOfPairs(1, 2, unix.ENOPROTOOPT, append(slices.Clone(socketOptions), bufferOptions))
 	}
 	return assemble(rules, ret(errnoAction|uint32(unix.ENOSYS)))
 }

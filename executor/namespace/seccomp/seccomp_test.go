@@ -176,6 +176,9 @@ func TestUnaccounted(t *testing.T) {
 		{"memfd_secret", unix.SYS_MEMFD_SECRET, nil, enosys},
 		{"shmget", unix.SYS_SHMGET, nil, enosys},
 		{"msgget", unix.SYS_MSGGET, nil, enosys},
+		{"a large buffer", unix.SYS_SETSOCKOPT, []uint64{3, unix.SOL_SOCKET, unix.SO_SNDBUF}, enoopt},
+		{"a filter", unix.SYS_SETSOCKOPT, []uint64{3, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER}, enoopt},
+		{"nodelay", unix.SYS_SETSOCKOPT, []uint64{3, unix.SOL_TCP, unix.TCP_NODELAY}, allow},
 		{"read", unix.SYS_READ, nil, allow},
 	} {
 		if got := run(t, prog, auditArch, tt.nr, tt.args...); got != tt.want {

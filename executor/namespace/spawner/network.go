@@ -22,13 +22,14 @@ type network struct {
 	err error
 }
 
-// newNetworks starts a thread that keeps ahead namespaces ready.
-func newNetworks(ahead int) *networks {
+// newNetworks starts a thread that keeps ahead namespaces ready. accounted says that
+// what sockets buffer counts as memory of the environment.
+func newNetworks(ahead int, accounted bool) *networks {
 	n := &networks{ready: make(chan network, ahead)}
 	go func() {
 		runtime.LockOSThread() // lives in the last one it made, and does nothing there
 		for {
-			fd, err := makeNetwork()
+			fd, err := makeNetwork(accounted)
 			n.ready <- network{fd, err}
 		}
 	}()
@@ -41,7 +42,14 @@ func (n *networks) take() (int, error) {
 	return net.fd, net.err
 }
 
-func makeNetwork() (int, error) {
+// What a TCP socket buffers where nobody counts it: least, first and most, in
+// bytes, of tcp(7). The most is a sixtieth of the usual, and enough for a loopback.
+const (
+	smallReadBuffer  = "4096 65536 131072"
+	smallWriteBuffer = "4096 16384 65536"
+)
+
+func makeNetwork(accounted bool) (int, error) {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		return -1, fmt.Errorf("make a network namespace: %w", err)
 	}
@@ -51,6 +59,10 @@ func makeNetwork() (int, error) {
 	// No port is privileged where nothing else lives. Where proc is read-only
 	// programs cannot listen below 1024; what we open for them still can.
 	os.WriteFile("/proc/sys/net/ipv4/ip_unprivileged_port_start", []byte("0"), 0)
+	if !accounted {
+		os.WriteFile("/proc/sys/net/ipv4/tcp_rmem", []byte(smallReadBuffer), 0)
+		os.WriteFile("/proc/sys/net/ipv4/tcp_wmem", []byte(smallWriteBuffer), 0)
+	}
 	fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, fmt.Errorf("open a network namespace: %w", err)

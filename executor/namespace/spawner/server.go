@@ -142,7 +142,7 @@ func newServer(hello *link.Hello, conn *link.Conn) (*server, error) {
 		pidsGroup:   s.cgroups != nil && !missing(s.cgroups, "pids"),
 	}
 	s.blanks = &blanks{
-		ids: s.ids, networks: newNetworks(max(hello.Warm, 1)), cloner: s.cloner, parent: s.cgroups,
+		ids: s.ids, networks: newNetworks(max(hello.Warm, 1), memoryGroup), cloner: s.cloner, parent: s.cgroups,
 		ahead: hello.Warm, wake: make(chan struct{}, 1), stopped: make(chan struct{}),
 	}
 	s.holds = &holds{ids: s.ids, blanks: s.blanks, at: map[string]*hold{}}
