@@ -34,10 +34,11 @@ type Env struct {
 	inbound map[*relay]struct{} // that lead to it; they count against who made them
 	spawns  int
 
-	number     uint64     // in the order of their admission
-	mounting   int        // requests under way; guarded by mu
-	mounts     mounts     // that it is shown
-	references references // that it has asked for, in whatever environment
+	number     uint64      // in the order of their admission
+	mounting   int         // requests under way; guarded by mu
+	mountable  atomic.Bool // it runs, and Mounting was called
+	mounts     mounts      // that it is shown
+	references references  // that it has asked for, in whatever environment
 }
 
 // Identity is who it is.

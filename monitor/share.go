@@ -73,6 +73,7 @@ func (e *Env) Mounting(by Mounter) {
 	e.mounts.mu.Lock()
 	defer e.mounts.mu.Unlock()
 	e.mounts.by = by
+	e.mountable.Store(true)
 }
 
 // mounts are the directories that one environment is shown.
@@ -236,12 +237,13 @@ func (e *Env) mount(req *wire.Mount) (wire.Code, string) {
 	return wire.OK, path.Join(SharesDir, alias)
 }
 
-// meant is the newest instance that a request of e speaks of, nil if none runs.
+// meant is the newest instance that a request of e speaks of and that runs, nil
+// if there is none.
 func (m *Monitor) meant(e *Env, req *wire.Mount) (newest *Env) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, o := range m.envs {
-		if o.isMeant(e, req) && (newest == nil || o.number > newest.number) {
+		if o.mountable.Load() && o.isMeant(e, req) && (newest == nil || o.number > newest.number) {
 			newest = o
 		}
 	}
@@ -270,7 +272,7 @@ func (e *Env) show(share *Share, dir *os.File, alias, name string, by asker) wir
 		}
 	}
 	switch {
-	case e.mounts.closed || e.mounts.by == nil:
+	case e.mounts.closed:
 		return wire.Unavailable
 	case m == nil && len(e.mounts.at) >= MaxMounts:
 		return wire.Busy

@@ -441,6 +441,9 @@ func TestMountPrincipals(t *testing.T) {
 		mounters[name] = newFakeMounter(t)
 		e.Mounting(mounters[name])
 	}
+	if _, err := l.m.Admit(wire.Identity{Service: "sandbox", Instance: "sandbox-not-yet", Principal: "alice"}); err != nil {
+		t.Fatal(err) // admitted, and does not run yet
+	}
 	p := l.connect(l.front)
 	for principal, want := range map[string]string{"alice": "sandbox-2", "bob": "sandbox-1", "": "sandbox-3", "carol": ""} {
 		m := wire.Mount{Dir: "/srv/drop", Into: "sandbox", Principal: principal}

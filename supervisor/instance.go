@@ -74,11 +74,11 @@ func (s *Supervisor) start(ctx context.Context, svc *manifest.Service, l launch)
 		in.release()
 		return nil, fmt.Errorf("start %s: %w%s", in.name, err, missingLoader(svc, err))
 	}
+	in.env.Mounting(mounter{in.proc})
 	s.mu.Lock()
 	s.runs[in.name] = in
 	s.mu.Unlock()
 
-	in.env.Mounting(mounter{in.proc})
 	go in.env.Attach(in.wire, in.proc.Owns)
 	for i, l := range in.proc.Listeners() {
 		go paths.ports[i].carry(in.env, l)

@@ -59,7 +59,8 @@ func (a *app) mount(service string, args ...string) string {
 	a.t.Helper()
 	path := a.exec(service, append([]string{"mount"}, args...)...)
 	if !strings.HasPrefix(path, monitor.SharesDir+"/") {
-		a.t.Fatalf("mount %q: %s", args, path)
+		log, _ := os.ReadFile(filepath.Join(a.dirs.State, "audit.jsonl"))
+		a.t.Fatalf("mount %q: %s\nrecorded:\n%s", args, path, log[max(0, len(log)-4000):])
 	}
 	return path
 }
@@ -216,7 +217,7 @@ func TestSharesEnd(t *testing.T) {
 	for end := time.Now().Add(15 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		n := 0
 		for _, s := range a.sup.Status() {
-			if s.Service == "box" {
+			if s.Service == "box" && s.Pid != 0 { // and does not wait for the budget
 				n++
 			}
 		}
