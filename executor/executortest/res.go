@@ -94,8 +94,16 @@ func (t *Trial) leftovers(n *neighbour) func() []string {
 		f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
 		s.Apps = []string{"test." + f[1]}
 	}
-	time.Sleep(50 * time.Millisecond) // for the blanks that wait ahead to be there again
+	// The blanks that wait ahead come back in their time.
 	before := s.Take()
+	for range 50 {
+		time.Sleep(100 * time.Millisecond)
+		now := s.Take()
+		if len(s.Left(before, now)) == 0 {
+			break
+		}
+		before = now
+	}
 	return func() []string { return s.Settle(before, 20*time.Second) }
 }
 

@@ -311,6 +311,10 @@ func TestWatchedQuotaMustBeAllowed(t *testing.T) {
 			spec = host("sleep", "60")
 			spec.Mounts = append(spec.Mounts, executor.Mount{Kind: executor.MountPoints, Target: "/shares", Writable: true})
 			spec.AllowDegraded = degraded[:2]
+			if _, err = e.Start(context.Background(), spec); !errors.Is(err, executor.ErrUnsupported) {
+				t.Errorf("Start with shares to come that may be written: %v, want it refused", err)
+			}
+			spec.Mounts[len(spec.Mounts)-1].SizeBytes = executor.Unlimited
 			p, err = e.Start(context.Background(), spec)
 			if err != nil {
 				t.Fatal(err)
