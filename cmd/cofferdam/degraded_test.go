@@ -153,6 +153,15 @@ services:
 	if out, _, _ = o.run("ps"); strings.Count(out, "degraded: cgroup.memory,cgroup.pids,cgroup.cpu") != 2 {
 		t.Errorf("ps:\n%s", out)
 	}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		// The refusal comes when the front gets to it.
+		if out, _, _ = o.run("why"); strings.Contains(out, "verdict   deny\n") && strings.Contains(out, "degraded  "+weak+"\n") {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("why:\n%s", out)
+		}
+	}
 	if out, _, _ = o.run("check"); !strings.Contains(out, "may be missing on the host: cgroup, seccomp") {
 		t.Errorf("check:\n%s", out)
 	}

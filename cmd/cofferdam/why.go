@@ -129,6 +129,7 @@ func (e explanation) print() {
 	line("verdict", r.Verdict)
 	line("rule", r.Rule)
 	line("detail", r.Detail)
+	line("degraded", r.Degraded)
 	if e.Now != "" {
 		line("now", e.Now+" "+parens(e.Rule))
 	}
