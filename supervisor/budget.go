@@ -27,18 +27,18 @@ const defaultInstances = 256
 // start together and one of each that is started on demand need, if that is more. The
 // error is that they need more than what is written.
 func BudgetOf(app *manifest.App, host Budget) (Budget, error) {
-	var always, largest cost
+	var always, largest, each cost
 	var names []string
 	for _, svc := range servicesOf(app, Door{}, Door{}) {
 		c := costOf(svc)
 		if onDemand(svc) {
-			largest = largest.max(c)
+			largest, each = largest.max(c), each.plus(c)
 			continue
 		}
 		always = always.plus(c)
 		names = append(names, fmt.Sprintf("%s %s", svc.Name, manifest.FormatSize(c.memory)))
 	}
-	need := always.plus(largest)
+	need, enough := always.plus(largest), always.plus(each)
 	b := Budget{MemoryBytes: app.Budget.Memory, Pids: app.Budget.Pids, Instances: app.Budget.Instances}
 	refuse := func(key, have, all, together, one string) error {
 		return &manifest.Error{
@@ -49,19 +49,19 @@ func BudgetOf(app *manifest.App, host Budget) (Budget, error) {
 	}
 	switch {
 	case b.MemoryBytes == 0:
-		b.MemoryBytes = max(host.MemoryBytes/8, need.memory, 1<<20)
+		b.MemoryBytes = max(host.MemoryBytes/8, enough.memory, 1<<20)
 	case b.MemoryBytes > 0 && b.MemoryBytes < need.memory:
 		return b, refuse("memory", manifest.FormatSize(b.MemoryBytes), manifest.FormatSize(need.memory), manifest.FormatSize(always.memory), manifest.FormatSize(largest.memory))
 	}
 	switch {
 	case b.Pids == 0:
-		b.Pids = max(host.Pids/8, need.pids, 1)
+		b.Pids = max(host.Pids/8, enough.pids, 1)
 	case b.Pids > 0 && b.Pids < need.pids:
 		return b, refuse("pids", fmt.Sprint(b.Pids), fmt.Sprint(need.pids), fmt.Sprint(always.pids), fmt.Sprint(largest.pids))
 	}
 	switch {
 	case b.Instances == 0:
-		b.Instances = max(defaultInstances, need.instances)
+		b.Instances = max(defaultInstances, enough.instances)
 	case b.Instances > 0 && b.Instances < need.instances:
 		return b, refuse("instances", fmt.Sprint(b.Instances), fmt.Sprint(need.instances), fmt.Sprint(always.instances), fmt.Sprint(largest.instances))
 	}

@@ -39,7 +39,7 @@ services:
 		refused      string
 	}{
 		{"an eighth of the host", "", host, Budget{1 << 30, 4096, 256}, ""},
-		{"what is needed", "", Budget{MemoryBytes: 1 << 30, Pids: 400}, Budget{160 << 20, 80, 256}, ""},
+		{"what is needed", "", Budget{MemoryBytes: 1 << 30, Pids: 400}, Budget{170 << 20, 85, 256}, ""},
 		{"what is written", "budget: {memory: 160M, pids: 80, instances: 3}", host, Budget{160 << 20, 80, 3}, ""},
 		{"no limit, in writing", "budget: {memory: unlimited, pids: unlimited, instances: unlimited}", host, Budget{-1, -1, -1}, ""},
 		{"too little memory", "budget: {memory: 159M}", host, Budget{}, "m.yaml:3:9 budget.memory: 159M can never be enough: services that start together need 100M (memory: one 100M, two 0B), the largest that is started on demand 60M; write at least 160M, or lower their limits"},

@@ -287,7 +287,7 @@ func try(t *testing.T, services string) (*app, error) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { log.Close() })
-	budget, err := supervisor.BudgetOf(m, supervisor.Budget{MemoryBytes: 8 << 30, Pids: 32768})
+	budget, err := supervisor.BudgetOf(m, supervisor.Budget{MemoryBytes: 64 << 30, Pids: 32768})
 	if err != nil {
 		t.Fatal(err)
 	}
