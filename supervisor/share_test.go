@@ -88,6 +88,7 @@ const sharing = `
   prover: {{program}deaf], stop_grace_period: 100ms, restart: {intensity: 100, backoff: 1ms}}
   other: {{program}deaf], stop_grace_period: 100ms}
   box: {{program}deaf], template: true}
+budget: {memory: unlimited, pids: unlimited, instances: unlimited}
 shares:
   - {name: theories, from: %[1]s/theories}
   - {name: out, from: %[1]s/out, writable: true, size: 1M}
