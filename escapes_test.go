@@ -21,6 +21,9 @@ func TestEscapes(t *testing.T) {
 	cases := map[string]bool{}
 	for _, c := range executortest.Cases() {
 		cases[c.Name] = false
+		if _, test, _ := strings.Cut(c.Audited, "."); c.Audited != "" && !slices.Contains(tests, test) {
+			t.Errorf("case %s says that %s asserts its audit record, which does not exist", c.Name, c.Audited)
+		}
 	}
 	name := regexp.MustCompile("`([a-z]+/[a-z0-9-]+|(?:Test|Fuzz)[A-Za-z0-9]+)`")
 	rows := 0
