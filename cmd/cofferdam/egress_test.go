@@ -276,8 +276,8 @@ func testEgress(t *testing.T, uid uint32) {
 		if !strings.Contains(got, "HTTP/1.1 403") {
 			t.Errorf("CONNECT %s: got %q, want 403", host, got)
 		}
-		if r := s.records("tool", audit.KindDecision); !strings.HasPrefix(r[len(r)-1].Object, `"`) || r[len(r)-1].Verdict != audit.Deny {
-			t.Errorf("CONNECT %s was recorded as %+v", host, r[len(r)-1])
+		if last := s.last("tool"); !strings.HasPrefix(last, `deny "`) {
+			t.Errorf("CONNECT %s was recorded as %q", host, last)
 		}
 	}
 	check("too long a head", raw("CONNECT x:1 HTTP/1.1\\x0d\\x0a"+strings.Repeat("a: b\\x0d\\x0a", 3000)), "431")

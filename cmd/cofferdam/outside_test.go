@@ -214,7 +214,9 @@ func prober() {
 	args := os.Args[1:]
 	switch args[0] {
 	case "wait":
-		select {}
+		for { // a select of nothing is a deadlock to the runtime, and ends the program
+			time.Sleep(time.Hour)
+		}
 	case "udp":
 		c, err := net.Dial("udp", args[1])
 		if err == nil {
