@@ -135,6 +135,9 @@ func TestKilledAtRandom(t *testing.T) {
 		if v.logIsTorn() {
 			torn++
 		}
+		if (n+1)%50 == 0 {
+			t.Logf("%d kills, %v", n+1, time.Since(began).Round(time.Second))
+		}
 	}
 	took := time.Since(began)
 	v.start()
