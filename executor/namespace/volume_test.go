@@ -180,6 +180,56 @@ func TestVolumeAdopted(t *testing.T) {
 	}
 }
 
+// Whoever makes an image of a directory may be killed after any step: the next one
+// goes on from there. What was an image once does not come back with its removal.
+func TestVolumeAdoptedHalfway(t *testing.T) {
+	dir, at := store(t)
+	e := open(t, at, func(o *namespace.Options) { o.Stderr, _ = os.Create(filepath.Join(t.TempDir(), "said")) })
+	needImages(t, e)
+	put := func(name string) {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700), os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	see := func(name, want string) {
+		t.Helper()
+		if got := finish(t, e, withVolume(name, 1<<20, "ls /data")); got.Code != 0 || got.stdout != want {
+			t.Errorf("volume %s: %+v, want %q in it", name, got, want)
+		}
+	}
+	put("made/old")
+	if err := os.Mkdir(filepath.Join(dir, "made~moving"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	put("moved~moving/files/old")
+	put("begun~moving/files/old")
+	put("begun~new")
+	for _, name := range []string{"made", "moved", "begun"} {
+		see(name, "old\n")
+		see(name, "old\n")
+		if _, err := os.Stat(filepath.Join(dir, name+"~was/files/old")); err != nil {
+			t.Errorf("what it was: %v", err)
+		}
+	}
+	// The last step is made up for, too.
+	if err := os.Rename(filepath.Join(dir, "made~was"), filepath.Join(dir, "made~moving")); err != nil {
+		t.Fatal(err)
+	}
+	see("made", "old\n")
+	if err := os.Remove(filepath.Join(dir, "made")); err != nil {
+		t.Fatal(err)
+	}
+	see("made", "")
+	if err := os.Remove(filepath.Join(dir, "made")); err != nil {
+		t.Fatal(err)
+	}
+	put("made/new")
+	if _, err := e.Start(context.Background(), withVolume("made", 1<<20, "true")); err == nil || !strings.Contains(err.Error(), "made~was") {
+		t.Errorf("with another one in the way: %v", err)
+	}
+}
+
 // Nothing of a volume remains when the spawner is killed, and the next one has it.
 func TestVolumeOutlivesTheSpawner(t *testing.T) {
 	dir, at := store(t)

@@ -66,27 +66,32 @@ func tool(worst int, files []*os.File, name string, args ...string) error {
 
 // make makes the file of an image if it is not there. A directory of that name, as
 // a volume without a size or of an earlier version is, becomes an image with the
-// same content; what it was is kept beside it.
+// same content; what it was is kept beside it. Until that is done it is kept under
+// another name: of an image that somebody removes later, nothing comes back.
 func (v *storage) make(m *image, inodes int64) error {
 	var st unix.Stat_t
 	err := unix.Fstatat(v.dir, m.name, &st, unix.AT_SYMLINK_NOFOLLOW)
-	was, old := m.name+"~was", false
+	was, moving, old := m.name+"~was", m.name+"~moving", false
 	switch {
 	case err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR:
-		if err := unix.Mkdirat(v.dir, was, 0o700); err != nil {
-			return fmt.Errorf("make %q beside it: %w", was, err)
+		if unix.Fstatat(v.dir, was, &st, unix.AT_SYMLINK_NOFOLLOW) == nil {
+			return fmt.Errorf("it is a directory, and %q, what an earlier one was, is in its way: remove that", was)
 		}
-		if err := unix.Renameat(v.dir, m.name, v.dir, path.Join(was, filesDir)); err != nil {
-			return err
+		// Whoever was here before us may have been killed at any point.
+		if err := unix.Mkdirat(v.dir, moving, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("make %q beside it: %w", moving, err)
+		}
+		if err := unix.Renameat(v.dir, m.name, v.dir, path.Join(moving, filesDir)); err != nil {
+			return fmt.Errorf("move it to %q: %w", moving, err)
 		}
 		old = true
 	case err == nil:
+		v.moved(m, moving, was)
 		return nil
 	case !errors.Is(err, unix.ENOENT):
 		return err
 	default:
-		// Whoever was here before us may have been killed in between.
-		old = unix.Fstatat(v.dir, path.Join(was, filesDir), &st, unix.AT_SYMLINK_NOFOLLOW) == nil
+		old = unix.Fstatat(v.dir, path.Join(moving, filesDir), &st, unix.AT_SYMLINK_NOFOLLOW) == nil
 	}
 	fresh := m.name + "~new"
 	unix.Unlinkat(v.dir, fresh, 0)
@@ -99,8 +104,8 @@ func (v *storage) make(m *image, inodes int64) error {
 	if err := v.mkfs(file, m, inodes, old); err != nil {
 		unix.Unlinkat(v.dir, fresh, 0)
 		if old { // as it was
-			unix.Renameat(v.dir, path.Join(was, filesDir), v.dir, m.name)
-			unix.Unlinkat(v.dir, was, unix.AT_REMOVEDIR)
+			unix.Renameat(v.dir, path.Join(moving, filesDir), v.dir, m.name)
+			unix.Unlinkat(v.dir, moving, unix.AT_REMOVEDIR)
 			err = fmt.Errorf("what it holds does not go into an image of %s (volumes.size): %w", bytesText(m.size), err)
 		}
 		return err
@@ -108,10 +113,15 @@ func (v *storage) make(m *image, inodes int64) error {
 	if err := unix.Renameat(v.dir, fresh, v.dir, m.name); err != nil {
 		return err
 	}
-	if old {
+	v.moved(m, moving, was)
+	return nil
+}
+
+// moved is the last step of make, for a directory.
+func (v *storage) moved(m *image, moving, was string) {
+	if unix.Renameat2(v.dir, moving, v.dir, was, unix.RENAME_NOREPLACE) == nil {
 		fmt.Fprintf(os.Stderr, "cofferdam: volume %q is an image of %s now, with a limit that the kernel enforces; the directory that it was is kept as %q and can be removed\n", m.name, bytesText(m.size), was)
 	}
-	return nil
 }
 
 // mkfs makes the file system, with the tree of m's former directory in it if old.
@@ -131,7 +141,7 @@ func (v *storage) mkfs(file *os.File, m *image, inodes int64, old bool) error {
 	}
 	files := []*os.File{file}
 	if old {
-		fd, err := openBeneath(v.dir, m.name+"~was", unix.O_RDONLY|unix.O_DIRECTORY)
+		fd, err := openBeneath(v.dir, m.name+"~moving", unix.O_RDONLY|unix.O_DIRECTORY)
 		if err != nil {
 			return err
 		}
