@@ -1,10 +1,12 @@
 package namespace_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -196,6 +198,36 @@ func TestMountsWhatWasOpened(t *testing.T) {
 	if f, err := g.e.Open(context.Background(), real); err == nil {
 		f.Close()
 		t.Error("a link was opened")
+	}
+}
+
+// Who stands in a directory of a share that somebody moves out of it on the host is
+// no nearer to what it is beside there.
+func TestMovedOutOfAShare(t *testing.T) {
+	top := tree(t, "share/a/b/c", "c\n")
+	if err := os.WriteFile(filepath.Join(top, "SECRET"), []byte("secret\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	g := newGuest(t, false)
+	g.mount(filepath.Join(top, "share"), "/shares/s", false)
+	r, w := io.Pipe()
+	go func() {
+		_, err := g.p.Exec(context.Background(), &executor.Command{Args: []string{"sh", "-c", `cd /shares/s/a/b && echo in
+			while [ -e /shares/s/a/b ]; do sleep 0.02; done
+			for up in .. ../.. ../../.. ../../../..; do ls $up; cat $up/SECRET; (cd $up && ls && cat SECRET); done 2>/dev/null
+			(cd -P .. && cat SECRET) 2>/dev/null; cat c`}, Env: []string{"PATH=/usr/bin:/bin"}, Stdout: w})
+		w.CloseWithError(err)
+	}()
+	out := bufio.NewReader(r)
+	if got, err := out.ReadString('\n'); got != "in\n" {
+		t.Fatalf("%q, %v", got, err)
+	}
+	if err := os.Rename(filepath.Join(top, "share/a/b"), filepath.Join(top, "b")); err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(out)
+	if err != nil || !strings.HasSuffix(string(got), "c\n") || strings.Contains(strings.ToLower(string(got)), "secret") {
+		t.Errorf("from a directory that was moved away a program sees %q, %v", got, err)
 	}
 }
 
