@@ -14,6 +14,8 @@ import (
 
 	"cofferdam/executor"
 	"cofferdam/executor/namespace"
+
+	"golang.org/x/sys/unix"
 )
 
 // store is a directory for volumes, and the option that says so.
@@ -227,6 +229,40 @@ func TestVolumeAdoptedHalfway(t *testing.T) {
 	put("made/new")
 	if _, err := e.Start(context.Background(), withVolume("made", 1<<20, "true")); err == nil || !strings.Contains(err.Error(), "made~was") {
 		t.Errorf("with another one in the way: %v", err)
+	}
+}
+
+// Images can be promised more than the disk has. When it is full a program is told,
+// nothing hangs, and with room again the volume is what it was.
+func TestVolumesOfAFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("disk", dir, "tmpfs", 0, "size=28m,mode=755"); err != nil {
+		t.Skip("needs root: to mount a tmpfs: ", err)
+	}
+	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+	e := open(t, func(o *namespace.Options) { o.Volumes = dir })
+	needImages(t, e)
+	if got := finish(t, e, withVolume("b", 16<<20, "echo kept > /data/kept; sync -f /data")); got.Code != 0 {
+		t.Fatalf("%+v", got)
+	}
+	fill := "cat /dev/zero > /data/zero; sync -f /data && echo stored"
+	if got := finish(t, e, withVolume("a", 16<<20, fill)); got.stdout != "stored\n" {
+		t.Errorf("with room on the disk: %+v", got)
+	}
+	if got := finish(t, e, withVolume("b", 16<<20, fill)); got.Code == 0 || got.stdout != "" || got.stderr == "" {
+		t.Errorf("more than the disk has: %+v", got)
+	}
+	if err := os.Remove(filepath.Join(dir, "a")); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"b", "b"} {
+		got := finish(t, e, withVolume(name, 16<<20, "rm -f /data/zero; cat /data/kept; echo new > /data/new && sync -f /data && cat /data/new"))
+		if got.Code != 0 || got.stdout != "kept\nnew\n" {
+			t.Errorf("with room again: %+v", got)
+		}
+	}
+	if got := finish(t, e, withVolume("c", 1<<20, "echo x > /data/x && sync -f /data")); got.Code != 0 {
+		t.Errorf("a new one, with room: %+v", got)
 	}
 }
 
