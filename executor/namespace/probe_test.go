@@ -87,6 +87,10 @@ var probes = map[string]func([]string) int{
 		}
 		return 0
 	},
+	"x32": func([]string) int { // a call of a foreign ABI
+		syscall.RawSyscall(0x40000000|unix.SYS_GETPID, 0, 0, 0)
+		return 0
+	},
 	"files": func([]string) int {
 		for n := 0; ; n++ {
 			if _, err := syscall.Open("/dev/null", syscall.O_RDONLY, 0); err != nil {
