@@ -57,7 +57,9 @@ var weaknesses = map[string]struct {
 			host := &networks{ready: make(chan network)}
 			go func() {
 				for {
-					fd, err := unix.Open("/proc/self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+					// Not that of /proc/self: the thread of that name may be the one that
+					// makes networks and lives in the last of them.
+					fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 					host.ready <- network{fd, err}
 				}
 			}()
