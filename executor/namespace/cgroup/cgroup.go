@@ -221,7 +221,20 @@ func readField(dir, file, key string) int64 {
 	return 0
 }
 
-const cpuPeriodMicros = 100_000
+// The period of a limit of processor time, in microseconds. An environment with one of two
+// processors may have both for half of it, and neighbours then wait: of the kernel's
+// own choice, 100 ms, they notice.
+const (
+	cpuPeriodMicros    = 20_000
+	minQuotaMicros     = 1_000     // the kernel takes no less
+	maxCPUPeriodMicros = 1_000_000 // and no more
+)
 
-// quota is CPUs as microseconds per period; the kernel takes no less than 1 ms.
-func quota(cpus float64) int64 { return max(int64(cpus*cpuPeriodMicros), 1000) }
+// quota is CPUs as microseconds per period, and the period.
+func quota(cpus float64) (micros, period int64) {
+	period = cpuPeriodMicros
+	if cpus*cpuPeriodMicros < minQuotaMicros {
+		period = min(int64(minQuotaMicros/cpus), maxCPUPeriodMicros)
+	}
+	return max(int64(cpus*float64(period)), minQuotaMicros), period
+}

@@ -176,3 +176,19 @@ func must(b []byte, err error) []byte {
 	}
 	return b
 }
+
+// A small share has a longer period, for the kernel takes no quota below 1 ms, and what
+// is out is never more than was asked for but for the least that the kernel takes.
+func TestQuota(t *testing.T) {
+	for _, tt := range []struct {
+		cpus           float64
+		micros, period int64
+	}{
+		{1, 20_000, 20_000}, {2, 40_000, 20_000}, {1.5, 30_000, 20_000}, {0.5, 10_000, 20_000}, {0.05, 1_000, 20_000},
+		{0.01, 1_000, 100_000}, {0.001, 1_000, 1_000_000}, {0.0001, 1_000, 1_000_000},
+	} {
+		if micros, period := quota(tt.cpus); micros != tt.micros || period != tt.period {
+			t.Errorf("quota(%v) = %d, %d, want %d, %d", tt.cpus, micros, period, tt.micros, tt.period)
+		}
+	}
+}

@@ -143,7 +143,11 @@ func limitV1(dirOf func(controller string) string, l Limits) error {
 		}
 	}
 	if dir := dirOf("cpu"); dir != "" && l.CPUs > 0 {
-		if err := write(dir, "cpu.cfs_quota_us", strconv.FormatInt(quota(l.CPUs), 10)); err != nil {
+		micros, period := quota(l.CPUs)
+		if err := write(dir, "cpu.cfs_period_us", strconv.FormatInt(period, 10)); err != nil {
+			return err
+		}
+		if err := write(dir, "cpu.cfs_quota_us", strconv.FormatInt(micros, 10)); err != nil {
 			return err
 		}
 	}

@@ -194,7 +194,8 @@ func (p *v2) limit(dir string, l Limits, together string) error {
 		}
 	}
 	if l.CPUs > 0 && has("cpu") {
-		return write(dir, "cpu.max", fmt.Sprintf("%d %d", quota(l.CPUs), cpuPeriodMicros))
+		micros, period := quota(l.CPUs)
+		return write(dir, "cpu.max", fmt.Sprintf("%d %d", micros, period))
 	}
 	return nil
 }
