@@ -335,9 +335,10 @@ func TestNothingIsLeft(t *testing.T) {
 func spawnerPid(t *testing.T) (spawner int) {
 	t.Helper()
 	for _, p := range descendants(os.Getpid()) {
-		// Its children are copies of it and look alike; it is the oldest.
+		// Its children are copies of it and look alike; it is the one that is ours.
 		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p))
-		if strings.HasSuffix(string(b), "\x00spawner\x00") && (spawner == 0 || p < spawner) {
+		status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p))
+		if strings.HasSuffix(string(b), "\x00spawner\x00") && strings.Contains(string(status), fmt.Sprintf("\nPPid:\t%d\n", os.Getpid())) {
 			spawner = p
 		}
 	}
