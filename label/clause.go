@@ -1,0 +1,178 @@
+package label
+
+import (
+	"fmt"
+	"hash/maphash"
+	"slices"
+	"strings"
+	"unicode/utf8"
+	"unique"
+)
+
+// principal is a name, compared as fast as a pointer. The runtime forgets those
+// that no formula has any more.
+type principal = unique.Handle[string]
+
+// clause is an or of principals, in the order of their bytes and each once. The
+// empty clause is false. A clause is never changed.
+type clause struct {
+	bloom uint64 // bits of its names: what is not within bloom is not within names
+	names []principal
+}
+
+// seed makes it impossible to choose names whose bits coincide.
+var seed = maphash.MakeSeed()
+
+func newClause(names []string) (clause, error) {
+	if len(names) > maxRaw {
+		return clause{}, fmt.Errorf("%w: a clause of %d names", ErrBound, len(names))
+	}
+	var c clause
+	for _, name := range names {
+		if err := checkName(name); err != nil {
+			return clause{}, err
+		}
+		c.bloom |= bits(name)
+		c.names = append(c.names, unique.Make(name))
+	}
+	slices.SortFunc(c.names, byBytes)
+	c.names = slices.Compact(c.names)
+	return c, nil
+}
+
+// checkName tells what is wrong with a name. What is not UTF-8 is refused, for
+// whoever shows or stores it as text would make one name of several.
+func checkName(name string) error {
+	if len(name) > MaxName {
+		return fmt.Errorf("%w: a name of %d bytes, at most %d", ErrBound, len(name), MaxName)
+	}
+	if !utf8.ValidString(name) {
+		return fmt.Errorf("name %q is not UTF-8", name)
+	}
+	return nil
+}
+
+// bits are three of 64 that stand for a name.
+func bits(name string) uint64 {
+	h := maphash.String(seed, name)
+	return 1<<(h&63) | 1<<(h>>6&63) | 1<<(h>>12&63)
+}
+
+// within tells whether every name of c is one of d: whether c implies d.
+func (c *clause) within(d *clause) bool {
+	if c.bloom&^d.bloom != 0 || len(c.names) > len(d.names) {
+		return false
+	}
+	// Both are in one order, so each is looked for behind the one before.
+	rest := d.names
+	for _, p := range c.names {
+		at := 0
+		for at < len(rest) && rest[at] != p {
+			at++
+		}
+		if at == len(rest) {
+			return false
+		}
+		rest = rest[at+1:]
+	}
+	return true
+}
+
+// someWithin tells whether one of f is within d: whether f, as an and, implies d.
+func someWithin(f []clause, d *clause) bool {
+	for i := range f {
+		if f[i].within(d) {
+			return true
+		}
+	}
+	return false
+}
+
+// union is the or of two clauses.
+func (c *clause) union(d *clause) clause {
+	u := clause{bloom: c.bloom | d.bloom, names: make([]principal, 0, len(c.names)+len(d.names))}
+	a, b := c.names, d.names
+	for len(a) > 0 && len(b) > 0 {
+		switch order := byBytes(a[0], b[0]); {
+		case order < 0:
+			u.names, a = append(u.names, a[0]), a[1:]
+		case order > 0:
+			u.names, b = append(u.names, b[0]), b[1:]
+		default:
+			u.names, a, b = append(u.names, a[0]), a[1:], b[1:]
+		}
+	}
+	u.names = append(append(u.names, a...), b...)
+	return u
+}
+
+func byBytes(p, q principal) int {
+	if p == q {
+		return 0
+	}
+	return strings.Compare(p.Value(), q.Value())
+}
+
+func bySize(c, d clause) int { return len(c.names) - len(d.names) }
+
+// canonical is the order of clauses in a formula: by size, then by names.
+func canonical(c, d clause) int {
+	if order := bySize(c, d); order != 0 {
+		return order
+	}
+	return slices.CompareFunc(c.names, d.names, byBytes)
+}
+
+// reduce brings an and of clauses into normal form, and sorts raw by the way. It
+// gives up as soon as it has kept more than limit: the small ones come first, so
+// that nothing that was kept is left out later.
+func reduce(raw []clause, limit int) ([]clause, error) {
+	slices.SortFunc(raw, bySize)
+	var kept []clause
+	for i := range raw {
+		c := &raw[i]
+		switch {
+		case someWithin(kept, c):
+			continue
+		case len(c.names) > MaxNames:
+			return nil, fmt.Errorf("%w: a clause of %d names, at most %d", ErrBound, len(c.names), MaxNames)
+		case len(kept) == limit:
+			return nil, fmt.Errorf("%w: more than %d clauses", ErrBound, limit)
+		}
+		kept = append(kept, *c)
+	}
+	slices.SortFunc(kept, canonical)
+	return kept, nil
+}
+
+// or is the or of two ands in normal form. It takes what it multiplies out from
+// work, and gives up before it begins if that is not enough.
+func or(f, g []clause, work *int) ([]clause, error) {
+	// What contains a clause of the other side is a clause of the result, and of
+	// all that it could be joined with it is the smallest: the rest is multiplied.
+	left, raw := split(f, g, nil)
+	right, raw := split(g, f, raw)
+	*work -= len(left)*len(right) + 1
+	if *work < 0 {
+		return nil, fmt.Errorf("%w: an or of %d clauses with %d", ErrBound, len(left), len(right))
+	}
+	for i := range left {
+		for j := range right {
+			raw = append(raw, left[i].union(&right[j]))
+		}
+	}
+	return reduce(raw, MaxClauses)
+}
+
+// split returns the clauses of f that contain none of g, and appends the others to
+// absorbed.
+func split(f, g, absorbed []clause) (rest, all []clause) {
+	for i := range f {
+		if someWithin(g, &f[i]) {
+			absorbed = append(absorbed, f[i])
+		} else {
+			rest = append(rest, f[i])
+		}
+	}
+	return rest, absorbed
+}
