@@ -67,6 +67,7 @@ type Record struct {
 	Call     uint64    `json:"call,omitempty"`   // the monitor's number of the call, 0 for none
 	Detail   string    `json:"detail,omitempty"` // one sentence for people
 	End      *End      `json:"end,omitempty"`    // how an environment ended, of a record of kind exit
+	Labels   *Labels   `json:"labels,omitempty"` // of a decision in which they had a part
 
 	// Degraded names the protections that the host lacks and the manifest lets
 	// go: what is recorded was done without them. Set by [Log.Append].
@@ -83,6 +84,16 @@ type End struct {
 	MemoryBytes int64  `json:"memory_bytes"`
 	Pids        int    `json:"pids"`
 	OutputBytes int64  `json:"output_bytes"`
+}
+
+// Labels are those that a decision compared, as their text. A label longer than
+// MaxField is cut: the verdict was reached on the whole.
+type Labels struct {
+	Subject   string `json:"subject"`             // who asked
+	Clearance string `json:"clearance,omitempty"` // its bound
+	Object    string `json:"object,omitempty"`    // what it asked for
+	Out       string `json:"out,omitempty"`       // the privilege that was used to release, "" for none
+	In        string `json:"in,omitempty"`        // and to vouch
 }
 
 // ErrNotFound says that the log has no record with that number.

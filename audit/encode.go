@@ -50,6 +50,9 @@ func appendRecord(dst []byte, r *Record, prev []byte) []byte {
 	if r.End != nil {
 		dst = appendEnd(dst, r.End)
 	}
+	if r.Labels != nil {
+		dst = appendLabels(dst, r.Labels)
+	}
 	if r.Degraded != "" {
 		dst = append(dst, `,"degraded":`...)
 		dst = appendString(dst, r.Degraded)
@@ -76,6 +79,20 @@ func appendEnd(dst []byte, e *End) []byte {
 	number(`,"memory_bytes":`, e.MemoryBytes)
 	number(`,"pids":`, int64(e.Pids))
 	number(`,"output_bytes":`, e.OutputBytes)
+	return append(dst, '}')
+}
+
+func appendLabels(dst []byte, l *Labels) []byte {
+	dst = append(dst, `,"labels":{"subject":`...)
+	dst = appendString(dst, l.Subject)
+	for _, f := range []struct{ key, text string }{
+		{`,"clearance":`, l.Clearance}, {`,"object":`, l.Object}, {`,"out":`, l.Out}, {`,"in":`, l.In},
+	} {
+		if f.text != "" {
+			dst = append(dst, f.key...)
+			dst = appendString(dst, f.text)
+		}
+	}
 	return append(dst, '}')
 }
 

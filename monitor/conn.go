@@ -65,6 +65,9 @@ func (c *conn) read() {
 
 // handle reports whether the connection may go on. f is valid until it returns.
 func (c *conn) handle(f *wire.Frame) bool {
+	if f.Flags != 0 {
+		return false // no operation takes fields before its body yet
+	}
 	if f.Op == wire.OpReply {
 		return c.answered(f)
 	}
@@ -95,7 +98,7 @@ func (c *conn) handle(f *wire.Frame) bool {
 		}
 		return true
 	}
-	return false
+	return c.labelled(f)
 }
 
 // serve decides which methods of its own service c is to answer from now on.

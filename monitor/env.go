@@ -22,6 +22,7 @@ type Env struct {
 	grants grants
 	self   *service
 
+	flow     flow
 	held     store
 	records  ration
 	inFlight atomic.Int64 // requests without an answer
@@ -187,6 +188,7 @@ func (e *Env) close() {
 
 	e.self.instanceGone(e)
 	e.endMounts()
+	e.endFlow()
 	for _, c := range conns {
 		c.close()
 	}

@@ -121,9 +121,21 @@ func New(log *audit.Log, p Policy, spawner Spawner) (*Monitor, error) {
 // Admit makes a started environment a subject. The instance must be new, and
 // the identity one that fits a frame.
 func (m *Monitor) Admit(id wire.Identity) (*Env, error) {
+	var flow Flow
+	if s := m.services[id.Service]; s != nil {
+		flow = s.Flow
+	}
+	return m.AdmitAt(id, flow)
+}
+
+// AdmitAt is Admit for one that starts with labels of its own.
+func (m *Monitor) AdmitAt(id wire.Identity, flow Flow) (*Env, error) {
 	s := m.services[id.Service]
 	if s == nil {
 		return nil, fmt.Errorf("admit %q: no service %q in the policy", id.Instance, id.Service)
+	}
+	if !flow.Label.FlowsTo(flow.Clearance) {
+		return nil, fmt.Errorf("admit %q: its label %s does not flow to its clearance %s", id.Instance, flow.Label, flow.Clearance)
 	}
 	if err := id.Check(); err != nil {
 		return nil, fmt.Errorf("admit %q: %w", id.Instance, err)
@@ -138,6 +150,7 @@ func (m *Monitor) Admit(id wire.Identity) (*Env, error) {
 		relays:  make(map[*relay]struct{}),
 		inbound: make(map[*relay]struct{}),
 	}
+	e.flow.start(flow)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.envs[id.Instance] != nil {

@@ -30,6 +30,14 @@ var (
 	opMount   = op{name: "mount", kind: KindShare}     // have a directory of the host shown
 	opUnmount = op{name: "unmount", kind: KindShare}   // take that back
 	opEgress  = op{name: "egress", kind: KindEgress}   // open one to a machine outside
+
+	opRaise     = op{name: "raise"}     // have a higher label
+	opLower     = op{name: "lower"}     // have a lower one
+	opClearance = op{name: "clearance"} // have another clearance
+	opSeal      = op{name: "seal"}      // make a labeled value
+	opUnseal    = op{name: "unseal"}    // read it
+	opRelabel   = op{name: "relabel"}   // make an equivalent one
+	opTaint     = op{name: "taint"}     // make a higher one
 )
 
 // Kind is what a grant is for.
@@ -62,6 +70,7 @@ type Door struct {
 // Service is a subject and the methods it answers.
 type Service struct {
 	Name    string
+	Flow    Flow // of each of its instances that starts without another
 	Methods []Method
 	Ports   []int // that it listens on, inside
 	HTTP    int   // the one of Ports that speaks HTTP, 0 for none
@@ -299,6 +308,11 @@ func (m *Monitor) record(e *Env, o op, object string, call uint64, v Verdict) er
 
 // note is record with a sentence more.
 func (m *Monitor) note(e *Env, o op, object string, call uint64, v Verdict, detail string) error {
+	return m.noteLabels(e, o, object, call, v, detail, nil)
+}
+
+// noteLabels is note for a decision in which labels had a part.
+func (m *Monitor) noteLabels(e *Env, o op, object string, call uint64, v Verdict, detail string, labels *audit.Labels) error {
 	verdict := audit.Deny
 	if v.Allowed {
 		verdict = audit.Allow
@@ -313,6 +327,7 @@ func (m *Monitor) note(e *Env, o op, object string, call uint64, v Verdict, deta
 		Rule:     v.Rule,
 		Call:     call,
 		Detail:   detail,
+		Labels:   labels,
 	}); err != nil {
 		return fmt.Errorf("%w: %v", ErrDenied, err)
 	}

@@ -21,6 +21,9 @@ const (
 	Malformed   Code = 8  // the request makes no sense to the monitor
 	Failed      Code = 9  // the server's own error; the body is its message
 	Interrupted Code = 10 // the instance died while at it; the work may or may not have been done
+	Label       Code = 11 // forbidden by a label that the caller may know of; the body says which, and what would allow it
+	Withheld    Code = 12 // there is a result, and its label is above the one that was agreed on
+	Empty       Code = 13 // nothing was there within the time
 )
 
 var codes = [...]string{
@@ -35,6 +38,9 @@ var codes = [...]string{
 	Malformed:   "malformed",
 	Failed:      "failed",
 	Interrupted: "interrupted",
+	Label:       "forbidden by a label",
+	Withheld:    "withheld",
+	Empty:       "empty",
 }
 
 // Known tells whether c is one of the codes.
@@ -75,6 +81,9 @@ var (
 	ErrMalformed   error = Error{Code: Malformed}
 	ErrFailed      error = Error{Code: Failed}
 	ErrInterrupted error = Error{Code: Interrupted}
+	ErrLabel       error = Error{Code: Label}
+	ErrWithheld    error = Error{Code: Withheld}
+	ErrEmpty       error = Error{Code: Empty}
 )
 
 func (e Error) Error() string {

@@ -16,7 +16,7 @@ type Header struct {
 	Code    Code   // OK in requests
 	Name    uint16 // length of the name
 	Caller  uint16 // length of the caller
-	Flags   uint16 // reserved, 0
+	Flags   uint16 // FlagFields or 0
 	ID      uint64
 	Timeout time.Duration // whole milliseconds, 0 to MaxTimeout
 	Call    uint64
@@ -69,8 +69,8 @@ func (h Header) check() error {
 	}
 	info := &Ops[h.Op]
 	switch {
-	case h.Flags != 0:
-		return malformed("%s: reserved flags %#x", info.Name, h.Flags)
+	case h.Flags != 0 && (h.Flags != FlagFields || !info.Opened):
+		return malformed("%s: flags %#x", info.Name, h.Flags)
 	case !h.Code.Known():
 		return malformed("%s: unknown code %d", info.Name, h.Code)
 	case h.Code != OK && !info.Coded:
@@ -79,7 +79,7 @@ func (h Header) check() error {
 		return malformed("%s: name of %d bytes, at most %d", info.Name, h.Name, MaxName)
 	case (h.Name != 0) != info.Named:
 		return malformed("%s: name of %d bytes", info.Name, h.Name)
-	case h.Timeout != 0 && !info.Named:
+	case h.Timeout != 0 && !info.Named && !info.Timed:
 		return malformed("%s: has a timeout", info.Name)
 	case h.Caller > MaxCaller:
 		return malformed("%s: caller of %d bytes, at most %d", info.Name, h.Caller, MaxCaller)

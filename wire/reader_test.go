@@ -83,7 +83,7 @@ func TestReaderTruncated(t *testing.T) {
 // A malformed frame is the last: what follows it is never looked at.
 func TestReaderMalformedIsFinal(t *testing.T) {
 	stream := call(1, nil)
-	stream[22] = 1 // flags
+	stream[22] = 2 // flags
 	r := NewReader(bytes.NewReader(append(stream, call(2, nil)...)))
 	for range 2 {
 		if _, err := r.Next(); !errors.Is(err, ErrMalformed) {

@@ -3,6 +3,8 @@ package wire
 import (
 	"strings"
 	"time"
+
+	"cofferdam/label"
 )
 
 // MaxPath is the length of the longest path, of a File or a Mount.
@@ -18,6 +20,13 @@ type Spawn struct {
 	Wall      time.Duration // whole milliseconds; 0 for the template's limit, which it can only lower
 	Principal string        // for whom it runs; at most MaxPrincipal bytes
 	Bound     []byte        // what servers see as bound to it; at most MaxBound bytes
+
+	Label     *label.Label    // nil for the template's, joined with the spawner's
+	Clearance *label.Label    // nil for the template's, or the label if that is higher
+	Result    *label.Label    // of its output and its end: the reply is a handle to wait for; nil to wait now
+	Gives     []label.Formula // privileges that it gets; at most MaxGives
+	Handles   []uint64        // of objects that it gets; at most MaxHandles
+	Out, In   label.Formula   // the privileges that release and that vouch
 }
 
 // File is a file given as bytes.
@@ -51,7 +60,24 @@ func (s *Spawn) Append(dst []byte) []byte {
 	if len(s.Bound) != 0 {
 		dst = AppendField(dst, KeyBound, s.Bound)
 	}
-	return dst
+	dst = appendLabel(dst, KeyLabel, s.Label)
+	dst = appendLabel(dst, KeyClearance, s.Clearance)
+	dst = appendLabel(dst, KeyResult, s.Result)
+	for _, g := range s.Gives {
+		dst = AppendField(dst, KeyGive, g.String())
+	}
+	for _, h := range s.Handles {
+		dst = AppendUint(dst, KeyHandle, h)
+	}
+	dst = appendFormula(dst, KeyOut, s.Out)
+	return appendFormula(dst, KeyIn, s.In)
+}
+
+func appendLabel(dst []byte, key uint8, l *label.Label) []byte {
+	if l == nil {
+		return dst
+	}
+	return AppendField(dst, key, l.String())
 }
 
 // ParseSpawn reads a Spawn, whose byte slices are views of b. It returns an
@@ -113,6 +139,20 @@ func (p *spawnParser) field(key uint8, val []byte) (err error) {
 		p.Principal, err = p.list.text(key, val, MaxPrincipal)
 	case KeyBound:
 		p.Bound, err = bound(val), p.list.bytes(key, val, MaxBound)
+	case KeyGive:
+		return p.give(val)
+	case KeyHandle:
+		return p.list.handle(val, &p.Handles)
+	case KeyLabel:
+		p.Label, err = p.label(key, val)
+	case KeyClearance:
+		p.Clearance, err = p.label(key, val)
+	case KeyResult:
+		p.Result, err = p.label(key, val)
+	case KeyOut:
+		p.Out, err = p.list.formula(key, val)
+	case KeyIn:
+		p.In, err = p.list.formula(key, val)
 	default:
 		return p.list.unknown(key)
 	}
@@ -120,6 +160,20 @@ func (p *spawnParser) field(key uint8, val []byte) (err error) {
 		return err
 	}
 	return p.list.once(key)
+}
+
+func (p *spawnParser) label(key uint8, val []byte) (*label.Label, error) {
+	l, err := p.list.label(key, val)
+	return &l, err
+}
+
+func (p *spawnParser) give(val []byte) error {
+	f, err := p.list.formula(KeyGive, val)
+	if err == nil && len(p.Gives) == MaxGives {
+		err = malformed("spawn: more than %d privileges", MaxGives)
+	}
+	p.Gives = append(p.Gives, f)
+	return err
 }
 
 func (p *spawnParser) env(val []byte) error {

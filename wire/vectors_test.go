@@ -162,11 +162,12 @@ var badFrames = []struct {
 	bytes []byte
 }{
 	{"operation 0", header(func(h *Header) { h.Op = 0 })},
-	{"operation 9", header(func(h *Header) { h.Op = 9 })},
+	{"operation 31", header(func(h *Header) { h.Op = 31 })},
 	{"operation 255", header(func(h *Header) { h.Op = 255 })},
 	{"a request with a code", header(func(h *Header) { h.Code = Denied })},
-	{"code 11", header(func(h *Header) { *h = Header{Op: OpReply, Code: 11} })},
-	{"reserved flags", header(func(h *Header) { h.Flags = 1 })},
+	{"code 14", header(func(h *Header) { *h = Header{Op: OpReply, Code: 14} })},
+	{"reserved flags", header(func(h *Header) { h.Flags = 2 })},
+	{"flags of another operation", header(func(h *Header) { h.Op, h.Flags = OpSpawn, FlagFields })},
 	{"reserved flags, high byte", header(func(h *Header) { h.Flags = 0x8000 })},
 	{"a call without a name", header(func(h *Header) { h.Name = 0 })},
 	{"a spawn without a name", header(func(h *Header) { h.Op, h.Name = OpSpawn, 0 })},
@@ -498,8 +499,8 @@ func TestWords(t *testing.T) {
 		}
 	}
 	for got, want := range map[string]string{
-		OpSpawn.String(): "spawn", Op(0).String(): "op(0)", Op(9).String(): "op(9)",
-		OK.String(): "ok", TooLarge.String(): "too large", Code(11).String(): "code(11)",
+		OpSpawn.String(): "spawn", Op(0).String(): "op(0)", Op(31).String(): "op(31)",
+		OK.String(): "ok", TooLarge.String(): "too large", Code(14).String(): "code(14)",
 		Error{Denied, "no"}.Error(): "denied: no", ErrBusy.Error(): "busy",
 	} {
 		if got != want {

@@ -14,10 +14,10 @@
 //	 8  u64 id      chosen by the sender of a request, repeated in its reply
 //	16  u32 timeout milliseconds a request may take; 0 means the monitor's default
 //	20  u16 caller  length of the caller; always 0 in what an environment sends
-//	22  u16 flags   reserved, 0
+//	22  u16 flags   1: the body begins with fields, see [FlagFields]; otherwise 0
 //	24  u64 call    the monitor's number of a call; 0 in what an environment sends
 //
-// Structured bodies (hello, serve, spawn, mount, caller, answer) are lists of fields: u8 key,
+// Structured bodies (hello, serve, spawn, mount, caller, answer, and all that labels need) are lists of fields: u8 key,
 // u32 length, bytes; see [ParseFields].
 //
 // Trusted: yes. It is the one decoder of bytes from confined programs.
@@ -59,5 +59,19 @@ const (
 	KeyAddress   = 21 // answer: 4 or 16 bytes
 	KeyTTL       = 22 // answer: u64 seconds that it holds
 
-	keys = 23 // one more than the last
+	// Of an Ask, a Told, a Spawn and the caller; see there.
+	KeyLabel     = 23 // text of a label
+	KeyClearance = 24 // text of a label
+	KeyResult    = 25 // text of a label
+	KeyOut       = 26 // text of a formula: the privilege that releases
+	KeyIn        = 27 // text of a formula: the privilege that vouches
+	KeyOwns      = 28 // text of a formula
+	KeyShown     = 29 // text of a formula: the privilege that is described
+	KeyGive      = 30 // text of a formula: a privilege that goes to another
+	KeyName      = 31 // of a mailbox
+	KeyHandle    = 32 // u64
+	KeyMode      = 33 // u64: bits of a Mode
+	KeyCaller    = 34 // fields of an Identity
+
+	keys = 35 // one more than the last
 )

@@ -1,0 +1,238 @@
+// Package guard says whether an operation may happen at these labels.
+//
+// It knows of an environment only its [State] (its label and its clearance),
+// of an object only its fixed label, and of authority only the privileges that
+// are named for one operation. Each method is one row of the table of LIO's
+// monitor (Stefan et al., "Flexible Dynamic Information Flow Control in
+// Haskell", 2011) or of its extension to objects that environments share. It
+// returns nil or a [*Refusal], and the state after it, and changes nothing: the
+// monitor enforces with it, and the manifest's report explains with it.
+//
+// In all of it a privilege is two: the one that releases secrets and the one
+// that vouches for what is received, named apart, because the authority to send
+// something out says nothing about what comes back.
+//
+// What depends on more than these (does the mailbox exist, is anybody there)
+// is not decided here, and must not be told to whom may not know it.
+//
+// Trusted: yes. It is the whole of what labels forbid.
+package guard
+
+import (
+	"fmt"
+
+	"cofferdam/label"
+)
+
+// State is what an environment may know and touch: its label bounds from below
+// what it may write, its clearance from above what it may read or write. Label
+// flows to Clearance, always.
+//
+// The zero State is public in both: it holds no secret and may get none.
+type State struct {
+	Label, Clearance label.Label
+}
+
+// Refusal is why an operation is forbidden: all of it is what the environment
+// knows about itself, or a fixed label that it may read.
+type Refusal struct {
+	Rule string      // the relation that does not hold, as "label ⊑ object"
+	From label.Label // the smaller side of it, as it would have to flow
+	To   label.Label // the larger
+	With label.Privileges
+
+	// Fix is what would allow it, in words; "" if nothing that one environment
+	// could do would.
+	Fix string
+}
+
+func (r *Refusal) Error() string {
+	text := fmt.Sprintf("%s: %s cannot flow to %s", r.Rule, r.From, r.To)
+	if r.With != (label.Privileges{}) {
+		text += fmt.Sprintf(" (releasing with %s, vouching with %s)", r.With.Out, r.With.In)
+	}
+	if r.Fix != "" {
+		text += "; " + r.Fix
+	}
+	return text
+}
+
+// flows is from ⊑ₚ to, or a refusal.
+func flows(rule string, from label.Label, p label.Privileges, to label.Label, fix string) error {
+	if from == to || from.FlowsUnder(p, to) {
+		return nil
+	}
+	return &Refusal{Rule: rule, From: from, To: to, With: p, Fix: fix}
+}
+
+// Alloc is for creating an object with this label, or writing to one blindly:
+// cur ⊑ₚ t ⊑ clr. Privileges never reach above the clearance.
+func (s State) Alloc(p label.Privileges, t label.Label) error {
+	if err := flows("label ⊑ object", s.Label, p, t, "write to an object with at least your label, or name a privilege that releases it"); err != nil {
+		return err
+	}
+	return flows("object ⊑ clearance", t, label.Privileges{}, s.Clearance, "it takes a higher clearance")
+}
+
+// Read is for reading an object with this label without being changed by it:
+// ↓ₚ t ⊑ cur.
+func (s State) Read(p label.Privileges, t label.Label) error {
+	if t == s.Label {
+		return nil
+	}
+	down := t.DowngradeUnder(p)
+	if down.FlowsTo(s.Label) {
+		return nil
+	}
+	r := &Refusal{Rule: "object ⊑ label", From: t, To: s.Label, With: p}
+	if need, err := s.Label.Join(down); err == nil {
+		r.Fix = fmt.Sprintf("raise your label to %s first", need)
+		if !need.FlowsTo(s.Clearance) {
+			r.Fix = fmt.Sprintf("a label of %s would do, and a clearance for it", need)
+		}
+	}
+	return r
+}
+
+// Write is for what both tells and changes an object with this label: Alloc, and
+// Read.
+func (s State) Write(p label.Privileges, t label.Label) error {
+	if err := s.Alloc(p, t); err != nil {
+		return err
+	}
+	return s.Read(p, t)
+}
+
+// Taint is the state in which s may read an object with this label:
+// cur ⊔ ↓ₚ t, which must flow to clr.
+func (s State) Taint(p label.Privileges, t label.Label) (State, error) {
+	to, err := s.Label.Join(t.DowngradeUnder(p))
+	if err != nil {
+		return s, fmt.Errorf("label ⊔ object: %w", err)
+	}
+	if err := flows("label ⊔ object ⊑ clearance", to, label.Privileges{}, s.Clearance, "it takes a higher clearance"); err != nil {
+		return s, err
+	}
+	return State{to, s.Clearance}, nil
+}
+
+// Raise sets the label: cur ⊑ t ⊑ clr.
+func (s State) Raise(t label.Label) (State, error) { return s.Lower(label.Privileges{}, t) }
+
+// Lower sets the label, and may declassify all that the environment holds:
+// cur ⊑ₚ t ⊑ clr.
+func (s State) Lower(p label.Privileges, t label.Label) (State, error) {
+	fix := "a label only rises, but for a privilege that releases it"
+	if err := flows("label ⊑ new label", s.Label, p, t, fix); err != nil {
+		return s, err
+	}
+	if err := flows("new label ⊑ clearance", t, label.Privileges{}, s.Clearance, "it takes a higher clearance"); err != nil {
+		return s, err
+	}
+	return State{t, s.Clearance}, nil
+}
+
+// SetClearance sets the clearance: cur ⊑ c ⊑ₚ clr. Lowering it is free.
+func (s State) SetClearance(p label.Privileges, c label.Label) (State, error) {
+	if err := flows("label ⊑ new clearance", s.Label, label.Privileges{}, c, "a clearance cannot be below the label"); err != nil {
+		return s, err
+	}
+	if err := flows("new clearance ⊑ clearance", c, p, s.Clearance, "a clearance only falls, but for a privilege that raises it"); err != nil {
+		return s, err
+	}
+	return State{s.Label, c}, nil
+}
+
+// Relabel is for a new object that holds what one with the label old does:
+// old ⊑ₚ t, t ⊑ₚ old, t ⊑ clr and, because the new one may be visible to
+// others, cur ⊑ₚ t.
+func (s State) Relabel(p label.Privileges, old, t label.Label) error {
+	for _, c := range []struct {
+		rule     string
+		from, to label.Label
+		with     label.Privileges
+	}{
+		{"old ⊑ new", old, t, p},
+		{"new ⊑ old", t, old, p},
+		{"new ⊑ clearance", t, s.Clearance, label.Privileges{}},
+		{"label ⊑ new", s.Label, t, p},
+	} {
+		if err := flows(c.rule, c.from, c.with, c.to, ""); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TaintObject is the label of a new object that holds what one with the label
+// old does, with t added: old ⊔ t, for which Alloc must hold.
+func (s State) TaintObject(p label.Privileges, old, t label.Label) (label.Label, error) {
+	to, err := old.Join(t)
+	if err != nil {
+		return to, fmt.Errorf("object ⊔ label: %w", err)
+	}
+	return to, s.Alloc(p, to)
+}
+
+// Spawn is for starting an environment with the state child, whose end and
+// output are an object with the label result:
+// cur ⊑ₚ child.cur ⊑ child.clr ⊑ clr, and Alloc of result.
+func (s State) Spawn(p label.Privileges, child State, result label.Label) error {
+	for _, c := range []struct {
+		rule     string
+		from, to label.Label
+		with     label.Privileges
+	}{
+		{"label ⊑ child's label", s.Label, child.Label, p},
+		{"child's label ⊑ its clearance", child.Label, child.Clearance, label.Privileges{}},
+		{"child's clearance ⊑ clearance", child.Clearance, s.Clearance, label.Privileges{}},
+	} {
+		if err := flows(c.rule, c.from, c.with, c.to, ""); err != nil {
+			return err
+		}
+	}
+	return s.Alloc(p, result)
+}
+
+// Mount is for a directory tree with one fixed label: V ⊑ cur to read it, and
+// also cur ⊑ V to write to it, because who writes also reads. No privilege
+// helps: the program's own system calls are not asked for one.
+func (s State) Mount(v label.Label, writable bool) error {
+	fix := "run it at the label of the volume"
+	if err := flows("volume ⊑ label", v, label.Privileges{}, s.Label, fix); err != nil {
+		return err
+	}
+	if !writable {
+		return nil
+	}
+	return flows("label ⊑ volume", s.Label, label.Privileges{}, v, fix+", or mount it read-only")
+}
+
+// Endpoint is a place where an environment meets another one, or the world:
+// what it says there has one fixed label, what it hears another.
+type Endpoint struct {
+	Request, Answer label.Label
+}
+
+// Connect is for whoever calls: Alloc of the request, Read of the answer.
+func (s State) Connect(p label.Privileges, e Endpoint) error {
+	if err := s.Alloc(p, e.Request); err != nil {
+		return err
+	}
+	return s.Read(p, e.Answer)
+}
+
+// Serve is for whoever answers: it reads requests and writes answers. Nobody
+// asks its clearance: what it writes is bounded by the endpoint.
+func (s State) Serve(p label.Privileges, e Endpoint) error {
+	if err := s.Read(p, e.Request); err != nil {
+		return err
+	}
+	return flows("label ⊑ answer", s.Label, p, e.Answer, "it must own what it lets go")
+}
+
+// Kill is for ending an environment with this label blindly: cur ⊑ₚ child. The
+// answer must be the same if it does not hold.
+func (s State) Kill(p label.Privileges, child label.Label) error {
+	return flows("label ⊑ child's label", s.Label, p, child, "")
+}

@@ -1,0 +1,122 @@
+package monitor
+
+import (
+	"cofferdam/wire"
+)
+
+// Bounds of what one environment holds.
+const (
+	MaxHandles  = 4096    // of all kinds
+	handleBytes = 256     // what one of them costs beside what it stands for
+	maxValue    = 1 << 20 // bytes of a labeled value or a capsule; no frame has more
+)
+
+// object is what a handle stands for. It is shared by all who have a handle of it.
+type object interface {
+	kind() string
+	size() int    // bytes, counted against each of its holders
+	gone(by *Env) // one of its holders has dropped it, or ended
+}
+
+// holdObject gives e a handle of o. It fails if that would be too many, which depends on
+// nothing but what e has already.
+func (e *Env) holdObject(o object) (uint64, error) {
+	f := &e.flow
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.hold(o)
+}
+
+// holdObjects gives e handles of all, or of none of them.
+func (e *Env) holdObjects(all []object) ([]uint64, error) {
+	f := &e.flow
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	handles := make([]uint64, 0, len(all))
+	for _, o := range all {
+		h, err := f.hold(o)
+		if err != nil {
+			for _, h := range handles {
+				f.forget(h)
+			}
+			return nil, err
+		}
+		handles = append(handles, h)
+	}
+	return handles, nil
+}
+
+func (f *flow) hold(o object) (uint64, error) {
+	switch {
+	case f.ended:
+		return 0, wire.ErrUnavailable
+	case len(f.handles) >= MaxHandles || !f.kept.take(o.size()+handleBytes):
+		return 0, wire.ErrBusy
+	}
+	f.last++
+	f.handles[f.last] = o
+	return f.last, nil
+}
+
+// forget takes a handle out of the table. The caller holds mu, and tells the
+// object afterwards, unless nobody knew of the handle yet.
+func (f *flow) forget(h uint64) object {
+	o := f.handles[h]
+	if o != nil {
+		delete(f.handles, h)
+		f.kept.give(o.size() + handleBytes)
+	}
+	return o
+}
+
+// held is what a handle of e stands for. One that e does not have and one of
+// something else are the same error.
+func held[T object](e *Env, h uint64) (T, error) {
+	e.flow.mu.Lock()
+	defer e.flow.mu.Unlock()
+	o, ok := e.flow.handles[h].(T)
+	if !ok {
+		return o, wire.ErrDenied
+	}
+	return o, nil
+}
+
+// objects are what these handles of e stand for: all of them, or it is an error.
+func (e *Env) objects(handles []uint64) ([]object, error) {
+	e.flow.mu.Lock()
+	defer e.flow.mu.Unlock()
+	all := make([]object, len(handles))
+	for i, h := range handles {
+		if all[i] = e.flow.handles[h]; all[i] == nil {
+			return nil, wire.ErrDenied
+		}
+	}
+	return all, nil
+}
+
+// dropHandles gives handles up. Those that e does not have are none of its business.
+func (e *Env) dropHandles(a *wire.Ask) (wire.Told, error) {
+	for _, h := range a.Handles {
+		e.flow.mu.Lock()
+		o := e.flow.forget(h)
+		e.flow.mu.Unlock()
+		if o != nil {
+			o.gone(e)
+		}
+	}
+	return wire.Told{}, nil
+}
+
+// endFlow gives up all that e holds.
+func (e *Env) endFlow() {
+	f := &e.flow
+	f.mu.Lock()
+	f.ended = true
+	handles := f.handles
+	f.handles = nil
+	f.mu.Unlock()
+	for _, o := range handles {
+		f.kept.give(o.size() + handleBytes)
+		o.gone(e)
+	}
+}
