@@ -17,10 +17,10 @@ const (
 
 // Bounds on the way to a normal form.
 const (
-	maxRaw      = 4096                      // clauses of one and, and names of one clause
-	maxProducts = MaxClauses*MaxClauses + 1 // clauses of one or; two formulas within the bounds need no more
-	maxWork     = 4 * maxProducts           // of all ors of one text
-	maxDepth    = 32                        // of parentheses
+	maxRaw      = 4096                    // clauses of one and, and names of one clause
+	maxProducts = MaxClauses * MaxClauses // clauses of one or; two formulas within the bounds need no more
+	maxWork     = 4 * maxProducts         // of all ors of one text
+	maxDepth    = 32                      // of parentheses
 )
 
 // ErrBound is what a formula over the bounds is refused with.

@@ -152,9 +152,8 @@ func or(f, g []clause, work *int) ([]clause, error) {
 	// all that it could be joined with it is the smallest: the rest is multiplied.
 	left, raw := split(f, g, nil)
 	right, raw := split(g, f, raw)
-	*work -= len(left)*len(right) + 1
-	if *work < 0 {
-		return nil, fmt.Errorf("%w: an or of %d clauses with %d", ErrBound, len(left), len(right))
+	if *work -= len(left) * len(right); *work < 0 {
+		return nil, fmt.Errorf("%w: ors that multiply out to more clauses than are tried", ErrBound)
 	}
 	for i := range left {
 		for j := range right {

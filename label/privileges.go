@@ -8,7 +8,7 @@ type Privileges struct {
 	In  Formula // vouches: adds to the integrity
 }
 
-// FlowsTo tells whether data of label l may go to where the label is m, for
+// FlowsToWith tells whether data of label l may go to where the label is m, for
 // somebody who has privilege p and uses it both to release and to vouch.
 func (l Label) FlowsToWith(p Formula, m Label) bool { return l.FlowsUnder(Privileges{p, p}, m) }
 
