@@ -234,8 +234,16 @@ func (l *list) formula(key uint8, val []byte) (label.Formula, error) {
 }
 
 // FlagFields in the header of a call or a reply says that its body begins with
-// the fields of an Ask (of a reply: a Told), of which a u32 gives the length,
-// before the bytes that are the program's own.
+// fields, of which a u32 gives the length, before the bytes that are the program's
+// own. An environment sends those of an Ask, and what it gets are those of a Told:
+//
+//	call, to the monitor   Ask: Out, In, Shown, Handles
+//	call, to the server    Told: Label (of the request), Shown, Handles (the server's own)
+//	reply, to the monitor  Ask: Handles
+//	reply, to the caller   Told: Label (of the answer), Handles (the caller's own)
+//
+// Only the reply to a call has them. Without the flag all of it is zero: no
+// privilege, Public, no handles.
 const FlagFields = 1
 
 // AppendFields appends to dst a length and fields, as the body of a frame with

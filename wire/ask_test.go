@@ -134,7 +134,7 @@ func TestToldRoundTrip(t *testing.T) {
 		{},
 		{
 			Label: mustLabel(t, "alice %% bob"), Clearance: mustLabel(t, "alice %% True"), Owns: mustFormula(t, "alice"),
-			Handles: []uint64{1, 2}, Caller: &Identity{Service: "x", Principal: "alice"}, Data: []byte("d"),
+			Shown: mustFormula(t, "alice | bob"), Handles: []uint64{1, 2}, Caller: &Identity{Service: "x", Principal: "alice"}, Data: []byte("d"),
 		},
 	} {
 		got, err := ParseTold(want.Append(nil))
@@ -199,7 +199,7 @@ func normal(a Ask) Ask {
 }
 
 func FuzzParseTold(f *testing.F) {
-	told := Told{Label: mustLabel(f, "alice %% bob"), Owns: mustFormula(f, "alice"), Handles: []uint64{1}, Caller: &Identity{Service: "x"}, Data: []byte("d")}
+	told := Told{Label: mustLabel(f, "alice %% bob"), Owns: mustFormula(f, "alice"), Shown: mustFormula(f, "bob"), Handles: []uint64{1}, Caller: &Identity{Service: "x"}, Data: []byte("d")}
 	f.Add(told.Append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		told, err := ParseTold(b)

@@ -8,7 +8,8 @@ type Told struct {
 	Label     label.Label   // of an object, or of the asker
 	Clearance label.Label   // of the asker
 	Owns      label.Formula // the privileges of the asker
-	Handles   []uint64      // of what was made, or came with a message or a call
+	Shown     label.Formula // the privilege that a caller describes: it has it, and keeps it
+	Handles   []uint64      // of what was made, or came with a message, a call or a reply
 	Caller    *Identity     // who sent a message, as the monitor knows; nil for none
 	Data      []byte        // a view
 }
@@ -24,6 +25,7 @@ func (t *Told) Append(dst []byte) []byte {
 		dst = AppendField(dst, KeyClearance, t.Clearance.String())
 	}
 	dst = appendFormula(dst, KeyOwns, t.Owns)
+	dst = appendFormula(dst, KeyShown, t.Shown)
 	for _, h := range t.Handles {
 		dst = AppendUint(dst, KeyHandle, h)
 	}
@@ -52,6 +54,8 @@ func ParseTold(b []byte) (Told, error) {
 			t.Clearance, err = l.label(key, val)
 		case KeyOwns:
 			t.Owns, err = l.formula(key, val)
+		case KeyShown:
+			t.Shown, err = l.formula(key, val)
 		case KeyCaller:
 			var id Identity
 			id, err = ParseIdentity(val)
