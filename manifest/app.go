@@ -7,7 +7,12 @@
 // Trusted: yes. A grant that it invents is access nobody gave.
 package manifest
 
-import "time"
+import (
+	"time"
+
+	"cofferdam/guard"
+	"cofferdam/label"
+)
 
 // Unlimited is the value of a limit for which "unlimited" was written.
 const Unlimited = -1
@@ -18,10 +23,13 @@ type App struct {
 	Dir  string // absolute directory that relative host paths start from
 	Name string // [a-z0-9][a-z0-9-]*, at most 32 bytes
 
-	Gateway  *Gateway   // nil without one
-	Egress   *Egress    // nil if nothing was written of it
-	Services []*Service // in the order of the file, templates included
-	Shares   []Share    // none within another
+	Gateway    *Gateway    // nil without one
+	Egress     *Egress     // nil if nothing was written of it
+	Principals []Principal // in the order of the file, as all that follows
+	Services   []*Service  // templates included
+	Mailboxes  []Mailbox
+	Shares     []Share // none within another
+	Asserts    []Assert
 
 	AllowDegraded []string
 	Budget        Budget
@@ -45,6 +53,10 @@ type Gateway struct {
 	Listen string // host:port on the host
 	Routes []Route
 	Limits GatewayLimits
+
+	person Endpoint // of a request without other labels, whose sender was recognised
+
+	Authenticate *Authenticate // nil if nobody is told apart
 }
 
 // GatewayLimits bounds what people may send.
@@ -60,6 +72,20 @@ type Route struct {
 	Pos  Pos
 	Path string // RE2, matched against the whole decoded path
 	To   string // service
+
+	// Request is the label of what a person sends here, Answer the bound on what
+	// the person may be sent; see Labels.
+	Endpoint
+	Lenient bool // both are public for whoever is not recognised
+}
+
+// Labels is the pair of labels for a request of this principal, "" for one who was not
+// recognised.
+func (r Route) Labels(principal string) (guard.Endpoint, error) {
+	if r.Lenient && principal == "" {
+		return guard.Endpoint{}, nil
+	}
+	return r.For(principal)
 }
 
 // Service is something to run: at once, or as a template when spawned.
@@ -76,14 +102,26 @@ type Service struct {
 	Volumes     []Volume
 	Tmpfs       []Tmpfs
 
-	HTTP  int    // port inside, 0 for none
-	TCP   []int  // ports inside
+	HTTP int   // port inside, 0 for none
+	TCP  []int // ports inside
+
+	// Of an instance: what it holds when it starts, what it may come to hold, and
+	// over what it has power. The first two are those of the caller besides, of an
+	// instance per call and per label.
+	Label, Clearance Label
+	Owns             Formula
+
+	// PortLabels are those of HTTP and TCP that are not public. They and those of
+	// Provides mean nothing with instances per call and per label: there they are
+	// the label of the instance.
+	PortLabels map[int]Endpoint
+
 	Stdio string // "" or "lines"
 
 	Provides []Provide
 	Uses     []Use
 
-	Instances       string // "shared", "per-call" (stdio) or "per-principal" (templates)
+	Instances       string // "shared", "per-call" (stdio, always), "per-label" or "per-principal" (a template, always)
 	Limits          Limits
 	Restart         Restart // Policy "no" and nothing else for templates and stdio
 	DependsOn       []string
@@ -103,6 +141,7 @@ type Volume struct {
 	SizeBytes int64
 	Inodes    int64 // how many files; 0 with an unlimited size
 	ReadOnly  bool
+	Label     Label // fixed when it is made
 }
 
 // Tmpfs is scratch space in memory.
@@ -120,6 +159,7 @@ type Share struct {
 	From      string // absolute, links resolved
 	Writable  bool
 	SizeBytes int64 // of a writable one, default 64 MiB
+	Label     label.Label
 }
 
 // Provide is a method that a service answers.
@@ -130,10 +170,14 @@ type Provide struct {
 	FromPos    []Pos         // where each name of From stands
 	Deadline   time.Duration // default 30 s
 	Idempotent bool
+	Endpoint
+	Gate *Gate // nil if it is none
+
+	fromGateway value // where From names the gateway, while the manifest is read
 }
 
 // Use is something that a service reaches for. Exactly one of Call, Spawn,
-// Connect, Share and Egress is set.
+// Connect, Share, Egress, Post, Put and Take is set.
 type Use struct {
 	Pos     Pos
 	Call    string // service.method
@@ -142,9 +186,15 @@ type Use struct {
 	Share   string // share
 	Into    string // Share: the service that sees it, or "self"
 	Egress  string // host:port
+	Post    string // mailbox to send to blindly
+	Put     string // mailbox to send to
+	Take    string // mailbox to receive from
 	Bound   bool   // Call: only instances whose spawner bound something may call
 	Private bool   // Egress: may lead to addresses that are not of the Internet
 	Rate    Rate   // Egress
+
+	Endpoint         // Egress
+	Out, In  Formula // privileges used for it in advance: to release, and to vouch
 }
 
 // Limits as resolved: never zero, Unlimited where that was written. The
@@ -174,12 +224,15 @@ type Restart struct {
 // Grant is one line of the answer to "who may reach whom".
 type Grant struct {
 	From  string // service; "gateway" for routes
-	Kind  string // "call", "spawn", "http", "tcp", "share", "egress"
-	To    string // service or template; of a share, who sees it; host of an egress
-	Name  string // method of a call, port of http, tcp and egress, share, "" for spawn
+	Kind  string // "call", "spawn", "http", "tcp", "share", "egress", "post", "put", "take"
+	To    string // service, template or mailbox; of a share, who sees it; host of an egress
+	Name  string // method of a call, port of http, tcp and egress, share, "" for what has none
 	Bound bool   // see Use
 	Rule  string // file:line of what grants it
 
 	Private bool // see Use
 	Rate    Rate
+
+	Endpoint         // of an egress
+	Out, In  Formula // see Use
 }

@@ -25,6 +25,7 @@ func (r *reader) checkService(v value, s *Service) {
 		}
 	}
 	r.checkInstances(r.key(v, "instances"), s)
+	r.checkMarks(v, s)
 	for i, o := range s.Volumes {
 		if o.SizeBytes == Unlimited && o.Inodes > 0 {
 			r.refuse(r.place(v, o.Pos, fmt.Sprintf("%s.volumes[%d].inodes", v.key, i)), "leave it out, or give a size", "without a limit of size nothing counts its files")
@@ -32,11 +33,14 @@ func (r *reader) checkService(v value, s *Service) {
 		open := strings.Contains(o.Name, principalMark)
 		at := r.place(v, o.Pos, fmt.Sprintf("%s.volumes[%d].name", v.key, i))
 		switch {
-		case open && !s.Template:
-			r.refuse(at, "make it a template", "%q: %s is known only in a template with instances: per-principal", o.Name, principalMark)
-		case !open && s.Template && !o.ReadOnly:
+		case open && !s.perPrincipal():
+			r.refuse(at, "write instances: per-principal", "%q: %s is known only with instances: per-principal", o.Name, principalMark)
+		case !open && s.perPrincipal() && !o.ReadOnly:
 			r.refuse(at, fmt.Sprintf("name it %s-%s, or write read_only: true", o.Name, principalMark),
 				"volume %q would be shared by the instances of all principals", o.Name)
+		case s.Instances == perLabel && !o.ReadOnly:
+			r.refuse(at, "write read_only: true, or let a service own it that has its instances shared",
+				"volume %q has one label, and the instances of %s that could write to it have many", o.Name, s.Name)
 		}
 	}
 }
@@ -51,17 +55,26 @@ func (r *reader) only(v value, reason string, keys ...string) {
 }
 
 func (r *reader) checkInstances(v value, s *Service) {
-	want := "shared"
+	var want string
 	switch {
 	case s.Template:
-		want = "per-principal"
+		want = perPrincipal
 	case s.Stdio != "":
-		want = "per-call"
+		want = perCall
+	case s.Instances == perCall:
+		r.refuse(v, "write stdio: lines, or per-label", "per-call is not possible here: %s would have to end with each call", s.Name)
+		return
+	default:
+		return
 	}
 	if s.Instances != "" && s.Instances != want {
 		r.refuse(v, "write "+want+" or leave it out", "%s is not possible here: %s has its instances %s", s.Instances, s.Name, want)
 	}
 }
+
+// perPrincipal tells whether an instance runs for somebody; before the defaults
+// are filled in, too.
+func (s *Service) perPrincipal() bool { return s.Template || s.Instances == perPrincipal }
 
 // key is what stands under name in the mapping v; v itself if nothing does.
 func (r *reader) key(v value, name string) value {

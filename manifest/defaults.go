@@ -18,15 +18,34 @@ func (a *App) fillDefaults() {
 		a.Name = appName(filepath.Base(a.Dir))
 	}
 	if a.Gateway != nil {
-		a.Gateway.Limits.fillDefaults()
+		a.Gateway.fillDefaults()
 	}
 	for i := range a.Shares {
 		if a.Shares[i].Writable {
 			orElse(&a.Shares[i].SizeBytes, 64<<20)
 		}
 	}
+	for i := range a.Mailboxes {
+		orElse(&a.Mailboxes[i].Messages, defaultMessages)
+		orElse(&a.Mailboxes[i].SizeBytes, defaultMessageSize)
+	}
 	for _, s := range a.Services {
 		s.fillDefaults()
+	}
+}
+
+// fillDefaults lets a request carry whoever sent it, and an answer go to nobody else.
+func (g *Gateway) fillDefaults() {
+	g.Limits.fillDefaults()
+	if g.Authenticate == nil {
+		g.person = Endpoint{}
+	} else {
+		orElse(&g.Authenticate.Cookie, defaultCookie)
+	}
+	for i := range g.Routes {
+		route := &g.Routes[i]
+		route.Lenient = g.Authenticate != nil && !route.Request.given && !route.Answer.given
+		route.Endpoint.orElse(g.person)
 	}
 }
 
@@ -39,12 +58,18 @@ func (l *GatewayLimits) fillDefaults() {
 
 func (s *Service) fillDefaults() {
 	orElse(&s.WorkingDir, "/")
+	s.Label.orElse(Label{})
+	s.Clearance.orElse(s.Label)
+	s.Owns.given = false
+	own := Endpoint{s.Label, s.Label}
+	s.fillPorts(own)
 	for i := range s.Volumes {
 		v := &s.Volumes[i]
 		orElse(&v.SizeBytes, 64<<20)
 		if v.SizeBytes != Unlimited {
 			orElse(&v.Inodes, inodesFor(v.SizeBytes))
 		}
+		v.Label.orElse(s.Label)
 	}
 	for i := range s.Tmpfs {
 		t := &s.Tmpfs[i]
@@ -55,17 +80,24 @@ func (s *Service) fillDefaults() {
 		if s.Uses[i].Egress != "" {
 			s.Uses[i].Rate.fillDefaults()
 		}
+		s.Uses[i].Endpoint.orElse(Endpoint{})
+		s.Uses[i].Out.given, s.Uses[i].In.given = false, false
 	}
 	for i := range s.Provides {
-		orElse(&s.Provides[i].Deadline, defaultDeadline)
+		p := &s.Provides[i]
+		orElse(&p.Deadline, defaultDeadline)
+		if p.Gate != nil {
+			p.Gate.fillDefaults(s.Owns)
+		}
+		p.Endpoint.orElse(own)
 	}
 	switch {
 	case s.Template:
-		orElse(&s.Instances, "per-principal")
+		orElse(&s.Instances, perPrincipal)
 	case s.Stdio != "":
-		orElse(&s.Instances, "per-call")
+		orElse(&s.Instances, perCall)
 	default:
-		orElse(&s.Instances, "shared")
+		orElse(&s.Instances, shared)
 	}
 	s.Limits.fillDefaults(s.ends())
 	if s.ends() {
@@ -78,6 +110,11 @@ func (s *Service) fillDefaults() {
 	orElse(&s.Restart.Period, time.Minute)
 	orElse(&s.Restart.Backoff, 100*time.Millisecond)
 	orElse(&s.Restart.BackoffMax, 10*time.Second)
+}
+
+// onDemand tells whether no instance is started with the others.
+func (s *Service) onDemand() bool {
+	return s.ends() || s.Instances == perLabel || s.Instances == perPrincipal
 }
 
 // ends tells whether an instance is meant to do one thing and end.

@@ -94,6 +94,9 @@ func (r *reader) checkEgress(v value, u *Use) {
 		if u.Rate != (Rate{}) {
 			r.refuse(v, "", "rate goes with egress only")
 		}
+		if u.Request.given || u.Answer.given {
+			r.refuse(v, "write them where it is provided", "request and answer go with egress only")
+		}
 		return
 	}
 	e, err := address.ParseEndpoint(u.Egress)

@@ -53,7 +53,7 @@ func (a *App) Table(w io.Writer) error {
 // node of the graph.
 type node struct {
 	Name string `json:"name"`
-	Kind string `json:"kind"` // gateway, service, template, outside
+	Kind string `json:"kind"` // gateway, service, template, mailbox, outside
 }
 
 // edge of the graph.
@@ -93,6 +93,9 @@ func (a *App) Graph(format string) (string, error) {
 		}
 		nodes = append(nodes, node{s.Name, kind})
 	}
+	for _, m := range a.Mailboxes {
+		nodes = append(nodes, node{m.Name, "mailbox"})
+	}
 	for _, g := range a.Grants() {
 		if outside := (node{g.To, "outside"}); g.Kind == "egress" && !slices.Contains(nodes, outside) {
 			nodes = append(nodes, outside)
@@ -117,7 +120,7 @@ func (a *App) Graph(format string) (string, error) {
 
 // dot writes Graphviz. Names and labels hold no character that it would read.
 func dot(name string, nodes []node, edges []edge) string {
-	shapes := map[string]string{"gateway": "doublecircle", "service": "box", "template": "component", "outside": "ellipse"}
+	shapes := map[string]string{"gateway": "doublecircle", "service": "box", "template": "component", "mailbox": "cds", "outside": "ellipse"}
 	var b strings.Builder
 	fmt.Fprintf(&b, "digraph %q {\n\trankdir=LR;\n", name)
 	for _, n := range nodes {
@@ -132,7 +135,7 @@ func dot(name string, nodes []node, edges []edge) string {
 
 // mermaid numbers the nodes: "end", a fine name, is a word of its own.
 func mermaid(nodes []node, edges []edge) string {
-	boxes := map[string]string{"gateway": "((%q))", "service": "[%q]", "template": "[[%q]]", "outside": "([%q])"}
+	boxes := map[string]string{"gateway": "((%q))", "service": "[%q]", "template": "[[%q]]", "mailbox": ">%q]", "outside": "([%q])"}
 	ids := make(map[string]string)
 	var b strings.Builder
 	b.WriteString("flowchart LR\n")

@@ -15,7 +15,8 @@ import (
 //   - http to the gateway, for each service that a route leads to;
 //   - a call to each name in the method's from or, if it has none, to each
 //     service that has the call among its uses;
-//   - a spawn, a connection, a share and a way out to whoever has it among its uses.
+//   - a spawn, a connection, a share, a way out and a mailbox to whoever has it among its uses;
+//   - a call to the gateway, of who authenticates.
 //
 // The kind of a connection is http if the port is the service's http port.
 func (a *App) Grants() []Grant {
@@ -26,13 +27,22 @@ func (a *App) Grants() []Grant {
 				all = append(all, Grant{From: "gateway", Kind: "http", To: s.Name, Name: strconv.Itoa(s.HTTP), Rule: a.rule(route.Pos)})
 			}
 		}
+		if who := a.Gateway.Authenticate; who != nil {
+			service, method, _ := strings.Cut(who.Call, ".")
+			if s := a.Service(service); s != nil && s.provide(method) != nil {
+				all = append(all, Grant{From: gatewayName, Kind: "call", To: service, Name: method, Rule: a.rule(who.Pos)})
+			}
+		}
 	}
 	for _, s := range a.Services {
 		for _, p := range s.Provides {
 			for i, from := range p.From {
 				if caller := a.Service(from); caller != nil {
-					u := caller.use(s.Name + "." + p.Call)
-					all = append(all, Grant{From: from, Kind: "call", To: s.Name, Name: p.Call, Bound: u != nil && u.Bound, Rule: a.rule(p.fromPos(i))})
+					g := Grant{From: from, Kind: "call", To: s.Name, Name: p.Call, Rule: a.rule(p.fromPos(i))}
+					if u := caller.use(s.Name + "." + p.Call); u != nil {
+						g.Bound, g.Out, g.In = u.Bound, u.Out, u.In
+					}
+					all = append(all, g)
 				}
 			}
 		}
@@ -43,6 +53,7 @@ func (a *App) Grants() []Grant {
 					g.To = s.Name
 				}
 				g.Private, g.Rate = u.Private, u.Rate
+				g.Endpoint, g.Out, g.In = u.Endpoint, u.Out, u.In
 				all = append(all, g)
 			}
 		}
@@ -74,6 +85,12 @@ func (a *App) used(u Use) (Grant, bool) {
 			}
 			return Grant{Kind: kind, To: to, Name: strconv.Itoa(port)}, true
 		}
+	case u.Post != "" && a.Mailbox(u.Post) != nil:
+		return Grant{Kind: "post", To: u.Post}, true
+	case u.Put != "" && a.Mailbox(u.Put) != nil:
+		return Grant{Kind: "put", To: u.Put}, true
+	case u.Take != "" && a.Mailbox(u.Take) != nil:
+		return Grant{Kind: "take", To: u.Take}, true
 	case a.Share(u.Share) != nil && (u.Into == itself || a.Service(u.Into) != nil):
 		return Grant{Kind: "share", To: u.Into, Name: u.Share}, true
 	case u.Egress != "":

@@ -28,6 +28,10 @@ func checkGrants(t testing.TB, a *App) {
 			checkWayOut(t, a, g)
 			continue
 		}
+		if g.Kind == "post" || g.Kind == "put" || g.Kind == "take" {
+			checkMailbox(t, a, g)
+			continue
+		}
 		to := a.Service(g.To)
 		if to == nil || g.From != "gateway" && a.Service(g.From) == nil {
 			t.Errorf("grant %+v between services that are not there", g)
@@ -40,7 +44,9 @@ func checkGrants(t testing.TB, a *App) {
 				t.Errorf("grant %+v of a method that is not there", g)
 			} else if p.From != nil && !slices.Contains(p.From, g.From) {
 				t.Errorf("grant %+v past the list %v", g, p.From)
-			} else if p.From == nil && a.Service(g.From).use(g.To+"."+g.Name) == nil {
+			} else if g.From == gatewayName && (a.Gateway == nil || a.Gateway.Authenticate == nil || a.Gateway.Authenticate.Call != g.To+"."+g.Name) {
+				t.Errorf("grant %+v to the gateway, which does not need it", g)
+			} else if g.From != gatewayName && p.From == nil && a.Service(g.From).use(g.To+"."+g.Name) == nil {
 				t.Errorf("grant %+v that nobody wrote", g)
 			}
 		case "spawn":
@@ -132,8 +138,25 @@ func access(a *App) map[string]bool {
 		for _, v := range s.Volumes {
 			out[s.Name+" keeps "+v.Name] = true
 		}
+		if s.Owns != (Formula{}) {
+			out[s.Name+" owns "+s.Owns.String()] = true
+		}
 	}
 	return out
+}
+
+// checkMailbox tells that g is written among the uses of whoever has it.
+func checkMailbox(t testing.TB, a *App, g Grant) {
+	t.Helper()
+	s, m := a.Service(g.From), a.Mailbox(g.To)
+	if s == nil || m == nil || m.Owner != "" && g.Kind != "post" {
+		t.Errorf("grant %+v of what is not there", g)
+		return
+	}
+	want := map[string]Use{"post": {Post: g.To}, "put": {Put: g.To}, "take": {Take: g.To}}[g.Kind]
+	if !slices.ContainsFunc(s.Uses, func(u Use) bool { return u.object() == want }) {
+		t.Errorf("grant %+v that nobody wrote", g)
+	}
 }
 
 func TestGrants(t *testing.T) {

@@ -6,6 +6,7 @@ const (
 	anAppName     shape = "a name of at most 32 small letters, digits and -"
 	aName         shape = "a name: a small letter, then at most 31 of a-z 0-9 _ -"
 	someNames     shape = "a list of names"
+	someCallers   shape = "a list of names of services, or gateway"
 	aShield       shape = "the name of a protection, as doctor lists them"
 	someShields   shape = "a list of protections, as doctor lists them"
 	aGateway      shape = "a mapping: the gateway"
@@ -18,7 +19,7 @@ const (
 	gatewayBounds shape = "a mapping: the gateway's limits"
 	aCount        shape = "a number"
 	aPort         shape = "a port"
-	somePorts     shape = "a port or a list of ports"
+	somePorts     shape = "a port or a list of ports, each a number or a mapping with labels"
 	aBool         shape = "true or false"
 	aText         shape = "text"
 	aPath         shape = "a path"
@@ -49,11 +50,31 @@ const (
 	aUse          shape = "a mapping: a use"
 	aMethod       shape = "service.method"
 	aPeer         shape = "service or service:port"
-	anInstances   shape = "shared, per-call or per-principal"
-	limits        shape = "a mapping: limits"
-	aBudget       shape = "a mapping: the budget"
-	aRestart      shape = "always, on-failure or no, or a mapping"
-	aPolicy       shape = "always, on-failure or no"
+	anInstances   shape = "shared, per-call, per-label or per-principal"
+	aLabel        shape = "a label: SECRECY %% INTEGRITY"
+	aFormula      shape = "a formula of principals, such as alice & (bob | carol)"
+
+	somePrincipals shape = "a list of principals"
+	aPrincipal     shape = "a mapping: a person"
+	aPrincipalName shape = "a principal's name, without spaces, quotes, braces, $ and backslashes"
+	someMailboxes  shape = "a list of mailboxes"
+	aMailbox       shape = "a mapping: a mailbox"
+	someAsserts    shape = "a list of assertions"
+	anAssert       shape = "an assertion: FROM -/-> TO, or FROM -/-> TO except NAME, NAME"
+	anAuthenticate shape = "service.method, or a mapping: the authenticator"
+	aCookie        shape = "a cookie's name"
+	aLabelledPort  shape = "a port, or a mapping: a port with labels"
+	aGate          shape = "a mapping: a gate"
+	limits         shape = "a mapping: limits"
+	aBudget        shape = "a mapping: the budget"
+	aRestart       shape = "always, on-failure or no, or a mapping"
+	aPolicy        shape = "always, on-failure or no"
+)
+
+// What holds where no label is written.
+const (
+	publicLabel  = "True %% True: public"
+	serviceLabel = "the label of the service"
 )
 
 func appKeys() table[App] {
@@ -66,11 +87,14 @@ func appKeys() table[App] {
 				a.Egress = &Egress{Pos: v.pos()}
 				mapping(r, v, anEgress, egressKeys(), a.Egress)
 			}},
+			{"principals", somePrincipals, false, "labels name nobody", "All names that labels use: each a name, or {person: name}.", readPrincipals},
 			{"services", services, false, "nothing runs", "What runs, and what it may reach.", readServices},
 			{"budget", aBudget, false, "an eighth of the host", "What all of it together may use.", func(r *reader, v value, a *App) {
 				a.Budget.Pos = v.pos()
 				mapping(r, v, aBudget, budgetKeys(), &a.Budget)
 			}},
+			{"mailboxes", someMailboxes, false, "none", "Queues of messages between services.", readMailboxes},
+			{"assert", someAsserts, false, "nothing is asserted", "What must not flow where, on any path that this manifest leaves. Names are those of services, volumes, mailboxes and endpoints outside, internet for all of the latter, and people for whoever uses the gateway. What passes through one that is excepted is permitted. A violation is an error.", readAsserts},
 			{"shares", someShares, false, "nothing can be mounted", "Directories of the host that services with {share: …} among their uses may mount while they run, whole or in parts.", readShares},
 			{"allow_degraded", someShields, false, "none", "Protections that this host may lack. Each is weaker isolation: shown by up, ps and check, and in every audit record of an application that does without. One that the host has is enforced all the same.", readAllowDegraded},
 		},
@@ -107,6 +131,7 @@ func gatewayKeys() table[Gateway] {
 	return table[Gateway]{keys: []key[Gateway]{
 		{"listen", anAddress, true, "", "Where the host listens. Port 0 takes a free one; every address is written 0.0.0.0 or [::].", readListen},
 		{"routes", someRoutes, false, "every path is not found", "Which paths go where. The first that matches wins.", readRoutes},
+		{"authenticate", anAuthenticate, false, "nobody is told apart", "Who knows which principal a request comes from.", readAuthenticate},
 		{"limits", gatewayBounds, false, "see there", "Bounds of what people may send.", func(r *reader, v value, g *Gateway) {
 			mapping(r, v, gatewayBounds, gatewayLimitKeys(), &g.Limits)
 		}},
@@ -117,6 +142,12 @@ func routeKeys() table[Route] {
 	return table[Route]{keys: []key[Route]{
 		{"path", aPattern, true, "", "Matched against the whole path, as if between ^ and $.", readPattern},
 		{"to", aName, true, "", "The service, which must have http.", readRouteTo},
+		{"request", aLabel, false, "True %% {principal} with authenticate, and public from who is not recognised; public without", "Label of what a person sends.", func(r *reader, v value, route *Route) {
+			route.Request = r.label(v)
+		}},
+		{"answer", aLabel, false, "{principal} %% True with authenticate, and public to who is not recognised; public without", "Bound on the label of what the person may be sent.", func(r *reader, v value, route *Route) {
+			route.Answer = r.label(v)
+		}},
 	}}
 }
 
@@ -154,17 +185,24 @@ func serviceKeys() table[Service] {
 			{"files", someFiles, false, "none", "Host files and directories that it sees, read-only.", readFiles},
 			{"volumes", someVolumes, false, "none", "Storage that stays when it ends.", readVolumes},
 			{"tmpfs", someTmpfs, false, "none", "Scratch space in memory, besides /tmp.", readTmpfs},
-			{"http", aPort, false, "none", "The port inside on which it speaks HTTP.", func(r *reader, v value, s *Service) {
-				s.HTTP, _ = r.integer(v, aPort, 1, 65535)
+			{"label", aLabel, false, publicLabel, "What it holds when it starts: SECRECY %% INTEGRITY. It may write to nothing below and read nothing above.", func(r *reader, v value, s *Service) {
+				s.Label = r.label(v)
 			}},
+			{"clearance", aLabel, false, "its label", "How far it may raise its label: what it may ever read, and how little vouched for.", func(r *reader, v value, s *Service) {
+				s.Clearance = r.label(v)
+			}},
+			{"owns", aFormula, false, "True: no power", "The privileges of an instance: whose secrets it may release and in whose name it may vouch.", func(r *reader, v value, s *Service) {
+				s.Owns = r.formula(v)
+			}},
+			{"http", aLabelledPort, false, "none", "The port inside on which it speaks HTTP.", readHTTP},
 			{"tcp", somePorts, false, "none", "Further ports inside on which it listens.", readTCP},
 			{"stdio", aStdio, false, "it serves methods itself", "lines runs the command once per call, with the request on its standard input.", func(r *reader, v value, s *Service) {
 				s.Stdio, _ = r.oneOf(v, aStdio, "lines")
 			}},
 			{"provides", someProvides, false, "none", "The methods that it answers.", readProvides},
 			{"uses", someUses, false, "none", "What it may reach.", readUses},
-			{"instances", anInstances, false, "shared; per-call with stdio; per-principal for a template", "Which instance answers.", func(r *reader, v value, s *Service) {
-				s.Instances, _ = r.oneOf(v, anInstances, "shared", "per-call", "per-principal")
+			{"instances", anInstances, false, "shared; per-call with stdio; per-principal for a template", "Which instance answers: the one that there is, a new one for each call, or one for each label or principal of its callers, which is started when the first comes. One per call or per label has its own label and that of its caller together.", func(r *reader, v value, s *Service) {
+				s.Instances, _ = r.oneOf(v, anInstances, shared, perCall, perLabel, perPrincipal)
 			}},
 			{"limits", limits, false, "see there", "Bounds of the whole process tree of an instance.", func(r *reader, v value, s *Service) {
 				mapping(r, v, limits, limitKeys(), &s.Limits)
@@ -201,6 +239,9 @@ func volumeKeys() table[Volume] {
 		{"read_only", aBool, false, "false", "It may not write there.", func(r *reader, v value, o *Volume) {
 			o.ReadOnly = r.boolean(v, aBool)
 		}},
+		{"label", aLabel, false, serviceLabel, "Label of what is in it, fixed when it is first made. To write there a service must be at exactly this label; to read, at or above it.", func(r *reader, v value, o *Volume) {
+			o.Label = r.label(v)
+		}},
 	}, refused: []refusal{
 		{"type", "a volume is a volume", "for host files use files, for memory tmpfs"},
 		{"source", "host directories are not writable from inside", "give the volume a name; for host files use files"},
@@ -234,6 +275,9 @@ func shareKeys() table[Share] {
 		{"size", aSizeLimit, false, "64M", "With writable: how much a mounted directory may hold. More is noticed a moment later and ends the instance, which allow_degraded: [disk-quota] must permit.", func(r *reader, v value, s *Share) {
 			s.SizeBytes = r.sizeLimit(v, 64<<10)
 		}},
+		{"label", aLabel, false, publicLabel, "Label of what is in it, as of a volume.", func(r *reader, v value, s *Share) {
+			s.Label = r.fixedLabel(v)
+		}},
 	}}
 }
 
@@ -242,13 +286,20 @@ func provideKeys() table[Provide] {
 		{"call", aName, true, "", "The method's name.", func(r *reader, v value, p *Provide) {
 			p.Call, _ = r.name(v, aName, serviceNames)
 		}},
-		{"from", someNames, false, "whoever lists the call among its uses", "All who may call. [] is nobody.", readProvideFrom},
+		{"from", someCallers, false, "whoever lists the call among its uses", "All who may call. [] is nobody.", readProvideFrom},
 		{"deadline", aTime, false, "30s", "Time for an answer, at most 10m.", func(r *reader, v value, p *Provide) {
 			p.Deadline = r.duration(v, aTime, maxDeadline)
 		}},
 		{"idempotent", aBool, false, "false", "May be repeated on a new instance when the old one died over it.", func(r *reader, v value, p *Provide) {
 			p.Idempotent = r.boolean(v, aBool)
 		}},
+		{"request", aLabel, false, serviceLabel, "Label of what is sent in a call.", func(r *reader, v value, p *Provide) {
+			p.Request = r.label(v)
+		}},
+		{"answer", aLabel, false, serviceLabel, "Label of what is answered.", func(r *reader, v value, p *Provide) {
+			p.Answer = r.label(v)
+		}},
+		{"gate", aGate, false, "none", "In a stdio service: makes it a gate, which may let go of what the service owns, and says on which conditions.", readGate},
 	}, refused: []refusal{
 		{"rate", "rate limits are not part of this version, and a limit that does nothing is worse than none", ""},
 	}}
@@ -262,6 +313,21 @@ func useKeys() table[Use] {
 		{"share", aName, false, "", "A share that it may mount while it runs; see into.", readUseShare},
 		{"into", aTarget, false, "", "With share, and then it must be written: the service whose instances see what is mounted, or self.", readUseInto},
 		{"egress", anEndpoint, false, "", "A TCP port of a machine outside. Inside, its name resolves; an address is reached through the proxy.", readUseEgress},
+		{"post", aName, false, "", "A mailbox to send to blindly: it is not told whether the message was received, or dropped because the mailbox was full.", readPost},
+		{"put", aName, false, "", "A shared mailbox to send to, and to wait for room in.", readPut},
+		{"take", aName, false, "", "A shared mailbox to receive from.", readTake},
+		{"out", aFormula, false, "True: none", "With all but share: the privilege that releases what is sent, used each time without a word. It must own it.", func(r *reader, v value, u *Use) {
+			u.Out = r.formula(v)
+		}},
+		{"in", aFormula, false, "True: none", "With all but share: the privilege that vouches for what comes back.", func(r *reader, v value, u *Use) {
+			u.In = r.formula(v)
+		}},
+		{"request", aLabel, false, publicLabel, "With egress: label of what is sent there.", func(r *reader, v value, u *Use) {
+			u.Request = r.label(v)
+		}},
+		{"answer", aLabel, false, publicLabel, "With egress: label of what comes from there.", func(r *reader, v value, u *Use) {
+			u.Answer = r.label(v)
+		}},
 		{"private", aBool, false, "false", "With egress: it may lead to this host, its networks, or other addresses that are not of the Internet.", func(r *reader, v value, u *Use) {
 			u.Private = r.boolean(v, aBool)
 		}},

@@ -36,15 +36,20 @@ func sections() []section {
 		sectionOf("app", "The manifest", appKeys()),
 		sectionOf("budget", "budget", budgetKeys()),
 		sectionOf("gateway", "gateway", gatewayKeys()),
+		sectionOf("authenticate", "gateway.authenticate", authenticateKeys()),
 		sectionOf("route", "gateway.routes", routeKeys()),
 		sectionOf("gatewayLimits", "gateway.limits", gatewayLimitKeys()),
+		sectionOf("person", "principals", personKeys()),
+		sectionOf("mailbox", "mailboxes", mailboxKeys()),
 		sectionOf("share", "shares", shareKeys()),
 		sectionOf("egress", "egress", egressKeys()),
 		sectionOf("service", "services.NAME", serviceKeys()),
 		sectionOf("file", "services.NAME.files", fileKeys()),
 		sectionOf("volume", "services.NAME.volumes", volumeKeys()),
 		sectionOf("tmpfs", "services.NAME.tmpfs", tmpfsKeys()),
+		sectionOf("port", "services.NAME.http", portKeys()),
 		sectionOf("provide", "services.NAME.provides", provideKeys()),
+		sectionOf("gate", "services.NAME.provides.gate", gateKeys()),
 		sectionOf("use", "services.NAME.uses", useKeys()),
 		sectionOf("rate", "services.NAME.uses.rate", rateKeys()),
 		sectionOf("limits", "services.NAME.limits", limitKeys()),
@@ -108,12 +113,17 @@ func schemaOf() map[shape]any {
 		text     = pattern(noNUL)
 		policy   = words("always", "on-failure", "no")
 		names    = listOf(name, maxServices)
+		method   = pattern(`^[a-z][a-z0-9_-]{0,31}\.[a-z][a-z0-9_-]{0,31}$`)
+
+		labelledPort = members{{"anyOf", []any{integers(1, 65535), ref("port")}}}
+		principal    = members{{"type", "string"}, {"pattern", `^[^\x00-\x20"\\{}$]+$`}}
 	)
 	return map[shape]any{
 		aVersion:      members{{"const", 1}},
 		anAppName:     pattern(appNames.String()),
 		aName:         name,
 		someNames:     names,
+		someCallers:   listOf(members{{"anyOf", []any{name, members{{"const", gatewayName}}}}}, maxServices),
 		someShields:   listOf(pattern(shieldNames.String()), maxList),
 		aGateway:      ref("gateway"),
 		services:      members{{"type", "object"}, {"propertyNames", name}, {"additionalProperties", ref("service")}, {"maxProperties", maxServices}},
@@ -123,11 +133,22 @@ func schemaOf() map[shape]any {
 		gatewayBounds: ref("gatewayLimits"),
 		aCount:        integers(1, 1<<16),
 		aPort:         integers(1, 65535),
-		somePorts:     oneOrMore(integers(1, 65535), listOf(integers(1, 65535), 64)),
-		aBool:         members{{"type", "boolean"}},
-		aPath:         members{{"type", "string"}, {"minLength", 1}},
-		anInsidePath:  inside,
-		aCommand:      append(listOf(text, maxList), member{"minItems", 1}),
+		somePorts:     oneOrMore(labelledPort, listOf(labelledPort, 64)),
+		aLabelledPort: labelledPort,
+		aLabel:        pattern(`%%`),
+		aFormula:      members{{"type", "string"}, {"minLength", 1}},
+
+		somePrincipals: listOf(members{{"anyOf", []any{principal, ref("person")}}}, maxList),
+		aPrincipalName: principal,
+		someMailboxes:  listOf(ref("mailbox"), maxList),
+		someAsserts:    listOf(pattern(asserts.String()), maxList),
+		anAuthenticate: members{{"anyOf", []any{method, ref("authenticate")}}},
+		aCookie:        pattern(cookieNames.String()),
+		aGate:          ref("gate"),
+		aBool:          members{{"type", "boolean"}},
+		aPath:          members{{"type", "string"}, {"minLength", 1}},
+		anInsidePath:   inside,
+		aCommand:       append(listOf(text, maxList), member{"minItems", 1}),
 		variables: members{{"anyOf", []any{
 			members{
 				{"type", "object"}, {"propertyNames", members{{"pattern", envNames.String()}}},
@@ -150,7 +171,7 @@ func schemaOf() map[shape]any {
 		aStdio:       words("lines"),
 		someProvides: listOf(ref("provide"), maxList),
 		someUses:     listOf(ref("use"), maxList),
-		aMethod:      pattern(`^[a-z][a-z0-9_-]{0,31}\.[a-z][a-z0-9_-]{0,31}$`),
+		aMethod:      method,
 		aPeer:        pattern(`^[a-z][a-z0-9_-]{0,31}(:[1-9][0-9]{0,4})?$`),
 		anEgress:     ref("egress"),
 		aResolver:    pattern(`^([0-9.]+|\[[0-9a-f:.]+\]):[1-9][0-9]{0,4}$`),
@@ -158,7 +179,7 @@ func schemaOf() map[shape]any {
 		aRate:        ref("rate"),
 		aBytesRate:   members{{"anyOf", []any{pattern(strings.TrimSuffix(sizes.String(), "$") + `/s$`), members{{"const", unlimited}}}}},
 		aConnections: members{{"anyOf", []any{pattern(strings.TrimSuffix(counts.String(), "$") + `/s$`), members{{"const", unlimited}}}}},
-		anInstances:  words("shared", "per-call", "per-principal"),
+		anInstances:  words(shared, perCall, perLabel, perPrincipal),
 		limits:       ref("limits"),
 		aBudget:      ref("budget"),
 		aRestart:     oneOrMore(policy, members{{"$ref", "#/$defs/restart"}}),
@@ -194,8 +215,8 @@ func schema() ([]byte, error) {
 		}
 		if s.name == "use" {
 			def = append(def,
-				member{"oneOf", []any{needs("call"), needs("spawn"), needs("connect"), needs("share"), needs("egress")}},
-				member{"dependentRequired", members{{"bound", []string{"call"}}, {"into", []string{"share"}}, {"share", []string{"into"}}, {"private", []string{"egress"}}, {"rate", []string{"egress"}}}})
+				member{"oneOf", []any{needs("call"), needs("spawn"), needs("connect"), needs("share"), needs("egress"), needs("post"), needs("put"), needs("take")}},
+				member{"dependentRequired", members{{"bound", []string{"call"}}, {"into", []string{"share"}}, {"share", []string{"into"}}, {"private", []string{"egress"}}, {"rate", []string{"egress"}}, {"request", []string{"egress"}}, {"answer", []string{"egress"}}}})
 		}
 		if s.name == "app" {
 			top = def

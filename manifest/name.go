@@ -18,6 +18,14 @@ var (
 // reserved are the names that mean something else where a service could stand.
 var reserved = []string{"any", "bus", "egress", "gateway", "monitor", "self"}
 
+// The ways to have instances.
+const (
+	shared       = "shared"
+	perCall      = "per-call"
+	perLabel     = "per-label"
+	perPrincipal = "per-principal"
+)
+
 // principalMark is replaced by the principal that an instance runs for.
 const principalMark = "{principal}"
 

@@ -77,7 +77,17 @@ func readServices(r *reader, v value, a *App) {
 
 func readGateway(r *reader, v value, a *App) {
 	a.Gateway = &Gateway{Pos: v.pos()}
+	a.Gateway.person = r.person()
 	mapping(r, v, aGateway, gatewayKeys(), a.Gateway)
+	if a.Gateway.Authenticate != nil {
+		return
+	}
+	for i, route := range a.Gateway.Routes {
+		at := r.place(v, route.Pos, fmt.Sprintf("%s.routes[%d]", v.key, i))
+		for _, p := range []*people{route.Request.open, route.Answer.open} {
+			r.refuseMark(at, p, "nobody is told apart; write gateway.authenticate")
+		}
+	}
 }
 
 func readListen(r *reader, v value, g *Gateway) {

@@ -17,6 +17,10 @@ func readProvides(r *reader, v value, s *Service) {
 			r.refuse(v, "", "%q is provided at %s already", p.Call, r.where(other.Pos))
 			return
 		}
+		if p.fromGateway.node != nil {
+			r.checkFromGateway(p.fromGateway, s, p.Call)
+			p.fromGateway = value{}
+		}
 		s.Provides = append(s.Provides, p)
 	})
 }
@@ -34,13 +38,18 @@ func (s *Service) provide(call string) *Provide {
 // readProvideFrom keeps an empty list apart from none: it is nobody.
 func readProvideFrom(r *reader, v value, p *Provide) {
 	p.From = []string{}
-	r.list(v, someNames, maxServices, func(v value) {
+	r.list(v, someCallers, maxServices, func(v value) {
 		if text, _, _ := strings.Cut(v.node.Value, "."); text == "any" {
 			r.refuse(v, "name each of the callers", `"any" is not part of this version`)
 			return
 		}
 		var name string
-		r.peer(v, &name, func(*Service) {})
+		if v.node.Value == gatewayName && kindOf(v.node) == isText {
+			name = gatewayName
+			p.fromGateway = v
+		} else {
+			r.peer(v, &name, func(*Service) {})
+		}
 		switch {
 		case name == "":
 		case slices.Contains(p.From, name):
@@ -59,14 +68,14 @@ func readUses(r *reader, v value, s *Service) {
 			return
 		}
 		given := 0
-		for _, text := range []string{u.Call, u.Spawn, u.Connect, u.Share, u.Egress} {
+		for _, text := range []string{u.Call, u.Spawn, u.Connect, u.Share, u.Egress, u.Post, u.Put, u.Take} {
 			if text != "" {
 				given++
 			}
 		}
 		switch {
 		case given != 1:
-			r.refuse(v, "write {call: service.method}, {spawn: template}, {connect: service:port}, {share: name, into: service} or {egress: host:port}", "want exactly one of call, spawn, connect, share and egress")
+			r.refuse(v, "write {call: service.method}, {spawn: template}, {connect: service:port}, {share: name, into: service}, {egress: host:port}, or {post: mailbox}, put or take", "want exactly one of call, spawn, connect, share, egress, post, put and take")
 			return
 		case u.Bound && u.Call == "":
 			r.refuse(v, "", "bound goes with call only")
@@ -78,13 +87,16 @@ func readUses(r *reader, v value, s *Service) {
 			r.refuse(v, "write into: self for the service itself, or the service that is to see it", "%q does not say where it is mounted", u.Share)
 			return
 		}
+		if u.Share != "" && (u.Out.given || u.In.given) {
+			r.refuse(v, "", "out and in do not go with share: what is mounted asks nobody for a privilege")
+		}
 		r.checkEgress(v, &u)
 		ways := 0
 		for _, other := range s.Uses {
 			if other.Egress != "" {
 				ways++
 			}
-			if other.Call == u.Call && other.Spawn == u.Spawn && other.Connect == u.Connect && other.Share == u.Share && other.Into == u.Into && other.Egress == u.Egress {
+			if other.object() == u.object() {
 				r.refuse(v, "", "this use stands at %s already", r.where(other.Pos))
 				return
 			}
@@ -99,35 +111,13 @@ func readUses(r *reader, v value, s *Service) {
 	})
 }
 
+// object is what a use is of, without how.
+func (u *Use) object() Use {
+	return Use{Call: u.Call, Spawn: u.Spawn, Connect: u.Connect, Share: u.Share, Into: u.Into, Egress: u.Egress, Post: u.Post, Put: u.Put, Take: u.Take}
+}
+
 func readUseCall(r *reader, v value, u *Use) {
-	text, ok := r.text(v, aMethod)
-	if !ok {
-		return
-	}
-	service, method, _ := strings.Cut(text, ".")
-	if !serviceNames.MatchString(service) || !serviceNames.MatchString(method) {
-		r.refuse(v, "", "%.64q is not %s", text, aMethod)
-		return
-	}
-	u.Call = text
-	r.check(func(a *App) {
-		s := a.Service(service)
-		switch {
-		case s == nil:
-			r.unknownService(v, a, service)
-		case r.flaws[service], s.provide(method) != nil:
-		default:
-			names := make([]string, len(s.Provides))
-			for i, p := range s.Provides {
-				names[i] = p.Call
-			}
-			hint := r.didYouMean(method, names)
-			if hint == "" {
-				hint = fmt.Sprintf("write services.%s.provides: [{call: %s}]", service, method)
-			}
-			r.refuse(v, hint, "service %q does not provide %q", service, method)
-		}
-	})
+	r.method(v, &u.Call, func(*Service, *Provide) {})
 }
 
 func readUseSpawn(r *reader, v value, u *Use) {

@@ -197,22 +197,6 @@ func readTmpfs(r *reader, v value, s *Service) {
 	})
 }
 
-func readTCP(r *reader, v value, s *Service) {
-	add := func(v value) {
-		port, ok := r.integer(v, aPort, 1, 65535)
-		if ok && slices.Contains(s.TCP, port) {
-			r.refuse(v, "", "port %d stands twice", port)
-		} else if ok {
-			s.TCP = append(s.TCP, port)
-		}
-	}
-	if kindOf(v.node) == isInteger {
-		add(v)
-		return
-	}
-	r.list(v, somePorts, 64, add)
-}
-
 func readRestart(r *reader, v value, s *Service) {
 	switch kindOf(v.node) {
 	case isMapping:
@@ -245,7 +229,7 @@ func readDependsOn(r *reader, v value, s *Service) {
 	r.list(v, someNames, maxServices, func(v value) {
 		var name string
 		r.peer(v, &name, func(other *Service) {
-			if other.ends() {
+			if other.onDemand() {
 				r.refuse(v, "", "%q is not started with the others and never ready", name)
 			}
 		})

@@ -22,7 +22,10 @@ type reader struct {
 	later []func(*App)    // checks of one part against another
 	flaws map[string]bool // services that could not be read in full
 
-	flawedShares bool // not all of them could be read
+	people *people // who {principal} may stand for
+
+	// Not all of them could be read.
+	flawedShares, flawedMailboxes, flawedPrincipals bool
 }
 
 // value is one node of the document and its place in the tree of keys.

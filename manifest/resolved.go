@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 
+	"cofferdam/label"
+
 	"go.yaml.in/yaml/v4"
 )
 
@@ -127,6 +129,7 @@ func (a *App) node() *yaml.Node {
 		o.add("gateway", a.Gateway.node())
 	}
 	o.add("egress", a.Egress.node())
+	o.add("principals", sequence(a.Principals, Principal.node))
 	var all object
 	for _, s := range a.Services {
 		all.add(s.Name, s.node())
@@ -137,6 +140,7 @@ func (a *App) node() *yaml.Node {
 	if b := a.Budget; b.Pos != (Pos{}) {
 		o.add("budget", b.node())
 	}
+	o.add("mailboxes", sequence(a.Mailboxes, Mailbox.node))
 	o.add("shares", sequence(a.Shares, func(s Share) *yaml.Node {
 		var o object
 		o.add("name", text(s.Name))
@@ -145,8 +149,12 @@ func (a *App) node() *yaml.Node {
 		if s.Writable {
 			o.add("size", text(formatSize(s.SizeBytes)))
 		}
+		if s.Label != label.Public {
+			o.add("label", text(s.Label.String()))
+		}
 		return o.done()
 	}))
+	o.add("assert", sequence(a.Asserts, func(s Assert) *yaml.Node { return text(s.String()) }))
 	o.add("allow_degraded", sequence(a.AllowDegraded, text))
 	return o.done()
 }
@@ -173,8 +181,13 @@ func (g *Gateway) node() *yaml.Node {
 		var o object
 		o.add("path", text(route.Path))
 		o.add("to", text(route.To))
+		if !route.Lenient {
+			o.add("request", someLabel(route.Request, g.person.Request))
+			o.add("answer", someLabel(route.Answer, g.person.Answer))
+		}
 		return o.done()
 	}))
+	o.add("authenticate", g.Authenticate.node())
 	l.add("header", text(formatSize(g.Limits.HeaderBytes)))
 	l.add("body", text(formatSize(g.Limits.BodyBytes)))
 	l.add("timeout", text(formatDuration(g.Limits.Timeout)))
@@ -205,6 +218,7 @@ func (s *Service) node() *yaml.Node {
 			o.add("inodes", count(int(v.Inodes)))
 		}
 		o.add("read_only", truth(v.ReadOnly))
+		o.add("label", someLabel(v.Label, s.Label))
 		return o.done()
 	}))
 	o.add("tmpfs", sequence(s.Tmpfs, func(t Tmpfs) *yaml.Node {
@@ -214,10 +228,13 @@ func (s *Service) node() *yaml.Node {
 		o.add("inodes", count(int(t.Inodes)))
 		return o.done()
 	}))
-	o.add("http", somePort(s.HTTP))
-	o.add("tcp", sequence(s.TCP, count))
+	o.add("label", someLabel(s.Label, Label{}))
+	o.add("clearance", someLabel(s.Clearance, s.Label))
+	o.add("owns", someFormula(s.Owns))
+	o.add("http", s.portNode(s.HTTP))
+	o.add("tcp", sequence(s.TCP, s.portNode))
 	o.add("stdio", someText(s.Stdio))
-	o.add("provides", sequence(s.Provides, Provide.node))
+	o.add("provides", sequence(s.Provides, s.provideNode))
 	o.add("uses", sequence(s.Uses, func(u Use) *yaml.Node {
 		var o object
 		o.add("call", someText(u.Call))
@@ -226,6 +243,13 @@ func (s *Service) node() *yaml.Node {
 		o.add("share", someText(u.Share))
 		o.add("into", someText(u.Into))
 		o.add("egress", someText(u.Egress))
+		o.add("post", someText(u.Post))
+		o.add("put", someText(u.Put))
+		o.add("take", someText(u.Take))
+		o.add("out", someFormula(u.Out))
+		o.add("in", someFormula(u.In))
+		o.add("request", someLabel(u.Request, Label{}))
+		o.add("answer", someLabel(u.Answer, Label{}))
 		o.add("private", truth(u.Private))
 		o.add("rate", u.Rate.node())
 		o.add("bound", truth(u.Bound))
@@ -241,7 +265,7 @@ func (s *Service) node() *yaml.Node {
 	return o.done()
 }
 
-func (p Provide) node() *yaml.Node {
+func (s *Service) provideNode(p Provide) *yaml.Node {
 	var o object
 	o.add("call", text(p.Call))
 	if p.From != nil && len(p.From) == 0 {
@@ -250,6 +274,10 @@ func (p Provide) node() *yaml.Node {
 	o.add("from", sequence(p.From, text))
 	o.add("deadline", text(formatDuration(p.Deadline)))
 	o.add("idempotent", truth(p.Idempotent))
+	if p.Gate == nil && s.Instances != perCall && s.Instances != perLabel {
+		o.node.Content = append(o.node.Content, s.labelsNode(p.Endpoint).node.Content...)
+	}
+	o.add("gate", p.Gate.node())
 	return o.done()
 }
 

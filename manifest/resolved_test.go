@@ -15,9 +15,14 @@ func bare(a *App) *App {
 		g := *a.Gateway
 		g.Pos = Pos{}
 		g.Routes = bareAll(g.Routes)
+		if g.Authenticate != nil {
+			who := *g.Authenticate
+			who.Pos = Pos{}
+			g.Authenticate = &who
+		}
 		b.Gateway = &g
 	}
-	b.Shares = bareAll(a.Shares)
+	b.Shares, b.Principals, b.Mailboxes, b.Asserts = bareAll(a.Shares), bareAll(a.Principals), bareAll(a.Mailboxes), bareAll(a.Asserts)
 	if a.Egress != nil {
 		e := *a.Egress
 		e.Pos = Pos{}
@@ -32,6 +37,11 @@ func bare(a *App) *App {
 		c.Provides, c.Uses = bareAll(c.Provides), bareAll(c.Uses)
 		for i := range c.Provides {
 			c.Provides[i].FromPos = nil
+			if g := c.Provides[i].Gate; g != nil {
+				g := *g
+				g.Pos = Pos{}
+				c.Provides[i].Gate = &g
+			}
 		}
 		b.Services = append(b.Services, &c)
 	}

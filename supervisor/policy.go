@@ -72,6 +72,8 @@ func edges(app *manifest.App) []edge {
 		case "egress":
 			e.grant.Kind, e.grant.To, e.grant.Private = monitor.KindEgress, g.Object(), g.Private
 			e.grant.Rate = monitor.Rate{Bytes: g.Rate.Bytes, Connections: int64(g.Rate.Connections)}
+		case "post", "put", "take":
+			continue // of no use to a monitor without mailboxes
 		default: // http, tcp
 			e.grant.Kind, e.grant.To = monitor.KindConnect, g.To+":"+g.Name
 			e.port, _ = strconv.Atoi(g.Name)

@@ -1,0 +1,124 @@
+package manifest
+
+import (
+	"slices"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// Port is a port inside as the manifest has it: a number, or one with labels.
+type port struct {
+	number int
+	Endpoint
+}
+
+func portKeys() table[port] {
+	return table[port]{keys: []key[port]{
+		{"port", aPort, true, "", "The port inside.", func(r *reader, v value, p *port) {
+			p.number, _ = r.integer(v, aPort, 1, 65535)
+		}},
+		{"request", aLabel, false, serviceLabel, "Label of what is sent to it.", func(r *reader, v value, p *port) {
+			p.Request = r.label(v)
+		}},
+		{"answer", aLabel, false, serviceLabel, "Label of what it sends.", func(r *reader, v value, p *port) {
+			p.Answer = r.label(v)
+		}},
+	}}
+}
+
+// port reads a port of s and keeps its labels.
+func (r *reader) port(v value, s *Service) int {
+	var p port
+	switch kindOf(v.node) {
+	case isInteger:
+		p.number, _ = r.integer(v, aPort, 1, 65535)
+	default:
+		if !mapping(r, v, aLabelledPort, portKeys(), &p) {
+			return 0
+		}
+	}
+	if p.number == 0 {
+		return 0
+	}
+	if p.Request.given || p.Answer.given {
+		if s.PortLabels == nil {
+			s.PortLabels = make(map[int]Endpoint)
+		}
+		s.PortLabels[p.number] = p.Endpoint
+	}
+	return p.number
+}
+
+func readHTTP(r *reader, v value, s *Service) { s.HTTP = r.port(v, s) }
+
+func readTCP(r *reader, v value, s *Service) {
+	add := func(v value) {
+		n := r.port(v, s)
+		if n != 0 && slices.Contains(s.TCP, n) {
+			r.refuse(v, "", "port %d stands twice", n)
+		} else if n != 0 {
+			s.TCP = append(s.TCP, n)
+		}
+	}
+	switch kindOf(v.node) {
+	case isInteger, isMapping:
+		add(v)
+	default:
+		r.list(v, somePorts, 64, add)
+	}
+}
+
+// fillPorts gives the ports their labels. Public ones are left out, so that a
+// service without labels has none.
+func (s *Service) fillPorts(own Endpoint) {
+	for _, n := range s.ports() {
+		e := s.PortLabels[n]
+		e.orElse(own)
+		if e == (Endpoint{}) {
+			delete(s.PortLabels, n)
+			continue
+		}
+		if s.PortLabels == nil {
+			s.PortLabels = make(map[int]Endpoint)
+		}
+		s.PortLabels[n] = e
+	}
+	if len(s.PortLabels) == 0 {
+		s.PortLabels = nil
+	}
+}
+
+func (s *Service) portNode(n int) *yaml.Node {
+	labels := s.labelsNode(s.PortLabels[n])
+	if n == 0 || len(labels.node.Content) == 0 {
+		return somePort(n)
+	}
+	var o object
+	o.add("port", count(n))
+	o.node.Content = append(o.node.Content, labels.node.Content...)
+	return o.done()
+}
+
+// labelsNode is request and answer, but for those that are public as they would be
+// without a word.
+func (s *Service) labelsNode(e Endpoint) *object {
+	var o object
+	o.add("request", someLabel(e.Request, s.Label))
+	o.add("answer", someLabel(e.Answer, s.Label))
+	return &o
+}
+
+// someLabel is l, nil if both it and what it would be without a word are public.
+func someLabel(l, absent Label) *yaml.Node {
+	if l == (Label{}) && absent == (Label{}) {
+		return nil
+	}
+	return text(l.String())
+}
+
+func someFormula(f Formula) *yaml.Node {
+	if f == (Formula{}) {
+		return nil
+	}
+	return text(f.String())
+}
