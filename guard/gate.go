@@ -22,10 +22,10 @@ func (s State) Enter(shown label.Formula, g Gate) error {
 		}
 	}
 	vouched := label.New(label.True, s.Label.Integrity())
-	if err := flows("integrity ⟹ minimum", vouched, label.Privileges{}, label.New(label.True, g.Integrity), "what steers a gate must be vouched for: call it before you read anything less trusted"); err != nil {
+	if err := flows("integrity ⟹ minimum", vouched, neither, label.Privileges{}, label.New(label.True, g.Integrity), "what steers a gate must be vouched for: call it before you read anything less trusted"); err != nil {
 		return err
 	}
-	if err := flows("label ⊑ input", s.Label, label.Privileges{}, g.Input, "the gate takes nothing more secret"); err != nil {
+	if err := flows("label ⊑ input", s.Label, neither, label.Privileges{}, g.Input, "the gate takes nothing more secret"); err != nil {
 		return err
 	}
 	return s.Read(label.Privileges{}, g.Output)
@@ -47,5 +47,5 @@ func (g State) Inside(caller label.Label) (State, error) {
 
 // Release is for letting the answer of a gate that owns p out at its output label.
 func (g State) Release(p label.Formula, output label.Label) error {
-	return flows("gate ⊑ output", g.Label, label.Privileges{Out: p, In: p}, output, "the gate does not own what it would let go")
+	return flows("gate ⊑ output", g.Label, either, label.Privileges{Out: p, In: p}, output, "")
 }

@@ -20,6 +20,7 @@ package guard
 
 import (
 	"fmt"
+	"strings"
 
 	"cofferdam/label"
 )
@@ -41,57 +42,114 @@ type Refusal struct {
 	To   label.Label // the larger
 	With label.Privileges
 
-	// Fix is what would allow it, in words; "" if nothing that one environment
-	// could do would.
+	// Missing are the least privileges that it would take to name besides With:
+	// none if no privilege would do.
+	Missing label.Privileges
+
+	// Fix is what else would allow it, in words; "" if nothing that one
+	// environment could do would.
 	Fix string
 }
 
 func (r *Refusal) Error() string {
 	text := fmt.Sprintf("%s: %s cannot flow to %s", r.Rule, r.From, r.To)
-	if r.With != (label.Privileges{}) {
-		text += fmt.Sprintf(" (releasing with %s, vouching with %s)", r.With.Out, r.With.In)
+	if with := named(r.With, "releasing with %s", "vouching with %s"); with != "" {
+		text += " (" + with + ")"
 	}
-	if r.Fix != "" {
-		text += "; " + r.Fix
+	needs := named(r.Missing, "release it with a privilege (out) that implies %s", "vouch for it with a privilege (in) that implies %s")
+	switch {
+	case needs != "" && r.Fix != "":
+		text += "; " + needs + ", or " + r.Fix
+	case needs+r.Fix != "":
+		text += "; " + needs + r.Fix
 	}
 	return text
 }
 
-// flows is from ⊑ₚ to, or a refusal.
-func flows(rule string, from label.Label, p label.Privileges, to label.Label, fix string) error {
-	if from == to || from.FlowsUnder(p, to) {
+// named puts those of two privileges in words that have any power.
+func named(p label.Privileges, out, in string) string {
+	var parts []string
+	if p.Out != label.True {
+		parts = append(parts, fmt.Sprintf(out, p.Out))
+	}
+	if p.In != label.True {
+		parts = append(parts, fmt.Sprintf(in, p.In))
+	}
+	return strings.Join(parts, " and ")
+}
+
+// use is which of two privileges a check takes. What it does not take is not
+// looked at, so that what was named for one side of an operation has no power on
+// the other.
+type use uint8
+
+const (
+	releasing use = 1 << iota
+	vouching
+
+	neither use = 0
+	either      = releasing | vouching
+)
+
+func (u use) of(p label.Privileges) label.Privileges {
+	if u&releasing == 0 {
+		p.Out = label.True
+	}
+	if u&vouching == 0 {
+		p.In = label.True
+	}
+	return p
+}
+
+// flows is from ⊑ₚ to with what u takes of p, or a refusal.
+func flows(rule string, from label.Label, u use, p label.Privileges, to label.Label, fix string) error {
+	if from == to {
 		return nil
 	}
-	return &Refusal{Rule: rule, From: from, To: to, With: p, Fix: fix}
+	p = u.of(p)
+	if from.FlowsUnder(p, to) {
+		return nil
+	}
+	r := &Refusal{Rule: rule, From: from, To: to, With: p, Fix: fix}
+	if missing := from.Missing(p, to); missing == u.of(missing) {
+		r.Missing = missing
+	}
+	return r
 }
 
 // Alloc is for creating an object with this label, or writing to one blindly:
 // cur ⊑ₚ t ⊑ clr. Privileges never reach above the clearance.
-func (s State) Alloc(p label.Privileges, t label.Label) error {
-	if err := flows("label ⊑ object", s.Label, p, t, "write to an object with at least your label, or name a privilege that releases it"); err != nil {
+func (s State) Alloc(p label.Privileges, t label.Label) error { return s.alloc(either, p, t) }
+
+func (s State) alloc(u use, p label.Privileges, t label.Label) error {
+	if err := flows("label ⊑ object", s.Label, u, p, t, "write to an object that your label flows to"); err != nil {
 		return err
 	}
-	return flows("object ⊑ clearance", t, label.Privileges{}, s.Clearance, "it takes a higher clearance")
+	return flows("object ⊑ clearance", t, neither, p, s.Clearance, "get a higher clearance first")
 }
 
 // Read is for reading an object with this label without being changed by it:
 // ↓ₚ t ⊑ cur.
-func (s State) Read(p label.Privileges, t label.Label) error {
-	if t == s.Label {
-		return nil
+func (s State) Read(p label.Privileges, t label.Label) error { return s.read(either, p, t) }
+
+func (s State) read(u use, p label.Privileges, t label.Label) error {
+	err := flows("object ⊑ label", t, u, p, s.Label, "")
+	if r, refused := err.(*Refusal); refused {
+		r.Fix = s.raised(t.DowngradeUnder(u.of(p)))
 	}
-	down := t.DowngradeUnder(p)
-	if down.FlowsTo(s.Label) {
-		return nil
+	return err
+}
+
+// raised says in words what s would have to be to read an object with this label.
+func (s State) raised(t label.Label) string {
+	need, err := s.Label.Join(t)
+	switch {
+	case err != nil:
+		return ""
+	case need.FlowsTo(s.Clearance):
+		return fmt.Sprintf("raise your label to %s first", need)
 	}
-	r := &Refusal{Rule: "object ⊑ label", From: t, To: s.Label, With: p}
-	if need, err := s.Label.Join(down); err == nil {
-		r.Fix = fmt.Sprintf("raise your label to %s first", need)
-		if !need.FlowsTo(s.Clearance) {
-			r.Fix = fmt.Sprintf("a label of %s would do, and a clearance for it", need)
-		}
-	}
-	return r
+	return fmt.Sprintf("be at a label of %s, for which your clearance, %s, is too low", need, s.Clearance)
 }
 
 // Write is for what both tells and changes an object with this label: Alloc, and
@@ -110,23 +168,24 @@ func (s State) Taint(p label.Privileges, t label.Label) (State, error) {
 	if err != nil {
 		return s, fmt.Errorf("label ⊔ object: %w", err)
 	}
-	if err := flows("label ⊔ object ⊑ clearance", to, label.Privileges{}, s.Clearance, "it takes a higher clearance"); err != nil {
+	if err := flows("label ⊔ object ⊑ clearance", to, neither, p, s.Clearance, "get a higher clearance first"); err != nil {
 		return s, err
 	}
 	return State{to, s.Clearance}, nil
 }
 
 // Raise sets the label: cur ⊑ t ⊑ clr.
-func (s State) Raise(t label.Label) (State, error) { return s.Lower(label.Privileges{}, t) }
+func (s State) Raise(t label.Label) (State, error) { return s.become(neither, label.Privileges{}, t) }
 
 // Lower sets the label, and may declassify all that the environment holds:
 // cur ⊑ₚ t ⊑ clr.
-func (s State) Lower(p label.Privileges, t label.Label) (State, error) {
-	fix := "a label only rises, but for a privilege that releases it"
-	if err := flows("label ⊑ new label", s.Label, p, t, fix); err != nil {
+func (s State) Lower(p label.Privileges, t label.Label) (State, error) { return s.become(either, p, t) }
+
+func (s State) become(u use, p label.Privileges, t label.Label) (State, error) {
+	if err := flows("label ⊑ new label", s.Label, u, p, t, ""); err != nil {
 		return s, err
 	}
-	if err := flows("new label ⊑ clearance", t, label.Privileges{}, s.Clearance, "it takes a higher clearance"); err != nil {
+	if err := flows("new label ⊑ clearance", t, neither, p, s.Clearance, "get a higher clearance first"); err != nil {
 		return s, err
 	}
 	return State{t, s.Clearance}, nil
@@ -134,10 +193,10 @@ func (s State) Lower(p label.Privileges, t label.Label) (State, error) {
 
 // SetClearance sets the clearance: cur ⊑ c ⊑ₚ clr. Lowering it is free.
 func (s State) SetClearance(p label.Privileges, c label.Label) (State, error) {
-	if err := flows("label ⊑ new clearance", s.Label, label.Privileges{}, c, "a clearance cannot be below the label"); err != nil {
+	if err := flows("label ⊑ new clearance", s.Label, neither, p, c, "no clearance is below the label"); err != nil {
 		return s, err
 	}
-	if err := flows("new clearance ⊑ clearance", c, p, s.Clearance, "a clearance only falls, but for a privilege that raises it"); err != nil {
+	if err := flows("new clearance ⊑ clearance", c, either, p, s.Clearance, "ask for a lower one"); err != nil {
 		return s, err
 	}
 	return State{s.Label, c}, nil
@@ -147,17 +206,25 @@ func (s State) SetClearance(p label.Privileges, c label.Label) (State, error) {
 // old ⊑ₚ t, t ⊑ₚ old, t ⊑ clr and, because the new one may be visible to
 // others, cur ⊑ₚ t.
 func (s State) Relabel(p label.Privileges, old, t label.Label) error {
-	for _, c := range []struct {
-		rule     string
-		from, to label.Label
-		with     label.Privileges
-	}{
-		{"old ⊑ new", old, t, p},
-		{"new ⊑ old", t, old, p},
-		{"new ⊑ clearance", t, s.Clearance, label.Privileges{}},
-		{"label ⊑ new", s.Label, t, p},
-	} {
-		if err := flows(c.rule, c.from, c.with, c.to, ""); err != nil {
+	return all(p, []check{
+		{"old ⊑ new", old, either, t},
+		{"new ⊑ old", t, either, old},
+		{"new ⊑ clearance", t, neither, s.Clearance},
+		{"label ⊑ new", s.Label, either, t},
+	})
+}
+
+// check is one of several that must all hold.
+type check struct {
+	rule string
+	from label.Label
+	use  use
+	to   label.Label
+}
+
+func all(p label.Privileges, checks []check) error {
+	for _, c := range checks {
+		if err := flows(c.rule, c.from, c.use, p, c.to, ""); err != nil {
 			return err
 		}
 	}
@@ -178,18 +245,13 @@ func (s State) TaintObject(p label.Privileges, old, t label.Label) (label.Label,
 // output are an object with the label result:
 // cur ⊑ₚ child.cur ⊑ child.clr ⊑ clr, and Alloc of result.
 func (s State) Spawn(p label.Privileges, child State, result label.Label) error {
-	for _, c := range []struct {
-		rule     string
-		from, to label.Label
-		with     label.Privileges
-	}{
-		{"label ⊑ child's label", s.Label, child.Label, p},
-		{"child's label ⊑ its clearance", child.Label, child.Clearance, label.Privileges{}},
-		{"child's clearance ⊑ clearance", child.Clearance, s.Clearance, label.Privileges{}},
-	} {
-		if err := flows(c.rule, c.from, c.with, c.to, ""); err != nil {
-			return err
-		}
+	err := all(p, []check{
+		{"label ⊑ child's label", s.Label, either, child.Label},
+		{"child's label ⊑ its clearance", child.Label, neither, child.Clearance},
+		{"child's clearance ⊑ clearance", child.Clearance, neither, s.Clearance},
+	})
+	if err != nil {
+		return err
 	}
 	return s.Alloc(p, result)
 }
@@ -199,13 +261,13 @@ func (s State) Spawn(p label.Privileges, child State, result label.Label) error 
 // helps: the program's own system calls are not asked for one.
 func (s State) Mount(v label.Label, writable bool) error {
 	fix := "run it at the label of the volume"
-	if err := flows("volume ⊑ label", v, label.Privileges{}, s.Label, fix); err != nil {
+	if err := flows("volume ⊑ label", v, neither, label.Privileges{}, s.Label, fix); err != nil {
 		return err
 	}
 	if !writable {
 		return nil
 	}
-	return flows("label ⊑ volume", s.Label, label.Privileges{}, v, fix+", or mount it read-only")
+	return flows("label ⊑ volume", s.Label, neither, label.Privileges{}, v, fix+", or mount it read-only")
 }
 
 // Endpoint is a place where an environment meets another one, or the world:
@@ -214,12 +276,15 @@ type Endpoint struct {
 	Request, Answer label.Label
 }
 
-// Connect is for whoever calls: Alloc of the request, Read of the answer.
+// Connect is for whoever calls: Alloc of the request, with what releases, and
+// Read of the answer, with what vouches. What a caller named to vouch with is for
+// what it hears, and does not make what it says more trusted; what it released is
+// what it says, and not what it hears.
 func (s State) Connect(p label.Privileges, e Endpoint) error {
-	if err := s.Alloc(p, e.Request); err != nil {
+	if err := s.alloc(releasing, p, e.Request); err != nil {
 		return err
 	}
-	return s.Read(p, e.Answer)
+	return s.read(vouching, p, e.Answer)
 }
 
 // Serve is for whoever answers: it reads requests and writes answers. Nobody
@@ -228,11 +293,11 @@ func (s State) Serve(p label.Privileges, e Endpoint) error {
 	if err := s.Read(p, e.Request); err != nil {
 		return err
 	}
-	return flows("label ⊑ answer", s.Label, p, e.Answer, "it must own what it lets go")
+	return flows("label ⊑ answer", s.Label, either, p, e.Answer, "")
 }
 
 // Kill is for ending an environment with this label blindly: cur ⊑ₚ child. The
 // answer must be the same if it does not hold.
 func (s State) Kill(p label.Privileges, child label.Label) error {
-	return flows("label ⊑ child's label", s.Label, p, child, "")
+	return flows("label ⊑ child's label", s.Label, either, p, child, "")
 }
