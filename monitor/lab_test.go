@@ -20,7 +20,7 @@ import (
 	"cofferdam/wire"
 )
 
-const patience = 10 * time.Second // after which a test is stuck
+const patience = time.Minute // after which a test is stuck, also on an emulated host
 
 // lab is a monitor with a log and a spawner that a test can look into. At its
 // end no goroutine may be left.
