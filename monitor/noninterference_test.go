@@ -1,0 +1,61 @@
+package monitor
+
+import (
+	"os"
+	"strconv"
+	"testing"
+
+	"cofferdam/label"
+)
+
+// TestNoninterference lets pairs of worlds run that differ in a secret alone, and
+// in what those do who may know it. To everybody else both look the same: every
+// answer, its words, the handles, the order, and who is there at all.
+//
+// COFFERDAM_TEST_WORLDS is how many pairs for each observer, otherwise 60;
+// COFFERDAM_TEST_SEED is the first of their seeds.
+func TestNoninterference(t *testing.T) {
+	const steps = 250
+	worlds, first := 60, uint64(1)
+	if n, err := strconv.Atoi(os.Getenv("COFFERDAM_TEST_WORLDS")); err == nil {
+		worlds = n
+	}
+	if n, err := strconv.ParseUint(os.Getenv("COFFERDAM_TEST_SEED"), 10, 64); err == nil {
+		first = n
+	}
+	for _, tt := range []struct {
+		name     string
+		observer label.Label
+	}{
+		{"secrecy", knowsNothingOfCarols},
+		{"integrity", hearsOnlyCarol},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var low, high, differ int
+			for seed := first; seed < first+uint64(worlds); seed++ {
+				a := newWorld(t, seed, 1, tt.observer)
+				a.run(steps)
+				a.end()
+				b := newWorld(t, seed, 2, tt.observer)
+				b.run(steps)
+				b.end()
+				if d := a.differs(b); d != "" {
+					t.Errorf("seed %d: the secret shows to %s", seed, d)
+					return
+				}
+				for i := range a.actors {
+					seen := len(a.actors[i].seen())
+					low += seen
+					high += len(a.actors[i].view) - seen
+					if a.actors[i].hash != b.actors[i].hash {
+						differ++
+					}
+				}
+			}
+			t.Logf("%d events at or below the observer, %d above; %d environments knew the secret", low, high, differ)
+			if low < 100*worlds || high < 100*worlds || differ < worlds {
+				t.Errorf("that is too little: nothing was tried")
+			}
+		})
+	}
+}

@@ -1,0 +1,339 @@
+package monitor
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"cofferdam/guard"
+	"cofferdam/label"
+	"cofferdam/wire"
+)
+
+// A world is a monitor with environments that do what comes to their minds. It is
+// one goroutine: an environment's frame is handled to its end, then everybody reads
+// what came, then the next one has its turn. So what happens is determined by the
+// seed, by the secret, and by what the monitor says.
+//
+// An environment knows what it was told and nothing else: what it does next is a
+// function of its name, of the step, and of all that it has read. One that is above
+// the world's observer knows the secret besides. In two worlds that differ in
+// the secret alone, whoever is not above the observer therefore does and reads the
+// same until the monitor tells it something that depends on the secret; from then
+// on, almost everything is different, so that nothing small goes unnoticed.
+type world struct {
+	*lab
+	seed, secret uint64
+	step         int
+	actors       []*actor
+
+	// observer is the highest label of those who must not learn the secret, and
+	// owned is all the power that anybody in the world has: nobody can bring what
+	// is above the observer down to it.
+	observer label.Label
+	owned    label.Formula
+}
+
+// actor is one environment of a world.
+type actor struct {
+	w    *world
+	env  *Env
+	c    *conn
+	nc   *wireEnd
+	dead bool
+
+	// What it knows.
+	view    []event
+	hash    uint64 // of the view
+	last    uint64 // id of its last request
+	asked   map[uint64]wire.Op
+	state   guard.State
+	owns    label.Formula
+	handles []uint64
+	calls   []uint64 // to be answered
+}
+
+// event is something that an actor has read, or that happened to it.
+type event struct {
+	step int
+	text string
+	high bool // it is above the observer now
+}
+
+// wireEnd is the other end of a wire connection, of which everything is read that
+// is there.
+type wireEnd struct {
+	raw    syscall.RawConn
+	unread []byte
+}
+
+// read returns all whole frames that have come, and io.EOF if no more will.
+func (w *wireEnd) read() (frames []wire.Frame, err error) {
+	for err == nil {
+		w.unread = slices.Grow(w.unread, 4<<10)
+		room := w.unread[len(w.unread):cap(w.unread)]
+		n, recvErr := 0, error(nil)
+		if err := w.raw.Control(func(fd uintptr) {
+			n, _, recvErr = syscall.Recvfrom(int(fd), room, syscall.MSG_DONTWAIT)
+		}); err != nil {
+			return nil, err
+		}
+		if recvErr == syscall.EAGAIN {
+			break
+		}
+		if recvErr != nil || n == 0 {
+			err = io.EOF
+		}
+		w.unread = w.unread[:len(w.unread)+max(n, 0)]
+	}
+	for r := wire.NewReader(bytes.NewReader(w.unread)); len(w.unread) > 0; {
+		f, frameErr := r.Next()
+		if frameErr == io.EOF || frameErr == io.ErrUnexpectedEOF {
+			break
+		}
+		if frameErr != nil {
+			return nil, frameErr
+		}
+		w.unread = w.unread[wire.HeaderSize+f.Size:]
+		f.NameBytes, f.CallerBytes, f.Body = bytes.Clone(f.NameBytes), bytes.Clone(f.CallerBytes), bytes.Clone(f.Body)
+		frames = append(frames, f)
+	}
+	return frames, err
+}
+
+// newWorld makes one. What its environments are depends on the seed alone.
+func newWorld(t testing.TB, seed, secret uint64, observer label.Label) *world {
+	t.Helper()
+	r := rand.New(rand.NewPCG(seed, 0))
+	w := &world{seed: seed, secret: secret, observer: observer}
+	p := someWorld(r, observer)
+	for _, s := range p.Services {
+		w.owned = w.owned.And(s.Flow.Owns)
+	}
+	w.lab = newLab(t, p)
+	for _, s := range p.Services {
+		w.enter(s.Name, s.Name+"-1")
+		if r.IntN(3) == 0 {
+			w.enter(s.Name, s.Name+"-2")
+		}
+	}
+	return w
+}
+
+// enter makes an actor of a new instance of service.
+func (w *world) enter(service, instance string) {
+	a := &actor{w: w, asked: make(map[uint64]wire.Op)}
+	a.env = w.admit(service, instance)
+	ours, theirs := socketpair(w.t)
+	raw, err := ours.SyscallConn()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	a.nc = &wireEnd{raw: raw}
+	if a.c, err = newConn(a.env, theirs); err != nil {
+		w.t.Fatal(err)
+	}
+	a.state, a.owns = a.env.at(), a.env.flow.owns
+	w.actors = append(w.actors, a)
+}
+
+// high tells whether a is above the observer, so that it may know the secret.
+func (a *actor) high() bool {
+	return !a.env.at().Label.FlowsUnder(label.Privileges{Out: a.w.owned, In: a.w.owned}, a.w.observer)
+}
+
+// run lets the world take its course, for a number of steps.
+func (w *world) run(steps int) {
+	for w.step = range steps {
+		w.actors[rand.New(rand.NewPCG(w.seed, uint64(w.step))).IntN(len(w.actors))].act()
+		for _, b := range w.actors {
+			b.listen()
+		}
+	}
+}
+
+// act is the turn of a.
+func (a *actor) act() {
+	if a.dead {
+		return
+	}
+	mind := a.hash
+	wasHigh := a.high()
+	if wasHigh {
+		mind ^= a.w.secret
+	}
+	r := rand.New(rand.NewPCG(mind, uint64(a.w.step)))
+	if r.IntN(80) == 0 {
+		a.end()
+		return
+	}
+	f := a.choose(r)
+	a.note("does %v %d %q", f.Op, f.ID, f.NameBytes)
+	if wasHigh {
+		a.view[len(a.view)-1].high = true // what it chose depends on the secret, whatever it is by now
+	}
+	if !a.c.handle(&f) {
+		a.c.close()
+	}
+	if wasHigh && !a.high() {
+		a.w.t.Fatalf("seed %d: at step %d %s came down to the observer by %v", a.w.seed, a.w.step, a.env.id.Instance, f.Op)
+	}
+}
+
+// end is that of its environment. One that nobody above the observer has a part in
+// has a successor, as services have; that one above it has ended must not be seen
+// by when its successor starts, so there is none.
+func (a *actor) end() {
+	a.note("ends")
+	a.dead = true
+	low := !a.high()
+	a.w.m.Remove(a.env)
+	a.c.close()
+	if low {
+		a.w.enter(a.env.id.Service, a.env.id.Instance+"'")
+	}
+}
+
+// note adds to the view.
+func (a *actor) note(format string, args ...any) {
+	e := event{a.w.step, fmt.Sprintf(format, args...), a.high()}
+	a.view = append(a.view, e)
+	h := fnv.New64a()
+	binary.Write(h, binary.LittleEndian, a.hash)
+	fmt.Fprintf(h, "%d %s", e.step, e.text)
+	a.hash = h.Sum64()
+}
+
+// listen reads what has come.
+func (a *actor) listen() {
+	if a.dead {
+		return
+	}
+	frames, err := a.nc.read()
+	for i := range frames {
+		f := &frames[i]
+		a.note("hears %v %d %v %q %q call %d flags %d: %q", f.Op, f.ID, f.Code, f.NameBytes, f.CallerBytes, f.Call, f.Flags, f.Body)
+		a.learn(f)
+	}
+	if err != nil {
+		a.note("its connection ends: %v", err)
+		a.dead = true
+	}
+}
+
+// learn remembers what of f may be of use.
+func (a *actor) learn(f *wire.Frame) {
+	fields, known := f.Body, false
+	switch f.Op {
+	case wire.OpCall:
+		a.calls = append(a.calls, f.ID)
+		known = f.Flags&wire.FlagFields != 0
+	case wire.OpReply:
+		op := a.asked[f.ID]
+		delete(a.asked, f.ID)
+		known = f.Code == wire.OK && op >= wire.OpLabels || f.Flags&wire.FlagFields != 0
+		if f.Code == wire.OK && (op == wire.OpRaise || op == wire.OpLower || op == wire.OpClearance || op == wire.OpLabels) {
+			if told, err := wire.ParseTold(f.Body); err == nil {
+				a.state = guard.State{Label: told.Label, Clearance: told.Clearance}
+			}
+		}
+	}
+	if f.Flags&wire.FlagFields != 0 {
+		var err error
+		if fields, _, err = wire.CutFields(f.Body); err != nil {
+			a.w.t.Errorf("fields that cannot be cut: %v", err)
+		}
+	}
+	if !known {
+		return
+	}
+	told, err := wire.ParseTold(fields)
+	if err != nil {
+		a.w.t.Errorf("%v told %q: %v", f.Op, fields, err)
+	}
+	for _, h := range told.Handles {
+		if !slices.Contains(a.handles, h) {
+			a.handles = append(a.handles, h)
+		}
+	}
+}
+
+// end removes everybody, and what they leave behind.
+func (w *world) end() {
+	for _, a := range w.actors {
+		w.m.Remove(a.env)
+		a.c.close()
+	}
+}
+
+// differs describes where two worlds look different to those who are not above
+// the observer, "" if they do not.
+func (w *world) differs(other *world) string {
+	var first string
+	at := -1
+	for i, a := range w.actors {
+		b := other.actors[i]
+		mine, theirs := a.seen(), b.seen()
+		n := 0
+		for n < len(mine) && n < len(theirs) && mine[n] == theirs[n] {
+			n++
+		}
+		if n == len(mine) && n == len(theirs) {
+			continue
+		}
+		step := -1
+		here, there := "nothing more", "nothing more"
+		if n < len(mine) {
+			step, here = mine[n].step, fmt.Sprintf("step %d: %s", mine[n].step, mine[n].text)
+		}
+		if n < len(theirs) {
+			there = fmt.Sprintf("step %d: %s", theirs[n].step, theirs[n].text)
+			if step < 0 || theirs[n].step < step {
+				step = theirs[n].step
+			}
+		}
+		if at < 0 || step < at {
+			at = step
+			first = fmt.Sprintf("%s at %v\n  %s\n  %s\nbefore that\n%s", a.env.id.Instance, a.env.at().Label, here, there, tail(mine[:n]))
+			first += fmt.Sprintf("others in step %d:\n  %s\n  %s\n", at, strings.Join(w.doing(at), "\n  "), strings.Join(other.doing(at), "\n  "))
+		}
+	}
+	return first
+}
+
+// seen is the part of the view that must not depend on the secret.
+func (a *actor) seen() (low []event) {
+	for _, e := range a.view {
+		if !e.high {
+			low = append(low, e)
+		}
+	}
+	return low
+}
+
+// doing is what everybody did and heard just before a step and in it.
+func (w *world) doing(step int) (all []string) {
+	for _, a := range w.actors {
+		for _, e := range a.view {
+			if e.step == step {
+				all = append(all, fmt.Sprintf("%s at %v %.200s", a.env.id.Instance, a.env.at().Label, e.text))
+			}
+		}
+	}
+	return all
+}
+
+func tail(events []event) string {
+	var b strings.Builder
+	for _, e := range events[max(0, len(events)-6):] {
+		fmt.Fprintf(&b, "  step %d: %s\n", e.step, e.text)
+	}
+	return b.String()
+}
