@@ -185,7 +185,11 @@ func DecideAddress(app *manifest.App, subject, object string, addr netip.Addr) (
 	if err != nil && subject == egressName {
 		return monitor.Verdict{}, errors.New("nobody to ask for names")
 	}
-	return policyOf(app, resolvers).DecideAddress(subject, object, addr, false)
+	policy, err := policyOf(app, resolvers)
+	if err != nil {
+		return monitor.Verdict{}, err
+	}
+	return policy.DecideAddress(subject, object, addr, false)
 }
 
 // waysOut are the endpoints outside that a service may reach.

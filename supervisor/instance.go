@@ -40,6 +40,7 @@ type launch struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer // nil: to the log
 	wall           time.Duration
+	flow           *monitor.Flow // nil: that of the service, for the principal
 }
 
 // start prepares the socket, starts the environment and admits it.
@@ -51,26 +52,12 @@ func (s *Supervisor) start(ctx context.Context, svc *manifest.Service, l launch)
 		return nil, err
 	}
 	in.wire = listener
-
 	paths := s.reachOf(svc.Name)
-	spec, err := s.specOf(svc, in, l, paths)
-	if err != nil {
-		in.release()
-		return nil, err
-	}
-	id := wire.Identity{Service: svc.Name, Instance: in.name, Principal: l.principal, Bound: l.bound}
-	if in.env, err = s.monitor.Admit(id); err != nil {
-		in.release()
-		return nil, err
-	}
-	// A start that cannot be recorded does not happen.
-	err = s.record(audit.Record{Kind: audit.KindStart, Subject: svc.Name, Instance: in.name, Op: "start", Detail: describe(spec, l)})
-	if err == nil {
-		in.proc, err = s.Executor.Start(ctx, spec)
-	}
-	if err != nil {
+	if err := in.begin(ctx, l, paths); err != nil {
 		s.record(audit.Record{Kind: audit.KindExit, Subject: svc.Name, Instance: in.name, Op: "start", Detail: err.Error()})
-		s.monitor.Remove(in.env)
+		if in.env != nil {
+			s.monitor.Remove(in.env)
+		}
 		in.release()
 		return nil, fmt.Errorf("start %s: %w%s", in.name, err, missingLoader(svc, err))
 	}
@@ -84,6 +71,47 @@ func (s *Supervisor) start(ctx context.Context, svc *manifest.Service, l launch)
 		go paths.ports[i].carry(in.env, l)
 	}
 	return in, nil
+}
+
+// begin makes a subject of the instance and starts its program.
+func (in *instance) begin(ctx context.Context, l launch, paths reach) error {
+	s, svc := in.s, in.svc
+	flow := l.flow
+	if flow == nil {
+		own, err := flowOf(svc, l.principal)
+		if err != nil {
+			return err
+		}
+		flow = &own
+	}
+	volumes, err := s.volumesOf(svc, l.principal, flow.State)
+	if err != nil {
+		return err
+	}
+	spec, err := s.specOf(svc, in, l, paths, volumes)
+	if err != nil {
+		return err
+	}
+	id := wire.Identity{Service: svc.Name, Instance: in.name, Principal: l.principal, Bound: l.bound}
+	if in.env, err = s.monitor.AdmitAt(id, *flow); err != nil {
+		return err
+	}
+	for _, v := range volumes {
+		if err := in.env.Shows(v.monitored); err != nil {
+			return err
+		}
+	}
+	// A start that cannot be recorded does not happen.
+	record := audit.Record{Kind: audit.KindStart, Subject: svc.Name, Instance: in.name, Op: "start", Detail: describe(spec, l)}
+	if *flow != (monitor.Flow{}) {
+		record.Labels = &audit.Labels{Subject: flow.Label.String(), Clearance: flow.Clearance.String()}
+		record.Detail += fmt.Sprintf(" owns %s", flow.Owns)
+	}
+	if err := s.record(record); err != nil {
+		return err
+	}
+	in.proc, err = s.Executor.Start(ctx, spec)
+	return err
 }
 
 // missingLoader explains the oddest of the kernel's answers: a program that is

@@ -20,10 +20,16 @@ const gatewayName = "gateway"
 const BridgePort = 8080
 
 // policyOf is the manifest in the monitor's words.
-func policyOf(app *manifest.App, resolvers []netip.AddrPort) monitor.Policy {
+func policyOf(app *manifest.App, resolvers []netip.AddrPort) (monitor.Policy, error) {
 	var p monitor.Policy
 	for _, svc := range app.Services {
 		s := monitor.Service{Name: svc.Name, HTTP: svc.HTTP, Lines: svc.Stdio == "lines", Ports: svc.TCP}
+		if !forSomebody(svc) {
+			var err error
+			if s.Flow, err = flowOf(svc, ""); err != nil {
+				return p, err
+			}
+		}
 		if svc.HTTP != 0 {
 			s.Ports = append(s.Ports, svc.HTTP)
 		}
@@ -45,7 +51,7 @@ func policyOf(app *manifest.App, resolvers []netip.AddrPort) monitor.Policy {
 	for _, e := range edges(app) {
 		p.Grants = append(p.Grants, e.grant)
 	}
-	return p
+	return p, nil
 }
 
 // edge is a grant, and for connections where the caller finds the callee.
@@ -175,7 +181,11 @@ func reachOf(app *manifest.App, service string) reach {
 // in op.
 func Decide(app *manifest.App, subject, op, object string, bound bool) (monitor.Verdict, error) {
 	resolvers, _ := Resolvers(app) // without them the door's own questions are denied
-	return policyOf(app, resolvers).Decide(subject, op, object, bound)
+	policy, err := policyOf(app, resolvers)
+	if err != nil {
+		return monitor.Verdict{}, err
+	}
+	return policy.Decide(subject, op, object, bound)
 }
 
 // GrantLine is what to write in the manifest, and where, to grant op on object

@@ -38,7 +38,7 @@ func envOf(svc *manifest.Service, paths reach, more []string) []string {
 }
 
 // specOf is everything that the instance may touch.
-func (s *Supervisor) specOf(svc *manifest.Service, in *instance, l launch, paths reach) (*executor.Spec, error) {
+func (s *Supervisor) specOf(svc *manifest.Service, in *instance, l launch, paths reach, volumes []volume) (*executor.Spec, error) {
 	spec := &executor.Spec{
 		Name:          strings.ReplaceAll(in.name, "_", "-"), // a host name has no underscores
 		Hosts:         paths.hosts,
@@ -77,11 +77,11 @@ func (s *Supervisor) specOf(svc *manifest.Service, in *instance, l launch, paths
 		spec.Extra = []*os.File{s.Gateway}
 	}
 	var err error
-	spec.Mounts, err = s.mountsOf(svc, in, l)
+	spec.Mounts, err = s.mountsOf(svc, in, l, volumes)
 	return spec, err
 }
 
-func (s *Supervisor) mountsOf(svc *manifest.Service, in *instance, l launch) ([]executor.Mount, error) {
+func (s *Supervisor) mountsOf(svc *manifest.Service, in *instance, l launch, volumes []volume) ([]executor.Mount, error) {
 	mounts := []executor.Mount{{Kind: executor.MountSocket, Source: in.path, Target: wirePath}}
 	if svc.Runtime == "host" {
 		mounts = append(mounts, executor.Mount{Kind: executor.MountRuntime})
@@ -89,13 +89,9 @@ func (s *Supervisor) mountsOf(svc *manifest.Service, in *instance, l launch) ([]
 	for _, f := range svc.Files {
 		mounts = append(mounts, executor.Mount{Kind: executor.MountBind, Source: f.From, Target: f.To})
 	}
-	for _, v := range svc.Volumes {
-		name, err := volumeOf(v.Name, l.principal)
-		if err != nil {
-			return nil, err
-		}
+	for _, v := range volumes {
 		mounts = append(mounts, executor.Mount{
-			Kind: executor.MountVolume, Source: name, Target: v.To, Writable: !v.ReadOnly, SizeBytes: v.SizeBytes, Inodes: v.Inodes,
+			Kind: executor.MountVolume, Source: v.monitored.Name, Target: v.To, Writable: v.monitored.Writable, SizeBytes: v.SizeBytes, Inodes: v.Inodes,
 		})
 	}
 	for _, t := range svc.Tmpfs {

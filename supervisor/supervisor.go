@@ -61,6 +61,7 @@ type Supervisor struct {
 	Options
 	monitor *monitor.Monitor
 	logs    *logs
+	labels  volumeLabels
 	started time.Time
 
 	instances atomic.Uint64
@@ -86,14 +87,22 @@ func New(o Options) (*Supervisor, error) {
 		return nil, fmt.Errorf("a budget of nothing: %+v", b)
 	}
 	s.admission = &admission{budget: o.Budget}
+	s.labels.dir = labelsDir(o.Dirs)
 	if err := s.prepare(); err != nil {
+		return nil, err
+	}
+	if err := s.checkLabels(); err != nil {
 		return nil, err
 	}
 	if err := s.openShares(); err != nil {
 		return nil, err
 	}
 	s.logs = newLogs(s.logsDir(), o.Output)
-	policy := policyOf(o.App, o.Resolvers)
+	policy, err := policyOf(o.App, o.Resolvers)
+	if err != nil {
+		s.closeShares()
+		return nil, err
+	}
 	for i, root := range s.shares {
 		policy.Shares[i].Root = root
 	}
@@ -113,7 +122,7 @@ func New(o Options) (*Supervisor, error) {
 }
 
 func (s *Supervisor) prepare() error {
-	for _, d := range []string{s.logsDir(), s.socketsDir()} {
+	for _, d := range []string{s.logsDir(), s.socketsDir(), s.labels.dir} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return fmt.Errorf("prepare: %w", err)
 		}

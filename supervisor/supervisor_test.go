@@ -142,6 +142,9 @@ func program(args []string) error {
 				return err
 			}
 		}
+	case "look": // what /data holds, and whether it can be written
+		names, err := filepath.Glob("/data/*")
+		fmt.Println(names, err, os.WriteFile("/data/seen", []byte("x"), 0o600))
 	case "serve-echo":
 		c, err := sdk.Connect(ctx)
 		if err != nil {
@@ -208,6 +211,7 @@ type app struct {
 	sup   *supervisor.Supervisor
 	dirs  supervisor.Dirs
 	ended chan error
+	parts []io.Closer // the executor and the log
 
 	mu    sync.Mutex
 	lines []supervisor.Line
@@ -217,7 +221,13 @@ type app struct {
 // binary in its role inside.
 func start(t *testing.T, services string) *app {
 	t.Helper()
-	a := prepare(t, services)
+	return prepare(t, services).run()
+}
+
+// run brings it up.
+func (a *app) run() *app {
+	t := a.t
+	t.Helper()
 	ready := make(chan struct{})
 	ctx, cancel := context.WithCancel(context.Background())
 	a.ended = make(chan error, 1)
@@ -253,16 +263,27 @@ func prepare(t *testing.T, services string) *app {
 // try is prepare for what may be refused.
 func try(t *testing.T, services string) (*app, error) {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	// Short, because the paths of sockets are.
+	return tryIn(t, shortDir(t), services)
+}
+
+// shortDir is a directory with a short path, because the paths of sockets are.
+func shortDir(t *testing.T) string {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "sup-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// tryIn is try for an application that keeps its state in dir.
+func tryIn(t *testing.T, dir, services string) (*app, error) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
 	a := &app{t: t, dirs: supervisor.Dirs{State: filepath.Join(dir, "s"), Runtime: filepath.Join(dir, "r")}}
 	text := "version: 1\nname: sup\nallow_degraded: [cgroup, disk-quota]\nservices:\n" +
 		strings.ReplaceAll(services, "{program}", "runtime: host, files: [{from: "+self+", to: /app/p}], command: [/app/p, program, ")
@@ -271,7 +292,7 @@ func try(t *testing.T, services string) (*app, error) {
 		t.Fatalf("%v\n%s", err, text)
 	}
 	volumes := filepath.Join(dir, "v")
-	if err := os.Mkdir(volumes, 0o700); err != nil {
+	if err := os.MkdirAll(volumes, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	x, err := namespace.New(namespace.Options{Executable: []string{self, "spawner"}, App: "sup", RuntimeDir: filepath.Join(dir, "x"), Volumes: volumes})
@@ -279,6 +300,7 @@ func try(t *testing.T, services string) (*app, error) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { x.Close() })
+	a.parts = append(a.parts, x)
 	if err := os.MkdirAll(a.dirs.State, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -287,6 +309,7 @@ func try(t *testing.T, services string) (*app, error) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { log.Close() })
+	a.parts = append(a.parts, log)
 	budget, err := supervisor.BudgetOf(m, supervisor.Budget{MemoryBytes: 64 << 30, Pids: 32768})
 	if err != nil {
 		t.Fatal(err)
@@ -302,6 +325,31 @@ func try(t *testing.T, services string) (*app, error) {
 		},
 	})
 	return a, err
+}
+
+// stop ends it before the test does, so that another one can have its place.
+func (a *app) stop() {
+	a.t.Helper()
+	if a.ended != nil {
+		a.sup.Stop()
+		err := <-a.ended
+		a.ended <- err
+	}
+	for _, part := range a.parts {
+		if err := part.Close(); err != nil {
+			a.t.Error(err)
+		}
+	}
+}
+
+// audit is the log of decisions.
+func (a *app) audit() string {
+	a.t.Helper()
+	text, err := os.ReadFile(filepath.Join(a.dirs.State, "audit.jsonl"))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return string(text)
 }
 
 func (a *app) output() string {

@@ -99,6 +99,9 @@ func (p *project) up(quiet bool) error {
 	if err != nil {
 		return err
 	}
+	if err := knownVolumes(volumes, dirs); err != nil {
+		return err
+	}
 	exec, err := namespace.New(namespace.Options{
 		Executable: []string{self, roleSpawner},
 		App:        app.Name,

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"cofferdam/supervisor"
 )
@@ -40,6 +42,22 @@ func prepareVolumes(name string, d supervisor.Dirs) (string, error) {
 		return "", fmt.Errorf("move the volumes of %q to %s: %w", name, dir, err)
 	}
 	return dir, nil
+}
+
+// knownVolumes says which volumes lie in dir, as long as no label of any was written down.
+func knownVolumes(dir string, d supervisor.Dirs) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, e := range entries {
+		// What has a "~" is no volume, or was one: see the executor.
+		if name, _, _ := strings.Cut(e.Name(), "~"); name != "" && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return supervisor.KnownVolumes(d, names)
 }
 
 // moveAll moves what is in a directory to another one, in which nothing has the

@@ -50,3 +50,27 @@ func TestVolumesMove(t *testing.T) {
 		t.Errorf("the second is %q", b)
 	}
 }
+
+// Volumes that were there before labels are public, under the names they have.
+func TestVolumesFromBeforeLabels(t *testing.T) {
+	d, dir := supervisor.Dirs{State: t.TempDir()}, t.TempDir()
+	for _, name := range []string{"bank", "state", "state~was", "half~new"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		if err := knownVolumes(dir, d); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Mkdir(filepath.Join(dir, "later"), 0o700); err != nil && !os.IsExist(err) {
+			t.Fatal(err)
+		}
+	}
+	for name, known := range map[string]bool{"bank": true, "state": true, "half": true, "later": false} {
+		text, err := os.ReadFile(filepath.Join(d.State, "labels", name))
+		if (err == nil) != known || known && string(text) != "True %% True\n" {
+			t.Errorf("%s: %q, %v", name, text, err)
+		}
+	}
+}
