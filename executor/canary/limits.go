@@ -36,7 +36,7 @@ func limits(ctx context.Context, e executor.Executor, o *Options) []Proof {
 		switch {
 		case err != nil || exit.Cause != executor.CauseExit:
 			return "failed"
-		case exit.Usage.CPU > exceedFor/2:
+		case exit.Usage.CPU > exit.Usage.Wall*2/5: // twice what it may: a slow start is as slow for both
 			return works
 		}
 		return "slowed"
