@@ -34,7 +34,7 @@ func (pp *politePair) check(during string) {
 	for range 20 {
 		pp.n++
 		body := fmt.Sprint(pp.n)
-		id := pp.p.ask(wire.OpCall, "bank.look", 5*time.Second, []byte(body))
+		id := pp.p.ask(wire.OpCall, "bank.look", patience, []byte(body))
 		if f := pp.p.next(); f.ID != id || f.Code != wire.OK || string(f.Body) != body {
 			pp.t.Fatalf("%s: the polite caller gets %v %q for %q", during, f.Code, f.Body, body)
 		}
