@@ -21,7 +21,7 @@ type author struct {
 
 func (s *site) author(t *testing.T, name string) *author {
 	t.Helper()
-	a := &author{t: t, name: name, owner: zoobartest.NewBrowser(t, s.url), visitor: s.visitor}
+	a := &author{t: t, name: name, owner: zoobartest.NewBrowser(t, s.URL), visitor: s.visitor}
 	a.owner.Register(name, "pass")
 	return a
 }
@@ -50,7 +50,7 @@ func (a *author) look() string {
 // testProfiles tries the ways out that the original sandbox left open, by their
 // numbers in the list of its gaps, and what a hostile profile would try besides.
 func (s *site) testProfiles(t *testing.T) {
-	s.visitor = zoobartest.NewBrowser(t, s.url)
+	s.visitor = zoobartest.NewBrowser(t, s.URL)
 	s.visitor.Login("test2", "pass")
 	s.testInside(t)
 	s.testHarmless(t)
@@ -162,7 +162,7 @@ if imported.call('get_xfers', username='nobody') != []: print('bad: log of nobod
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			a.t = t
-			port := s.url[strings.LastIndexByte(s.url, ':')+1:]
+			port := s.URL[strings.LastIndexByte(s.URL, ':')+1:]
 			out := a.output(strings.ReplaceAll(tt.program, "GATEWAY", port) + "\nprint('finished')\n")
 			if strings.TrimSpace(out) != "finished" {
 				t.Errorf("the program printed:\n%s", out)
@@ -289,7 +289,7 @@ func (s *site) testSlow(t *testing.T) {
 		a.owner.SaveProfile("#!python\nimport time\ntime.sleep(60)")
 		var wg sync.WaitGroup
 		for i := range 3 {
-			viewer := zoobartest.NewBrowser(t, s.url)
+			viewer := zoobartest.NewBrowser(t, s.URL)
 			viewer.Register(fmt.Sprint("viewer", i), "pass")
 			wg.Go(func() {
 				if _, err := viewer.TryGet("/users?user=slow"); err != nil {

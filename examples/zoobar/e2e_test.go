@@ -1,7 +1,6 @@
 package zoobar_test
 
 import (
-	"bufio"
 	"bytes"
 	"database/sql"
 	"encoding/json"
@@ -9,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -18,193 +16,45 @@ import (
 	"testing"
 	"time"
 
+	"cofferdam/examples/apptest"
 	"cofferdam/examples/zoobar/auth"
 	"cofferdam/examples/zoobar/bank"
 	"cofferdam/examples/zoobar/zoobartest"
 	"cofferdam/supervisor"
 )
 
-// site is the whole application under the real cofferdam.
+// site is the whole application under the real cofferdam, with the probe in every
+// service.
 type site struct {
-	url   string
-	dir   string // of everything below
-	state string // of the application, with its volumes
-	bin   string // the cofferdam command
-	yaml  string // the manifest, with a free port and the probe in every service
-
-	cmd *exec.Cmd
-	log *bytes.Buffer // complete once the command has ended
-	end chan error
-
+	*apptest.App
 	visitor *zoobartest.Browser // test2, who looks at all the profiles
 }
 
-// start builds and starts the site, and stops it with the test. Its directory
-// has a short name, for a socket's path has only 108 bytes.
+// start builds and starts the site, and stops it with the test.
 func start(t *testing.T) *site {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("needs full: it starts the whole site, which -short leaves out")
-	}
-	if _, err := os.Stat("/usr/bin/python3"); err != nil {
-		t.Skipf("needs python3: %v", err)
-	}
-	dir, err := os.MkdirTemp("/tmp", "zb")
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := &site{App: apptest.Start(t, apptest.Options{
+		Programs: []string{"cofferdam/examples/zoobar/cmd/...", "cofferdam/examples/zoobar/probe"},
+		Shown:    []string{"media", "sandbox"},
+		Change: func(manifest string) string {
+			return regexp.MustCompile(`\{from: bin/(\w+), to: /app/\w+\}`).
+				ReplaceAllString(manifest, "$0, {from: bin/probe, to: /app/probe}")
+		},
+	})}
 	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Errorf("something was left behind: %v", err)
-		}
-	})
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	s := &site{dir: dir, bin: filepath.Join(dir, "cofferdam"), log: new(bytes.Buffer), end: make(chan error, 1)}
-	s.state = filepath.Join(dir, "state", "zoobar")
-	s.lay(t)
-	s.up(t)
-	return s
-}
-
-// lay builds the programs and writes the manifest, in the shape of the source
-// tree so that its relative paths lead to the same things.
-func (s *site) lay(t *testing.T) {
-	t.Helper()
-	app := filepath.Join(s.dir, "examples", "zoobar")
-	if err := os.MkdirAll(filepath.Join(app, "bin"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for _, build := range [][]string{
-		{"-o", s.bin, "cofferdam/cmd/cofferdam"},
-		{"-o", filepath.Join(app, "bin") + "/", "cofferdam/examples/zoobar/cmd/...", "cofferdam/examples/zoobar/probe"},
-	} {
-		cmd := exec.Command("go", append([]string{"build"}, build...)...)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%v: %v\n%s", cmd.Args, err, out)
-		}
-	}
-	here, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, target := range map[string]string{
-		filepath.Join(app, "media"):   filepath.Join(here, "media"),
-		filepath.Join(app, "sandbox"): filepath.Join(here, "sandbox"),
-		filepath.Join(s.dir, "sdk"):   filepath.Join(here, "..", "..", "sdk"),
-	} {
-		if err := os.Symlink(target, name); err != nil {
-			t.Fatal(err)
-		}
-	}
-	text, err := os.ReadFile("cofferdam.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	changed := strings.Replace(string(text), "listen: 127.0.0.1:8888", "listen: 127.0.0.1:0", 1)
-	changed = regexp.MustCompile(`\{from: bin/(\w+), to: /app/\w+\}`).
-		ReplaceAllString(changed, "$0, {from: bin/probe, to: /app/probe}")
-	s.yaml = filepath.Join(app, "cofferdam.yaml")
-	if err := os.WriteFile(s.yaml, []byte(changed), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (s *site) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(s.bin, append([]string{"-f", s.yaml}, args...)...)
-	cmd.Env = append(os.Environ(),
-		"COFFERDAM_STATE_DIR="+filepath.Join(s.dir, "state"),
-		"COFFERDAM_RUNTIME_DIR="+filepath.Join(s.dir, "run"))
-	return cmd
-}
-
-// up starts the command and waits until it says where the site is.
-func (s *site) up(t *testing.T) {
-	t.Helper()
-	s.cmd = s.command("up", "--quiet")
-	read, write, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.cmd.Stdout, s.cmd.Stderr = write, write
-	if err := s.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	write.Close()
-	found := make(chan string, 1)
-	go func() {
-		opened := regexp.MustCompile(`open +(http://\S+)/`)
-		lines := bufio.NewScanner(read)
-		for lines.Scan() {
-			fmt.Fprintln(s.log, lines.Text())
-			if m := opened.FindStringSubmatch(lines.Text()); m != nil {
-				found <- m[1]
+		if t.Failed() {
+			if out, err := s.Command("logs", "profile").CombinedOutput(); err == nil {
+				t.Logf("profile said:\n%s", out)
 			}
 		}
-		s.end <- s.cmd.Wait()
-	}()
-	t.Cleanup(func() { s.down(t) })
-	select {
-	case s.url = <-found:
-	case err := <-s.end:
-		s.end <- err
-		if strings.Contains(s.log.String(), "not supported by this host") {
-			t.Skipf("needs isolation: %s", s.log)
-		}
-		t.Fatalf("cofferdam up: %v\n%s", err, s.log)
-	case <-time.After(time.Minute):
-		t.Fatal("cofferdam up has not become ready in a minute")
-	}
-}
-
-// down stops the site, and fails the test if anything of it is left.
-func (s *site) down(t *testing.T) {
-	t.Helper()
-	if t.Failed() {
-		if out, err := s.command("logs", "profile").CombinedOutput(); err == nil {
-			t.Logf("profile said:\n%s", out)
-		}
-	}
-	s.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case err := <-s.end:
-		if err != nil {
-			t.Errorf("cofferdam up ended with %v", err)
-		}
-	case <-time.After(30 * time.Second):
-		t.Errorf("cofferdam up has not stopped in 30 s")
-		s.cmd.Process.Kill()
-		<-s.end
-	}
-	if t.Failed() {
-		t.Logf("cofferdam up said:\n%s", s.log)
-	}
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(mounts)) {
-		if strings.Contains(line, s.dir) {
-			t.Errorf("a mount is left: %s", line)
-		}
-	}
-	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, line := range lines {
-		if text, err := os.ReadFile(line); err == nil && bytes.Contains(text, []byte(s.dir)) {
-			t.Errorf("a process is left: %q", text)
-		}
-	}
+	})
+	return s
 }
 
 // probe runs the probe inside a service and returns its verdicts by name.
 func (s *site) probe(t *testing.T, service string, args ...string) map[string]string {
 	t.Helper()
-	cmd := s.command(append([]string{"exec", service, "/app/probe"}, args...)...)
+	cmd := s.Command(append([]string{"exec", service, "/app/probe"}, args...)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -224,10 +74,10 @@ func (s *site) probe(t *testing.T, service string, args ...string) map[string]st
 func (s *site) volume(t *testing.T, name string) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		return filepath.Join(s.state, "volumes", name)
+		return filepath.Join(s.State, "volumes", name)
 	}
 	owner := map[string]string{"person": "dynamic", "cred": "auth", "bank": "bank", "profile": "store"}[name]
-	out, err := s.command("ps", "--format", "json").Output()
+	out, err := s.Command("ps", "--format", "json").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -274,7 +124,7 @@ var services = []string{"static", "dynamic", "auth", "bank", "store", "profile",
 // TestZoobar starts the site once and lets everything happen to it in turn.
 func TestZoobar(t *testing.T) {
 	s := start(t)
-	if !t.Run("lab", func(t *testing.T) { zoobartest.Lab(t, s.url, "/data") }) {
+	if !t.Run("lab", func(t *testing.T) { zoobartest.Lab(t, s.URL, "/data") }) {
 		return // nothing below says more
 	}
 	t.Run("2 services", s.testServices)
@@ -289,7 +139,7 @@ func TestZoobar(t *testing.T) {
 // status is what ps says of each service.
 func (s *site) status(t *testing.T) map[string]supervisor.Status {
 	t.Helper()
-	out, err := s.command("ps", "--format", "json").Output()
+	out, err := s.Command("ps", "--format", "json").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -322,7 +172,7 @@ func (s *site) testServices(t *testing.T) {
 
 // testReach tries every connection and every call from every service.
 func (s *site) testReach(t *testing.T) {
-	ports := []string{strings.TrimPrefix(s.url, "http://"), "1.1.1.1:53", "gateway:8080", "main:8080"}
+	ports := []string{strings.TrimPrefix(s.URL, "http://"), "1.1.1.1:53", "gateway:8080", "main:8080"}
 	var names []string
 	for name := range zoobartest.Grants {
 		names = append(names, name)
@@ -417,9 +267,9 @@ func (s *site) checkBooks(t *testing.T) (transfers int) {
 
 // testDefects does what broke the original.
 func (s *site) testDefects(t *testing.T) {
-	b := zoobartest.NewBrowser(t, s.url)
+	b := zoobartest.NewBrowser(t, s.URL)
 	b.Register("careful", "pass")
-	zoobartest.NewBrowser(t, s.url).Register("other", "pass")
+	zoobartest.NewBrowser(t, s.URL).Register("other", "pass")
 	for _, tt := range []struct{ what, recipient, zoobars string }{
 		{"a: a negative amount", "other", "-5"},
 		{"b: to oneself", "careful", "5"},
@@ -437,14 +287,14 @@ func (s *site) testDefects(t *testing.T) {
 	zoobartest.Contains(t, b.Get("/"), "<b>Balance:</b> 10 zoobars")
 	zoobartest.Contains(t, b.View("nobody"), "Cannot find that user.") // g
 	zoobartest.Contains(t, b.Get("/echo?s=x"), "from dynamic")
-	zoobartest.Contains(t, zoobartest.NewBrowser(t, s.url).Register("long", strings.Repeat("p", auth.MaxPasswordBytes+1)), "Registration failed.")
+	zoobartest.Contains(t, zoobartest.NewBrowser(t, s.URL).Register("long", strings.Repeat("p", auth.MaxPasswordBytes+1)), "Registration failed.")
 	s.checkBooks(t) // d, e
 }
 
 // testKilledBank kills the bank among transfers: what the page has confirmed is
 // in the books, and the site goes on.
 func (s *site) testKilledBank(t *testing.T) {
-	a, b := zoobartest.NewBrowser(t, s.url), zoobartest.NewBrowser(t, s.url)
+	a, b := zoobartest.NewBrowser(t, s.URL), zoobartest.NewBrowser(t, s.URL)
 	a.Register("kill1", "pass")
 	b.Register("kill2", "pass")
 	before := s.checkBooks(t)
@@ -505,7 +355,7 @@ func (s *site) testGateway(t *testing.T) {
 		{"/zoobar/index.cgix", http.StatusNotFound},
 		{"/nothing", http.StatusNotFound},
 	} {
-		response, err := http.Get(s.url + tt.path)
+		response, err := http.Get(s.URL + tt.path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -514,13 +364,13 @@ func (s *site) testGateway(t *testing.T) {
 		if err != nil || response.StatusCode != tt.want {
 			t.Errorf("%s = %s, %v, want %d", tt.path, response.Status, err, tt.want)
 		}
-		if bytes.Contains(body, []byte(s.dir)) || bytes.Contains(body, []byte("/srv")) {
+		if bytes.Contains(body, []byte(s.Dir)) || bytes.Contains(body, []byte("/srv")) {
 			t.Errorf("%s tells where things are: %s", tt.path, body)
 		}
 	}
 	// Browsers say where a form stands; only forms of this site are taken.
-	for origin, want := range map[string]int{s.url: http.StatusOK, "http://evil.example": http.StatusForbidden} {
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+zoobartest.Prefix+"/login", nil)
+	for origin, want := range map[string]int{s.URL: http.StatusOK, "http://evil.example": http.StatusForbidden} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+zoobartest.Prefix+"/login", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
