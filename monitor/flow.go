@@ -3,6 +3,7 @@ package monitor
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,21 +31,21 @@ type flow struct {
 	container label.Label // of what it makes; fixed
 	kept      store       // what its handles stand for, in bytes
 
-	mu      sync.Mutex // taken last, but for that of one object; alone
+	mu      sync.Mutex // taken last, and alone
 	ended   bool
-	owns    label.Formula // what the manifest gave it, and what others did
 	handles map[uint64]object
 	last    uint64   // the last handle given
 	first   []uint64 // those that e started with; fixed
 	lasting map[*lasting]struct{}
+	power
 }
 
-func (f *flow) start(by Flow) {
+func (f *flow) start(by Flow, revocations *atomic.Uint64) {
 	f.state.Store(&by.State)
 	f.container = by.Label
-	f.owns = by.Owns
 	f.handles = make(map[uint64]object)
 	f.lasting = make(map[*lasting]struct{})
+	f.power = newPower(by.Owns, revocations)
 }
 
 // at is the label and clearance that e has now.
@@ -56,14 +57,8 @@ func (e *Env) mayName(p label.Privileges) error {
 		return nil
 	}
 	e.flow.mu.Lock()
-	owns := e.flow.owns
-	e.flow.mu.Unlock()
-	for _, f := range []label.Formula{p.Out, p.In} {
-		if !owns.Implies(f) {
-			return refused("you own %s, which does not imply %s", owns, f)
-		}
-	}
-	return nil
+	defer e.flow.mu.Unlock()
+	return e.flow.mayName(p)
 }
 
 // refused is a refusal of class A that is not about a flow.
@@ -72,11 +67,17 @@ func refused(format string, args ...any) error {
 }
 
 // lasting is something of an environment that goes on after it was decided on: a
-// connection, a call, a mount. It holds at some labels and not at others.
+// connection, a call, a mount. It holds at some labels and not at others, and as
+// long as the privileges that it is exercised with are owned.
 type lasting struct {
 	name  string // for whoever is refused because of it
+	with  label.Privileges
 	holds func(guard.State) error
-	cut   func() // ends it, as of before the change; nil if it cannot be cut
+
+	// cut ends it, as of before the change; nil if it cannot be cut. It is called
+	// once at most and without a lock held, so it may come just after release.
+	cut  func()
+	soft bool // it is cut without having to be asked for
 }
 
 // lasts books l if it holds now. Its owner must call release.
@@ -86,28 +87,63 @@ func (f *flow) lasts(l *lasting) error {
 	if f.ended {
 		return wire.ErrUnavailable
 	}
+	if err := f.mayName(l.with); err != nil {
+		return err
+	}
 	if err := l.holds(*f.state.Load()); err != nil {
 		return err
 	}
-	f.lasting[l] = struct{}{}
+	f.book(l)
 	return nil
+}
+
+func (f *flow) book(l *lasting) {
+	f.lasting[l] = struct{}{}
+	if l.with != (label.Privileges{}) {
+		f.resting.Add(1)
+	}
 }
 
 func (f *flow) release(l *lasting) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	delete(f.lasting, l)
+	f.strike(l)
 }
 
-// change makes to the state of e if all that lasts holds there too. What does not
-// is named, or with force cut, before the change: so the other side learns of it
-// what it could have learnt anyhow, and nothing after.
-func (e *Env) change(to guard.State, force bool) error {
-	f := &e.flow
+func (f *flow) strike(l *lasting) {
+	if _, booked := f.lasting[l]; !booked {
+		return
+	}
+	delete(f.lasting, l)
+	if l.with != (label.Privileges{}) {
+		f.resting.Add(-1)
+	}
+}
+
+// change makes of the state of e what next says, if all that lasts holds there
+// too. What does not is named, or with force cut, before the change: so the other
+// side learns of it what it could have learnt anyhow, and nothing after.
+func (e *Env) change(force bool, next func(guard.State) (guard.State, error)) (guard.State, error) {
+	for {
+		to, cuts, err := e.flow.change(force, next)
+		if err != nil || len(cuts) == 0 {
+			return to, err
+		}
+		for _, l := range cuts {
+			l.cut()
+		}
+	}
+}
+
+// change does it if there is nothing to be cut first.
+func (f *flow) change(force bool, next func(guard.State) (guard.State, error)) (guard.State, []*lasting, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if to == *f.state.Load() {
-		return nil
+	// Two requests of one environment at a time must not both start from the old state.
+	from := *f.state.Load()
+	to, err := next(from)
+	if err != nil || to == from {
+		return from, nil, err
 	}
 	var names []string
 	var cuts []*lasting
@@ -115,7 +151,7 @@ func (e *Env) change(to guard.State, force bool) error {
 		if l.holds(to) == nil {
 			continue
 		}
-		if force && l.cut != nil {
+		if l.cut != nil && (force || l.soft) {
 			cuts = append(cuts, l)
 			continue
 		}
@@ -126,17 +162,20 @@ func (e *Env) change(to guard.State, force bool) error {
 		names = append(names, name)
 	}
 	if len(names) > 0 {
+		slices.Sort(names)
 		if len(names) > maxNamed {
 			names = append(names[:maxNamed], fmt.Sprintf("and %d more", len(names)-maxNamed))
 		}
-		return refused("at %s these would have to be cut: %s", to.Label, strings.Join(names, ", "))
+		return from, nil, refused("at %s these would have to be cut: %s", to.Label, strings.Join(names, ", "))
 	}
-	for _, l := range cuts {
-		delete(f.lasting, l)
-		l.cut()
+	if len(cuts) > 0 {
+		for _, l := range cuts {
+			f.strike(l)
+		}
+		return from, cuts, nil
 	}
 	f.state.Store(&to)
-	return nil
+	return to, nil, nil
 }
 
 // maxNamed is how many things one refusal names.
@@ -148,26 +187,25 @@ func (e *Env) read(a *wire.Ask, t label.Label) error {
 	if a.Mode&wire.ModeRaise == 0 {
 		return e.at().Read(a.Privileges(), t)
 	}
-	to, err := e.at().Taint(a.Privileges(), t)
-	if err != nil {
-		return err
-	}
-	return e.change(to, a.Mode&wire.ModeForce != 0)
+	_, err := e.change(a.Mode&wire.ModeForce != 0, func(s guard.State) (guard.State, error) { return s.Taint(a.Privileges(), t) })
+	return err
 }
 
 // decided records what became of an operation on labels and returns what its
 // asker is told: a refusal whole if it is of labels that the asker knows, and of all
-// else only the code.
+// else only the code. What takes neither a grant nor a privilege is written to the
+// log at the pace of the ration.
 func (e *Env) decided(o op, object string, labels *audit.Labels, err error) error {
 	v := Verdict{Allowed: err == nil, Rule: "labels"}
 	if err != nil {
 		v.Rule = err.Error()
 	}
-	if logErr := e.m.noteLabels(e, o, object, 0, v, "", labels); logErr != nil {
+	logErr := e.m.noteLabels(e, o, object, 0, v, "", labels)
+	if logErr != nil || o.kind == "" && (labels == nil || labels.Out == "" && labels.In == "") {
 		time.Sleep(e.records.take(time.Now()))
-		if v.Allowed {
-			return logErr
-		}
+	}
+	if err == nil {
+		err = logErr
 	}
 	return err
 }

@@ -18,6 +18,30 @@ type object interface {
 	gone(by *Env) // one of its holders has dropped it, or ended
 }
 
+// leash is what an environment has of something that it has given away or
+// started: when it has no handle of it any more, that ends.
+type leash struct {
+	by    *flow // fixed
+	count int   // handles that by has; guarded by by.mu
+}
+
+// tied is an object that has one.
+type tied interface{ leash() *leash }
+
+// held counts a handle of f in or out. The caller holds f.mu.
+func (l *leash) held(f *flow, n int) {
+	if f == l.by {
+		l.count += n
+	}
+}
+
+// slack tells whether its owner has let go.
+func (l *leash) slack() bool {
+	l.by.mu.Lock()
+	defer l.by.mu.Unlock()
+	return l.count == 0
+}
+
 // holdObject gives e a handle of o. It fails if that would be too many, which depends on
 // nothing but what e has already.
 func (e *Env) holdObject(o object) (uint64, error) {
@@ -54,6 +78,13 @@ func (f *flow) hold(o object) (uint64, error) {
 		return 0, wire.ErrBusy
 	}
 	f.last++
+	if p, ok := o.(*privilege); ok && !f.gain(f.last, p) {
+		f.kept.give(o.size() + handleBytes)
+		return 0, wire.ErrBusy
+	}
+	if t, ok := o.(tied); ok {
+		t.leash().held(f, 1)
+	}
 	f.handles[f.last] = o
 	return f.last, nil
 }
@@ -65,6 +96,10 @@ func (f *flow) forget(h uint64) object {
 	if o != nil {
 		delete(f.handles, h)
 		f.kept.give(o.size() + handleBytes)
+		f.lose(h)
+		if t, ok := o.(tied); ok {
+			t.leash().held(f, -1)
+		}
 	}
 	return o
 }
@@ -112,11 +147,12 @@ func (e *Env) endFlow() {
 	f := &e.flow
 	f.mu.Lock()
 	f.ended = true
-	handles := f.handles
-	f.handles = nil
+	all := make([]object, 0, len(f.handles))
+	for h := range f.handles {
+		all = append(all, f.forget(h))
+	}
 	f.mu.Unlock()
-	for _, o := range handles {
-		f.kept.give(o.size() + handleBytes)
+	for _, o := range all {
 		o.gone(e)
 	}
 }

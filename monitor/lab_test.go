@@ -12,11 +12,14 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"cofferdam/audit"
+	"cofferdam/guard"
+	"cofferdam/label"
 	"cofferdam/wire"
 )
 
@@ -64,6 +67,19 @@ func leakCheck(t testing.TB) {
 func (l *lab) admit(service, instance string, bound ...byte) *Env {
 	l.t.Helper()
 	e, err := l.m.Admit(wire.Identity{Service: service, Instance: instance, Bound: bound})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.t.Cleanup(func() { l.m.Remove(e) })
+	return e
+}
+
+// admitAt is admit for one with labels: its label, its clearance and what it owns,
+// as their text.
+func (l *lab) admitAt(service, instance, at, clearance, owns string) *Env {
+	l.t.Helper()
+	flow := Flow{State: guard.State{Label: label.MustParse(at), Clearance: label.MustParse(clearance)}, Owns: label.MustParseFormula(owns)}
+	e, err := l.m.AdmitAt(wire.Identity{Service: service, Instance: instance}, flow)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -177,6 +193,48 @@ func (p *peer) ask(op wire.Op, name string, timeout time.Duration, body []byte) 
 func (p *peer) call(name, body string) uint64 {
 	p.t.Helper()
 	return p.ask(wire.OpCall, name, 0, []byte(body))
+}
+
+// asks sends an operation on labels and returns how it ended.
+func (p *peer) asks(op wire.Op, a wire.Ask) (wire.Told, error) {
+	p.t.Helper()
+	return p.told(p.ask(op, "", 0, a.Append(nil, op)))
+}
+
+// told is the answer to an operation on labels.
+func (p *peer) told(id uint64) (wire.Told, error) {
+	p.t.Helper()
+	f := p.next()
+	if f.Op != wire.OpReply || f.ID != id {
+		p.t.Fatalf("got %v %d %v, want the reply %d", f.Op, f.ID, f.Code, id)
+	}
+	if f.Code != wire.OK {
+		return wire.Told{}, wire.Error{Code: f.Code, Message: string(f.Body)}
+	}
+	told, err := wire.ParseTold(f.Body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return told, nil
+}
+
+// does is asks for what must work.
+func (p *peer) does(op wire.Op, a wire.Ask) wire.Told {
+	p.t.Helper()
+	told, err := p.asks(op, a)
+	if err != nil {
+		p.t.Fatalf("%v: %v", op, err)
+	}
+	return told
+}
+
+// fails is asks for what must not; the refusal has to say text.
+func (p *peer) fails(op wire.Op, a wire.Ask, code wire.Code, text string) {
+	p.t.Helper()
+	told, err := p.asks(op, a)
+	if e, ok := err.(wire.Error); !ok || e.Code != code || !strings.Contains(e.Message, text) {
+		p.t.Fatalf("%v: %+v, %v, want %v that says %q", op, told, err, code, text)
+	}
 }
 
 func (p *peer) serve(methods ...string) {

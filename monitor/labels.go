@@ -16,6 +16,8 @@ var labelOps = map[wire.Op]func(*Env, *wire.Ask) (wire.Told, error){
 	wire.OpRelabel:   (*Env).relabel,
 	wire.OpTaint:     (*Env).taint,
 	wire.OpDrop:      (*Env).dropHandles,
+	wire.OpDelegate:  (*Env).delegate,
+	wire.OpRevoke:    (*Env).revoke,
 }
 
 // labelled answers an operation on labels.
@@ -38,7 +40,7 @@ func (e *Env) tellLabels(*wire.Ask) (wire.Told, error) {
 	e.flow.mu.Lock()
 	defer e.flow.mu.Unlock()
 	s := e.flow.state.Load()
-	return wire.Told{Label: s.Label, Clearance: s.Clearance, Owns: e.flow.owns, Handles: e.flow.first}, nil
+	return wire.Told{Label: s.Label, Clearance: s.Clearance, Owns: e.flow.authority(), Handles: e.flow.first}, nil
 }
 
 func (e *Env) raise(a *wire.Ask) (wire.Told, error) {
@@ -60,10 +62,7 @@ func (e *Env) become(o op, a *wire.Ask, next func(guard.State) (guard.State, err
 	err := e.mayName(a.Privileges())
 	var to guard.State
 	if err == nil {
-		to, err = next(e.at())
-	}
-	if err == nil {
-		err = e.change(to, a.Mode&wire.ModeForce != 0)
+		to, err = e.change(a.Mode&wire.ModeForce != 0, next)
 	}
 	if err := e.decided(o, "", labels, err); err != nil {
 		return wire.Told{}, err

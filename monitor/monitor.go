@@ -84,6 +84,9 @@ type Monitor struct {
 	deadlines deadlines
 	pins      pins
 
+	revocations atomic.Uint64 // of privileges, so far
+	unchecked   atomic.Int64  // of them, those after which it has not been looked for what to cut
+
 	// What of the host an egress needs; a test has its own.
 	classOf func(netip.Addr) address.Class
 	dial    func(context.Context, netip.AddrPort) (net.Conn, error)
@@ -150,7 +153,7 @@ func (m *Monitor) AdmitAt(id wire.Identity, flow Flow) (*Env, error) {
 		relays:  make(map[*relay]struct{}),
 		inbound: make(map[*relay]struct{}),
 	}
-	e.flow.start(flow)
+	e.flow.start(flow, &m.revocations)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.envs[id.Instance] != nil {

@@ -38,6 +38,8 @@ var (
 	opUnseal    = op{name: "unseal"}    // read it
 	opRelabel   = op{name: "relabel"}   // make an equivalent one
 	opTaint     = op{name: "taint"}     // make a higher one
+	opDelegate  = op{name: "delegate"}  // make a privilege to give away
+	opRevoke    = op{name: "revoke"}    // take it back
 )
 
 // Kind is what a grant is for.

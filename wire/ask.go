@@ -80,7 +80,7 @@ var asks = map[Op]askRow{
 	OpTake:         {takes: privileges | fields(KeyName, KeyHandle, KeyMode), handles: -1, modes: ModeRaise | ModeForce},
 	OpWait:         {takes: privileges | fields(KeyHandle, KeyMode), handles: 1, modes: ModeRaise | ModeForce},
 	OpKill:         {takes: privileges | fields(KeyHandle), handles: 1},
-	OpDelegate:     {takes: fields(KeyGive), needs: fields(KeyGive)},
+	OpDelegate:     {takes: privileges | fields(KeyGive), needs: fields(KeyGive)},
 	OpRevoke:       {takes: fields(KeyHandle), handles: 1},
 	OpNewSeal:      {},
 	OpEnclose:      {takes: privileges | fields(KeyHandle, KeyLabel, KeyData), needs: fields(KeyLabel), handles: 1},
