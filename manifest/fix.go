@@ -26,7 +26,7 @@ func (a *App) GrantFor(from, kind, to, name string) string {
 	if kind == "egress" && caller != nil {
 		return a.fixEgress(caller, net.JoinHostPort(to, name))
 	}
-	if caller == nil || callee == nil {
+	if caller == nil || callee == nil || !callee.Template && callee.perPrincipal() && !caller.perPrincipal() {
 		return ""
 	}
 	switch kind {
@@ -74,6 +74,14 @@ func (a *App) fixCall(caller, callee *Service, method string) string {
 	if p.Idempotent {
 		line += ", idempotent: true"
 	}
+	var labels object
+	switch {
+	case p.Gate != nil:
+		labels.add("gate", p.Gate.node())
+	case !callee.ofCaller():
+		labels = *callee.labelsNode(p.Endpoint)
+	}
+	line += labels.inline()
 	return a.fix(p.Pos, "services."+callee.Name+".provides", line+"}")
 }
 

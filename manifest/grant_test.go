@@ -491,3 +491,32 @@ func valid(t testing.TB, name string) string {
 	t.Fatalf("no %s in the corpus", name)
 	return ""
 }
+
+// TestFixKeepsLabels: the line that lets one more caller in says of labels what it said.
+func TestFixKeepsLabels(t *testing.T) {
+	a := mustParse(t, `version: 1
+principals: [alice]
+services:
+  a:
+    runtime: host
+    command: [/bin/true]
+    label: 'True %% alice'
+    owns: alice
+    provides: [{call: m, from: [], request: 'True %% True'}]
+  g:
+    runtime: host
+    command: [/bin/cat]
+    stdio: lines
+    owns: alice
+    provides: [{call: m, from: [], gate: {shows: alice, input: 'alice %% alice', bits: 1}}]
+  b: {runtime: host, command: [/bin/true]}
+`)
+	for to, want := range map[string]string{
+		"a": `m.yaml:9 services.a.provides: - {call: m, from: [b], request: True %% True, answer: True %% "alice"}`,
+		"g": `m.yaml:15 services.g.provides: - {call: m, from: [b], gate: {shows: '"alice"', integrity: '"alice"', input: '"alice" %% "alice"', output: '"alice" %% "alice"', bits: 1}}`,
+	} {
+		if got := a.GrantFor("b", "call", to, "m"); got != want {
+			t.Errorf("GrantFor(b, call, %s, m) = %s\nwant %s", to, got, want)
+		}
+	}
+}

@@ -199,6 +199,7 @@ func parsed[T any](r *reader, v value, s shape, parse func(string) (T, error)) (
 	if !ok {
 		return none, false
 	}
+	r.places[v.key] = v.pos()
 	inner, offset := marked(text)
 	out, err := parse(inner)
 	if err == nil {

@@ -35,13 +35,16 @@ func Load(path string) (*App, error) {
 //
 // Every problem found is in the error, which is of type [Errors].
 func Parse(file string, data []byte, dir string, resolve func(path string) (string, error)) (*App, error) {
-	r := &reader{file: file, dir: dir, resolve: resolve, flaws: make(map[string]bool), people: &people{make(map[string]bool)}}
+	r := &reader{file: file, dir: dir, resolve: resolve, flaws: make(map[string]bool), people: &people{make(map[string]bool)}, places: make(map[string]Pos)}
 	app := &App{File: file, Dir: dir}
 	if top, ok := r.parseDocument(data); ok {
 		mapping(r, top, "a mapping: the manifest", appKeys(), app)
 		app.fillDefaults()
 		for _, question := range r.later {
 			question(app)
+		}
+		if r.count == 0 {
+			r.checkFlow(top, app)
 		}
 	}
 	if err := report(r.found, r.count); err != nil {

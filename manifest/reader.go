@@ -22,7 +22,8 @@ type reader struct {
 	later []func(*App)    // checks of one part against another
 	flaws map[string]bool // services that could not be read in full
 
-	people *people // who {principal} may stand for
+	people *people        // who {principal} may stand for
+	places map[string]Pos // of labels, by key
 
 	// Not all of them could be read.
 	flawedShares, flawedMailboxes, flawedPrincipals bool

@@ -47,6 +47,20 @@ func (o *object) done() *yaml.Node {
 	return &o.node
 }
 
+// inline is the keys and values on one line, each after a comma.
+func (o *object) inline() string {
+	if len(o.node.Content) == 0 {
+		return ""
+	}
+	flow := *o.done()
+	flow.Style = yaml.FlowStyle
+	out, err := yaml.Dump(&flow, yaml.WithLineWidth(-1))
+	if err != nil {
+		panic(fmt.Sprintf("manifest: a tree of our own does not encode: %v", err))
+	}
+	return ", " + strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(string(out)), "{"), "}")
+}
+
 // text is a string, quoted wherever it could be read as something else, be it
 // by a reader of YAML 1.1.
 func text(s string) *yaml.Node {
