@@ -204,16 +204,14 @@ func (r *reader) checkRoutes(top value, a *App) {
 	}
 }
 
-// because is a refusal in the words of a manifest: what holds at run time only, that a
-// label could rise first, is left out.
+// because is a refusal in the words of a manifest: what could be done about it while
+// it runs is left out.
 func because(err error) string {
 	var no *guard.Refusal
 	if !errors.As(err, &no) {
 		return err.Error()
 	}
-	bare := *no
-	bare.Fix = ""
-	return bare.Error()
+	return fmt.Sprintf("%s: %s cannot flow to %s", no.Rule, no.From, no.To)
 }
 
 // higher is what flows from both, or l if that is over the bounds.
