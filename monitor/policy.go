@@ -10,6 +10,7 @@ import (
 
 	"cofferdam/address"
 	"cofferdam/audit"
+	"cofferdam/guard"
 	"cofferdam/wire"
 )
 
@@ -67,12 +68,25 @@ type Policy struct {
 type Door struct {
 	Service string
 	Port    int // where it takes connections that begin with a preface of ours
+
+	// People says of the gateway that it tells people apart: what may be sent to the
+	// service of its route with this number by a principal, and what that one may be
+	// sent; "" is somebody who was not recognised. nil if all is public. The gateway
+	// then begins each of its connections with a line that says on whose behalf it
+	// is; see person.go.
+	People func(route int, principal string) (guard.Endpoint, error)
 }
 
 // Service is a subject and the methods it answers.
 type Service struct {
-	Name    string
-	Flow    Flow // of each of its instances that starts without another
+	Name string
+	Flow Flow // of each of its instances that starts without another
+
+	// For is the service, and what it was granted, as they are for a principal. nil
+	// unless each instance runs for one: then labels and privileges here name
+	// nobody, and those that hold are asked for with the name, again each time.
+	For func(principal string) (Service, []Grant, error)
+
 	Methods []Method
 	Ports   []int // that it listens on, inside
 	HTTP    int   // the one of Ports that speaks HTTP, 0 for none
