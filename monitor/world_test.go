@@ -141,6 +141,7 @@ func (w *world) enter(service, instance string) {
 		w.t.Fatal(err)
 	}
 	a.state, a.owns = a.env.at(), a.env.flow.owns
+	w.t.Cleanup(a.c.close)
 	w.actors = append(w.actors, a)
 }
 
@@ -262,14 +263,6 @@ func (a *actor) learn(f *wire.Frame) {
 		if !slices.Contains(a.handles, h) {
 			a.handles = append(a.handles, h)
 		}
-	}
-}
-
-// end removes everybody, and what they leave behind.
-func (w *world) end() {
-	for _, a := range w.actors {
-		w.m.Remove(a.env)
-		a.c.close()
 	}
 }
 
