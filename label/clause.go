@@ -60,32 +60,35 @@ func bits(name string) uint64 {
 
 // within tells whether every name of c is one of d: whether c implies d.
 func (c *clause) within(d *clause) bool {
-	if c.bloom&^d.bloom != 0 || len(c.names) > len(d.names) {
-		return false
-	}
-	// Both are in one order, so each is looked for behind the one before.
-	rest := d.names
-	for _, p := range c.names {
-		at := 0
-		for at < len(rest) && rest[at] != p {
-			at++
+	return c.bloom&^d.bloom == 0 && subset(c.names, d.names)
+}
+
+// subset tells whether every one of a is in b. Both are in one order, so that each
+// is looked for behind the one before.
+//
+//go:noinline
+func subset(a, b []principal) bool {
+	found := 0
+	for at := 0; at < len(b) && found < len(a); at++ {
+		if b[at] == a[found] {
+			found++
 		}
-		if at == len(rest) {
-			return false
-		}
-		rest = rest[at+1:]
 	}
-	return true
+	return found == len(a)
 }
 
 // someWithin tells whether one of f is within d: whether f, as an and, implies d.
-func someWithin(f []clause, d *clause) bool {
+func someWithin(f []clause, d *clause) bool { return firstWithin(f, d) >= 0 }
+
+// firstWithin returns the place of the first of f that is within d, or -1.
+func firstWithin(f []clause, d *clause) int {
+	absent := ^d.bloom
 	for i := range f {
-		if f[i].within(d) {
-			return true
+		if f[i].bloom&absent == 0 && f[i].within(d) {
+			return i
 		}
 	}
-	return false
+	return -1
 }
 
 // union is the or of two clauses.

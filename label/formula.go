@@ -57,13 +57,8 @@ func (f Formula) Clauses() [][]string {
 // Implies tells whether g holds wherever f does. Of two privileges it tells
 // whether f speaks for g: whoever has f may act as one who has g.
 func (f Formula) Implies(g Formula) bool {
-	switch {
-	case f == g || g == True:
-		return true
-	case f == True:
-		return false
-	}
-	return f.n.implies(g.n)
+	known := f.recall(g)
+	return known == yes || known != no && f.n.find(g.n)
 }
 
 // And returns the formula that holds where both do: two privileges together.

@@ -10,14 +10,37 @@ import (
 // node is what a formula points to. There is one for each normal form that
 // is in use, so that formulas are equal if their pointers are.
 type node struct {
-	id      uint64   // from 1, and of no other node before or after
+	id uint64 // from 1, and of no other node before or after
+
+	// Bits of names (see clause): those of every clause, and those of any. What
+	// has one in every clause that another has in none cannot imply it.
+	every, any uint64
+
 	clauses []clause // not empty: that is True, which has no node
 	text    string   // what String returns; the normal form's only one
 
 	// What this formula was last asked: the id of another times 2, and 1 if it
 	// implies that one. A word is read and written at once, and no id comes
 	// twice, so that an answer is never another pair's. It goes with the node.
-	asked [8]atomic.Uint64
+	asked [slots]atomic.Uint64
+}
+
+const slots = 8
+
+func newNode(normal []clause, text string) *node {
+	n := &node{id: lastID.Add(1), every: ^uint64(0), clauses: make([]clause, len(normal)), text: text}
+	size := 0
+	for _, c := range normal {
+		n.every &= c.bloom
+		n.any |= c.bloom
+		size += len(c.names)
+	}
+	names := make([]principal, 0, size) // all of them side by side
+	for i, c := range normal {
+		names = append(names, c.names...)
+		n.clauses[i] = clause{c.bloom, names[len(names)-len(c.names):]}
+	}
+	return n
 }
 
 // Formulas would be package state, if there was anything to see of it: what is
@@ -40,7 +63,7 @@ func intern(normal []clause) Formula {
 		known, ok := nodes.Load(text)
 		if !ok {
 			if fresh == nil {
-				fresh = &node{id: lastID.Add(1), clauses: normal, text: text}
+				fresh = newNode(normal, text)
 			}
 			entry := weak.Make(fresh)
 			if known, ok = nodes.LoadOrStore(text, entry); !ok {
@@ -56,34 +79,46 @@ func intern(normal []clause) Formula {
 	}
 }
 
-// few is how many pairs of clauses are compared as fast as an answer is looked up.
-const few = 4
+// What a formula remembers of another; all else is nothing.
+const (
+	no  = 0
+	yes = 1
+)
 
-// implies is [Formula.Implies] of two that are not True.
-func (n *node) implies(m *node) bool {
-	if len(n.clauses)*len(m.clauses) <= few {
-		return n.compare(m)
+// recall returns yes or no if it need not be found out whether f implies g.
+func (f Formula) recall(g Formula) uint64 {
+	if f == g || g == True {
+		return yes
 	}
-	slot := &n.asked[m.id%uint64(len(n.asked))]
-	if known := slot.Load(); known>>1 == m.id {
-		return known&1 == 1
+	if f == True || f.n.every&^g.n.any != 0 {
+		return no
 	}
-	answer := m.id << 1
-	yes := n.compare(m)
-	if yes {
-		answer |= 1
+	return f.n.asked[g.n.id%slots].Load() ^ g.n.id<<1
+}
+
+// find finds out whether n implies m, and remembers it.
+func (n *node) find(m *node) bool {
+	answer := m.id<<1 | no
+	found := n.compare(m)
+	if found {
+		answer |= yes
 	}
-	slot.Store(answer)
-	return yes
+	n.asked[m.id%slots].Store(answer)
+	return found
 }
 
 // compare finds for every clause of m one of n that is within it. If there is
 // none for one, then all others but its principals satisfy n, and not m.
 func (n *node) compare(m *node) bool {
+	next := 0 // where the one for the next of m often is, both being in order
 	for i := range m.clauses {
-		if !someWithin(n.clauses, &m.clauses[i]) {
-			return false
+		d := &m.clauses[i]
+		if next == len(n.clauses) || !n.clauses[next].within(d) {
+			if next = firstWithin(n.clauses, d); next < 0 {
+				return false
+			}
 		}
+		next++
 	}
 	return true
 }
