@@ -2,60 +2,32 @@ package label
 
 import (
 	"fmt"
-	"hash/maphash"
 	"slices"
-	"strings"
-	"unicode/utf8"
-	"unique"
 )
-
-// principal is a name, compared as fast as a pointer. The runtime forgets those
-// that no formula has any more.
-type principal = unique.Handle[string]
 
 // clause is an or of principals, in the order of their bytes and each once. The
 // empty clause is false. A clause is never changed.
 type clause struct {
 	bloom uint64 // bits of its names: what is not within bloom is not within names
-	names []principal
+	names []*principal
 }
-
-// seed makes it impossible to choose names whose bits coincide.
-var seed = maphash.MakeSeed()
 
 func newClause(names []string) (clause, error) {
 	if len(names) > maxRaw {
 		return clause{}, fmt.Errorf("%w: a clause of %d names", ErrBound, len(names))
 	}
-	var c clause
+	c := clause{names: make([]*principal, 0, len(names))}
 	for _, name := range names {
 		if err := checkName(name); err != nil {
 			return clause{}, err
 		}
-		c.bloom |= bits(name)
-		c.names = append(c.names, unique.Make(name))
+		p := newPrincipal(name)
+		c.bloom |= p.bloom
+		c.names = append(c.names, p)
 	}
 	slices.SortFunc(c.names, byBytes)
 	c.names = slices.Compact(c.names)
 	return c, nil
-}
-
-// checkName tells what is wrong with a name. What is not UTF-8 is refused, for
-// whoever shows or stores it as text would make one name of several.
-func checkName(name string) error {
-	if len(name) > MaxName {
-		return fmt.Errorf("%w: a name of %d bytes, at most %d", ErrBound, len(name), MaxName)
-	}
-	if !utf8.ValidString(name) {
-		return fmt.Errorf("name %q is not UTF-8", name)
-	}
-	return nil
-}
-
-// bits are three of 64 that stand for a name.
-func bits(name string) uint64 {
-	h := maphash.String(seed, name)
-	return 1<<(h&63) | 1<<(h>>6&63) | 1<<(h>>12&63)
 }
 
 // within tells whether every name of c is one of d: whether c implies d.
@@ -67,7 +39,7 @@ func (c *clause) within(d *clause) bool {
 // is looked for behind the one before.
 //
 //go:noinline
-func subset(a, b []principal) bool {
+func subset(a, b []*principal) bool {
 	found := 0
 	for at := 0; at < len(b) && found < len(a); at++ {
 		if b[at] == a[found] {
@@ -93,7 +65,7 @@ func firstWithin(f []clause, d *clause) int {
 
 // union is the or of two clauses.
 func (c *clause) union(d *clause) clause {
-	u := clause{bloom: c.bloom | d.bloom, names: make([]principal, 0, len(c.names)+len(d.names))}
+	u := clause{bloom: c.bloom | d.bloom, names: make([]*principal, 0, len(c.names)+len(d.names))}
 	a, b := c.names, d.names
 	for len(a) > 0 && len(b) > 0 {
 		switch order := byBytes(a[0], b[0]); {
@@ -107,13 +79,6 @@ func (c *clause) union(d *clause) clause {
 	}
 	u.names = append(append(u.names, a...), b...)
 	return u
-}
-
-func byBytes(p, q principal) int {
-	if p == q {
-		return 0
-	}
-	return strings.Compare(p.Value(), q.Value())
 }
 
 func bySize(c, d clause) int { return len(c.names) - len(d.names) }
@@ -131,7 +96,7 @@ func canonical(c, d clause) int {
 // that nothing that was kept is left out later.
 func reduce(raw []clause, limit int) ([]clause, error) {
 	slices.SortFunc(raw, bySize)
-	var kept []clause
+	kept := make([]clause, 0, min(len(raw), limit))
 	for i := range raw {
 		c := &raw[i]
 		switch {
@@ -151,6 +116,9 @@ func reduce(raw []clause, limit int) ([]clause, error) {
 // or is the or of two ands in normal form. It takes what it multiplies out from
 // work, and gives up before it begins if that is not enough.
 func or(f, g []clause, work *int) ([]clause, error) {
+	if len(f) == 1 && len(g) == 1 { // as nearly always in a text
+		return reduce([]clause{f[0].union(&g[0])}, MaxClauses)
+	}
 	// What contains a clause of the other side is a clause of the result, and of
 	// all that it could be joined with it is the smallest: the rest is multiplied.
 	left, raw := split(f, g, nil)

@@ -48,7 +48,7 @@ func (f Formula) Clauses() [][]string {
 	for i, c := range f.clauses() {
 		all[i] = make([]string, len(c.names))
 		for j, p := range c.names {
-			all[i][j] = p.Value()
+			all[i][j] = p.name
 		}
 	}
 	return all

@@ -97,23 +97,27 @@ func (x *lexer) word() (token, error) {
 // quoted reads a name in quotes.
 func (x *lexer) quoted() (token, error) {
 	t := token{kind: tokName, offset: x.at}
-	var name []byte
-	for x.at++; x.at < len(x.text); {
+	x.at++
+	var name []byte // what comes before plain, if there was an escape
+	plain := x.at
+	for x.at < len(x.text) {
 		switch c := x.text[x.at]; {
 		case c == '"':
+			t.name = x.text[plain:x.at]
+			if name != nil {
+				t.name = string(append(name, t.name...))
+			}
 			x.at++
-			t.name = string(name)
 			return t, nil
 		case c == '\\':
 			var err error
-			if name, err = x.escape(name); err != nil {
+			if name, err = x.escape(append(name, x.text[plain:x.at]...)); err != nil {
 				return t, err
 			}
-			continue
+			plain = x.at
 		case c < ' ' || c == 127:
 			return t, &SyntaxError{x.at, fmt.Errorf("%q in a name is written as an escape", c)}
 		default:
-			name = append(name, c)
 			x.at++
 		}
 	}

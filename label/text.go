@@ -12,7 +12,7 @@ func (f Formula) String() string {
 	if f == True {
 		return "True"
 	}
-	return f.n.text
+	return f.n.string()
 }
 
 // String returns the one text of l, which [Parse] reads: secrecy %% integrity.
@@ -56,19 +56,19 @@ func appendClauses(b []byte, clauses []clause) []byte {
 	return b
 }
 
-func appendClause(b []byte, names []principal) []byte {
+func appendClause(b []byte, names []*principal) []byte {
 	switch len(names) {
 	case 0:
 		return append(b, "False"...)
 	case 1:
-		return appendName(b, names[0].Value())
+		return appendName(b, names[0].name)
 	}
 	b = append(b, '(')
 	for i, p := range names {
 		if i > 0 {
 			b = append(b, ` \/ `...)
 		}
-		b = appendName(b, p.Value())
+		b = appendName(b, p.name)
 	}
 	return append(b, ')')
 }

@@ -1,10 +1,9 @@
 package label
 
 import (
-	"runtime"
-	"sync"
+	"math/bits"
+	"slices"
 	"sync/atomic"
-	"weak"
 )
 
 // node is what a formula points to. There is one for each normal form that
@@ -17,7 +16,7 @@ type node struct {
 	every, any uint64
 
 	clauses []clause // not empty: that is True, which has no node
-	text    string   // what String returns; the normal form's only one
+	text    atomic.Pointer[string]
 
 	// What this formula was last asked: the id of another times 2, and 1 if it
 	// implies that one. A word is read and written at once, and no id comes
@@ -27,15 +26,15 @@ type node struct {
 
 const slots = 8
 
-func newNode(normal []clause, text string) *node {
-	n := &node{id: lastID.Add(1), every: ^uint64(0), clauses: make([]clause, len(normal)), text: text}
+func newNode(normal []clause) *node {
+	n := &node{id: lastID.Add(1), every: ^uint64(0), clauses: make([]clause, len(normal))}
 	size := 0
 	for _, c := range normal {
 		n.every &= c.bloom
 		n.any |= c.bloom
 		size += len(c.names)
 	}
-	names := make([]principal, 0, size) // all of them side by side
+	names := make([]*principal, 0, size) // all of them side by side
 	for i, c := range normal {
 		names = append(names, c.names...)
 		n.clauses[i] = clause{c.bloom, names[len(names)-len(c.names):]}
@@ -43,41 +42,44 @@ func newNode(normal []clause, text string) *node {
 	return n
 }
 
-// Formulas would be package state, if there was anything to see of it: what is
-// interned makes comparisons fast and is otherwise not there. The table maps a
-// text to a weak pointer, and an entry goes with its node.
+// string returns the text, which is made when it is first asked for.
+func (n *node) string() string {
+	text := n.text.Load()
+	if text == nil {
+		s := string(appendClauses(nil, n.clauses))
+		text = &s
+		n.text.Store(text)
+	}
+	return *text
+}
+
 var (
-	nodes  sync.Map // string to weak.Pointer[node]
+	nodes  = newTable[node]()
 	lastID atomic.Uint64
 )
 
-// intern returns the formula with these clauses, which are in normal form and
-// are not changed from here on.
+// intern returns the formula with these clauses, which are in normal form.
 func intern(normal []clause) Formula {
 	if len(normal) == 0 {
-		return Formula{}
+		return True
 	}
-	text := string(appendClauses(nil, normal))
-	var fresh *node
-	for {
-		known, ok := nodes.Load(text)
-		if !ok {
-			if fresh == nil {
-				fresh = newNode(normal, text)
-			}
-			entry := weak.Make(fresh)
-			if known, ok = nodes.LoadOrStore(text, entry); !ok {
-				runtime.AddCleanup(fresh, func(text string) { nodes.CompareAndDelete(text, entry) }, text)
-				return Formula{fresh}
-			}
-		}
-		if n := known.(weak.Pointer[node]).Value(); n != nil {
-			return Formula{n}
-		}
-		// It is dead, and its cleanup has not come yet.
-		nodes.CompareAndDelete(text, known)
-	}
+	wanted := func(n *node) bool { return slices.EqualFunc(n.clauses, normal, sameClause) }
+	return Formula{nodes.get(hashOf(normal), wanted, func() *node { return newNode(normal) })}
 }
+
+func hashOf(clauses []clause) uint64 {
+	var all uint64
+	for _, c := range clauses {
+		var one uint64
+		for _, p := range c.names {
+			one += p.hash
+		}
+		all = (bits.RotateLeft64(all, 29) ^ one) * 0x9e3779b97f4a7c15
+	}
+	return all
+}
+
+func sameClause(c, d clause) bool { return slices.Equal(c.names, d.names) }
 
 // What a formula remembers of another; all else is nothing.
 const (
