@@ -92,6 +92,7 @@ type Labels struct {
 	Subject   string `json:"subject"`             // who asked
 	Clearance string `json:"clearance,omitempty"` // its bound
 	Object    string `json:"object,omitempty"`    // what it asked for
+	Answer    string `json:"answer,omitempty"`    // what comes back, if that is another
 	Out       string `json:"out,omitempty"`       // the privilege that was used to release, "" for none
 	In        string `json:"in,omitempty"`        // and to vouch
 }

@@ -86,7 +86,7 @@ func appendLabels(dst []byte, l *Labels) []byte {
 	dst = append(dst, `,"labels":{"subject":`...)
 	dst = appendString(dst, l.Subject)
 	for _, f := range []struct{ key, text string }{
-		{`,"clearance":`, l.Clearance}, {`,"object":`, l.Object}, {`,"out":`, l.Out}, {`,"in":`, l.In},
+		{`,"clearance":`, l.Clearance}, {`,"object":`, l.Object}, {`,"answer":`, l.Answer}, {`,"out":`, l.Out}, {`,"in":`, l.In},
 	} {
 		if f.text != "" {
 			dst = append(dst, f.key...)

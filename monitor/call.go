@@ -7,16 +7,18 @@ import (
 	"sync/atomic"
 	"time"
 
+	"cofferdam/guard"
 	"cofferdam/wire"
 )
 
 // call is one request on its way from an environment to a service and back.
 // Exactly one of reply, deadline, withdrawal and loss ends it.
 type call struct {
-	num      uint64
+	num      uint64 // among those of its method: of others its servers are not to know
 	from     *conn
 	fromID   uint64
 	method   *method
+	terms    *terms // nil without labels
 	deadline time.Time
 
 	done atomic.Bool
@@ -24,14 +26,33 @@ type call struct {
 
 	mu       sync.Mutex
 	at       *conn              // the connection it was sent to, or is just being sent to
+	id       uint64             // its id there
 	body     []byte             // kept while queued, and while it may be repeated
 	sent     bool               // all of it is on its way to at
 	ended    bool               // withdrawn or too late: at is to be told, once it was sent
-	repeated bool               // an instance was lost while at it
+	repeated bool               // an instance was lost while at it, or its answer was withheld
 	stop     context.CancelFunc // of a program per call
+	alone    bool               // nobody waits for it any more, and it goes on: see unheard
 }
 
-func newCall(num uint64, from *conn, fromID uint64, md *method, timeout time.Duration) *call {
+// decide is the decision on a call, which was asked for in f. It returns the body
+// that is the callee's.
+func (k *call) decide(name string, f *wire.Frame) ([]byte, error) {
+	e, md := k.from.env, k.method
+	v := e.grants.decide(opCall, name, len(e.id.Bound) > 0)
+	if !v.Allowed {
+		return nil, e.m.conclude(e, opCall, name, 0, v)
+	}
+	if f.Flags != 0 || !md.public || e.at() != (guard.State{}) {
+		return k.decideTerms(v, name, f)
+	}
+	k.num = md.calls.Add(1)
+	return f.Body, e.m.conclude(e, opCall, name, k.num, v)
+}
+
+// within sets the deadline.
+func (k *call) within(timeout time.Duration) {
+	md := k.method
 	if timeout <= 0 {
 		timeout = md.Deadline
 	}
@@ -42,7 +63,7 @@ func newCall(num uint64, from *conn, fromID uint64, md *method, timeout time.Dur
 	if md.Deadline > 0 {
 		timeout = min(timeout, md.Deadline)
 	}
-	return &call{num: num, from: from, fromID: fromID, method: md, deadline: time.Now().Add(timeout), slot: -1}
+	k.deadline, k.slot = time.Now().Add(timeout), -1
 }
 
 // start lets the time of a call run, once it is in the books of its caller.
@@ -61,15 +82,61 @@ func (k *call) finish(code wire.Code, body []byte) {
 	}
 }
 
-// refuse ends a call that nobody takes. For one that an instance was lost with,
-// the codes that mean "nothing was done" would be a lie.
-func (k *call) refuse(code wire.Code) {
+// answer is finish with what by has answered, and the objects that it gives. An
+// answer that may not flow to the caller is dropped.
+func (k *call) answer(by *Env, code wire.Code, body []byte, gives []object) {
+	if err := k.mayAnswer(by); err != nil {
+		k.withhold()
+		v := Verdict{Rule: "labels: " + err.Error()}
+		by.m.concludeLabels(by, opAnswer, k.method.of.Name+"."+k.method.Name, k.num, v, labelsOf(by.at(), by.given(), k.endpoint()))
+		return
+	}
+	if k.terms == nil && gives == nil {
+		k.finish(code, body)
+		return
+	}
+	if !k.end() {
+		return
+	}
+	caller := k.from.env
+	handles, err := caller.holdObjects(gives)
+	var flags uint16
+	told := wire.Told{Label: k.endpoint().Answer, Handles: handles}
+	if fields := told.Append(nil); len(fields) > 0 {
+		flags, body = wire.FlagFields, append(wire.AppendFields(nil, fields), body...)
+	}
+	switch {
+	case err != nil:
+		code, flags, body = wire.Busy, 0, nil // its own table is full
+	case len(body) > wire.MaxBody:
+		caller.unhold(handles)
+		code, flags, body = wire.TooLarge, 0, nil
+	}
+	k.from.settleWith(k.fromID, k, code, flags, body)
+}
+
+// refuse ends a call that nobody takes, because of the state of by (see mayKnow).
+// For one that an instance was lost with, the codes that mean "nothing was done"
+// would be a lie.
+func (k *call) refuse(code wire.Code, by *Env) {
+	if !k.mayKnow(by) {
+		k.withhold()
+		return
+	}
 	k.mu.Lock()
 	if k.repeated {
 		code = wire.Interrupted
 	}
 	k.mu.Unlock()
 	k.finish(code, nil)
+}
+
+// withhold leaves the call to its deadline: nobody is at it, and its caller must
+// not see that.
+func (k *call) withhold() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.at, k.repeated = nil, true
 }
 
 // end takes the call out of everybody's hands and reports whether this did it.
@@ -82,6 +149,9 @@ func (k *call) end() bool {
 	defer k.mu.Unlock()
 	k.from.env.held.give(len(k.body))
 	k.body = nil
+	if k.alone {
+		k.from.env.inFlight.Add(-1)
+	}
 	return true
 }
 
@@ -110,10 +180,10 @@ func (k *call) kept() []byte {
 // place notes where the call is about to be. It comes before sending, and those
 // who end a call look at it afterwards, so that what may have reached an instance
 // is never said not to have.
-func (k *call) place(at *conn) {
+func (k *call) place(at *conn, id uint64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.at, k.sent = at, false
+	k.at, k.id, k.sent = at, id, false
 }
 
 // delivered notes that the call has been sent. It reports whether it has ended
@@ -133,7 +203,7 @@ func (k *call) expired() {
 	}
 	k.mu.Lock()
 	code := wire.Deadline
-	if k.at == nil && k.stop == nil && !k.repeated {
+	if k.at == nil && k.stop == nil && !k.repeated && k.mayKnow(nil) {
 		code = wire.Unavailable
 	}
 	k.mu.Unlock()
@@ -141,23 +211,39 @@ func (k *call) expired() {
 	k.release()
 }
 
-// cancel withdraws the call: its caller no longer wants to hear of it.
+// cancel withdraws the call: its caller no longer wants to hear of it. If nobody
+// may know that, it goes on as it would have.
 func (k *call) cancel() {
+	if !k.mayWithdraw() {
+		k.unheard()
+		return
+	}
 	if k.end() {
 		k.release()
+	}
+}
+
+// unheard lets a call go on that was withdrawn. It still counts as one of its
+// caller's.
+func (k *call) unheard() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.done.Load() {
+		k.alone = true
+		k.from.env.inFlight.Add(1)
 	}
 }
 
 // release tells whoever works for the call to stop.
 func (k *call) release() {
 	k.mu.Lock()
-	at, sent, stop := k.at, k.sent, k.stop
+	at, id, sent, stop := k.at, k.id, k.sent, k.stop
 	k.ended = true
 	k.mu.Unlock()
 	if at != nil {
-		at.forget(k)
+		at.forget(k, id)
 		if sent {
-			at.withdraw(k)
+			at.withdraw(id)
 		}
 	}
 	if stop != nil {
@@ -168,7 +254,11 @@ func (k *call) release() {
 // interrupted handles the loss of the instance that was at it. A method that
 // is declared idempotent is asked once more, under the same call number, unless
 // its caller already makes the monitor keep too much.
-func (k *call) interrupted() {
+func (k *call) interrupted(by *Env) {
+	if !k.mayKnow(by) {
+		k.withhold()
+		return
+	}
 	k.mu.Lock()
 	again := k.method.Idempotent && !k.repeated && k.body != nil
 	k.repeated = true

@@ -88,7 +88,7 @@ func TestForgedFramesEndTheConnection(t *testing.T) {
 		"caller":            wire.AppendFrame(nil, &withCaller),
 		"call number":       wire.AppendFrame(nil, &withNumber),
 		"code":              header(func(b []byte) { b[5] = byte(wire.Failed) }),
-		"flags":             header(func(b []byte) { b[22] = 1 }),
+		"flags":             header(func(b []byte) { b[22] = 2 }),
 		"unknown operation": header(func(b []byte) { b[4] = 99 }),
 		"id in use":         append(wire.AppendFrame(nil, &call), wire.AppendFrame(nil, &call)...),
 	} {

@@ -18,7 +18,7 @@ func TestChurn(t *testing.T) {
 	stop := make(chan struct{})
 	var servers, callers sync.WaitGroup
 	var mu sync.Mutex
-	reached := make(map[uint64]int) // by call number
+	reached := make(map[string]int) // by method and call number
 	for s := range 3 {
 		servers.Go(func() {
 			for n := 0; ; n++ {
@@ -34,7 +34,7 @@ func TestChurn(t *testing.T) {
 						continue
 					}
 					mu.Lock()
-					reached[f.Call]++
+					reached[fmt.Sprintf("%s %d", f.NameBytes, f.Call)]++
 					mu.Unlock()
 					if rand.IntN(3) != 0 { // the others wait for the end of the instance, or theirs
 						p.nc.Write(wire.AppendFrame(nil, &wire.Frame{Header: wire.Header{Op: wire.OpReply, ID: f.ID}, Body: f.Body}))
@@ -70,7 +70,7 @@ func TestChurn(t *testing.T) {
 	l.booksAreEmpty()
 	for call, n := range reached {
 		if n > 2 {
-			t.Errorf("call %d reached %d instances", call, n)
+			t.Errorf("call %s reached %d instances", call, n)
 		}
 	}
 	for code := range ends {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,9 +21,9 @@ type conn struct {
 	mu        sync.Mutex
 	closed    bool
 	asked     map[uint64]request // unanswered requests of env, by the id it chose
-	answering map[uint64]*call   // calls sent to env, by our number
-
-	serves []*method // no method twice; read and written by the reader alone
+	answering map[uint64]*call   // calls sent to env, by the id we chose
+	sent      uint64             // the last of those ids
+	serves    []*serving         // no method twice; only the reader adds to it
 }
 
 // request is something that env asked for and that can be withdrawn.
@@ -65,9 +64,6 @@ func (c *conn) read() {
 
 // handle reports whether the connection may go on. f is valid until it returns.
 func (c *conn) handle(f *wire.Frame) bool {
-	if f.Flags != 0 {
-		return false // no operation takes fields before its body yet
-	}
 	if f.Op == wire.OpReply {
 		return c.answered(f)
 	}
@@ -80,8 +76,9 @@ func (c *conn) handle(f *wire.Frame) bool {
 	case wire.OpHello:
 		return c.reply(f.ID, wire.OK, c.env.caller)
 	case wire.OpServe:
-		methods, code := c.serve(f.Body)
-		if !c.reply(f.ID, code, nil) {
+		methods, err := c.serve(f.Body)
+		code, text := answerOf(&wire.Told{}, err)
+		if !c.reply(f.ID, code, text) {
 			return false
 		}
 		c.env.self.register(c, methods) // after the reply, so that no call overtakes it
@@ -99,38 +96,6 @@ func (c *conn) handle(f *wire.Frame) bool {
 		return true
 	}
 	return c.labelled(f)
-}
-
-// serve decides which methods of its own service c is to answer from now on.
-// One that it answers already stays as it is.
-func (c *conn) serve(body []byte) ([]*method, wire.Code) {
-	var names []string
-	if err := wire.ParseFields(body, func(key uint8, val []byte) error {
-		if key != wire.KeyMethod {
-			return wire.ErrMalformed
-		}
-		names = append(names, string(val))
-		return nil
-	}); err != nil || len(names) == 0 {
-		return nil, wire.Malformed
-	}
-	e := c.env
-	var methods []*method
-	for _, name := range names {
-		md := e.self.methods[name]
-		if md != nil && (slices.Contains(c.serves, md) || slices.Contains(methods, md)) {
-			continue
-		}
-		v := Verdict{Allowed: md != nil, Rule: "services." + e.id.Service + ".provides"}
-		err := e.m.record(e, opServe, name, 0, v)
-		time.Sleep(e.records.take(time.Now()))
-		if err != nil {
-			return nil, wire.Denied
-		}
-		methods = append(methods, md)
-	}
-	c.serves = append(c.serves, methods...)
-	return methods, wire.OK
 }
 
 // ask books a request of env under its id, unless there are too many or the id
@@ -165,6 +130,10 @@ func (c *conn) take(id uint64) request {
 
 // settle answers the request with this id if it has not been withdrawn.
 func (c *conn) settle(id uint64, r request, code wire.Code, body []byte) {
+	c.settleWith(id, r, code, 0, body)
+}
+
+func (c *conn) settleWith(id uint64, r request, code wire.Code, flags uint16, body []byte) {
 	c.mu.Lock()
 	mine := c.asked[id] == r
 	if mine {
@@ -173,14 +142,18 @@ func (c *conn) settle(id uint64, r request, code wire.Code, body []byte) {
 	}
 	c.mu.Unlock()
 	if mine {
-		c.reply(id, code, body)
+		c.replyWith(id, code, flags, body)
 	}
 }
 
 // reply reports whether the connection may go on: one whose owner does not
 // read its answers is closed.
 func (c *conn) reply(id uint64, code wire.Code, body []byte) bool {
-	f := wire.Frame{Header: wire.Header{Op: wire.OpReply, Code: code, ID: id}, Body: body}
+	return c.replyWith(id, code, 0, body)
+}
+
+func (c *conn) replyWith(id uint64, code wire.Code, flags uint16, body []byte) bool {
+	f := wire.Frame{Header: wire.Header{Op: wire.OpReply, Code: code, ID: id, Flags: flags}, Body: body}
 	if c.out.send(&f) == nil {
 		return true
 	}
@@ -203,46 +176,51 @@ func (c *conn) close() {
 		return
 	}
 	c.closed = true
-	asked, answering := c.asked, c.answering
-	c.asked, c.answering = nil, nil
+	asked, answering, serves := c.asked, c.answering, c.serves
+	c.asked, c.answering, c.serves = nil, nil, nil
 	c.mu.Unlock()
 
 	c.out.close()
 	c.env.drop(c)
 	c.env.inFlight.Add(-int64(len(asked)))
 	c.env.self.unregister(c)
+	c.endServing(serves)
 	for _, r := range asked {
 		r.cancel()
 	}
 	for _, k := range answering {
-		k.interrupted()
+		k.interrupted(c.env)
 	}
 }
 
 // call decides on a call and hands it to the service.
 func (c *conn) call(f *wire.Frame) bool {
 	e := c.env
-	num := e.m.calls.Add(1)
 	name := string(f.NameBytes)
 	if !wire.ValidName(f.NameBytes) {
 		name = strings.ToValidUTF8(name, "�")
 	}
-	if err := e.m.open(e, opCall, name, num); err != nil {
-		return c.reply(f.ID, wire.Denied, nil)
-	}
 	service, methodName, _ := bytes.Cut(f.NameBytes, []byte("."))
-	to := e.m.services[string(service)]
-	md := to.methods[string(methodName)] // is there: a grant of what is not would be void
-	k := newCall(num, c, f.ID, md, f.Timeout)
+	var md *method
+	if to := e.m.services[string(service)]; to != nil {
+		md = to.methods[string(methodName)]
+	}
+	k := &call{from: c, fromID: f.ID, method: md}
+	body, err := k.decide(name, f)
+	if err != nil {
+		code, text := answerOf(nil, err)
+		return c.reply(f.ID, code, text)
+	}
+	k.within(f.Timeout) // its method is there: a grant of what is not would be void
 	if code := c.ask(f.ID, k); code != wire.OK {
 		return code != wire.Malformed && c.reply(f.ID, code, nil)
 	}
 	k.start()
-	if to.Lines {
-		k.runLines(bytes.Clone(f.Body))
+	if md.of.Lines {
+		k.runLines(bytes.Clone(body))
 		return true
 	}
-	md.dispatch(k, f.Body)
+	md.dispatch(k, body)
 	return true
 }
 
@@ -258,12 +236,27 @@ func (c *conn) answered(f *wire.Frame) bool {
 	if k == nil {
 		return true // withdrawn meanwhile
 	}
-	switch f.Code {
-	case wire.OK, wire.Failed, wire.Busy, wire.TooLarge, wire.Malformed, wire.Denied:
-		k.finish(f.Code, f.Body)
-	default: // the rest is the monitor's to say
-		k.finish(wire.Failed, nil)
+	var gives []object
+	if f.Flags != 0 {
+		fields, rest, err := wire.CutFields(f.Body)
+		var a wire.Ask
+		if err == nil {
+			a, err = wire.ParseAsk(wire.OpReply, fields)
+		}
+		if err == nil {
+			gives, err = c.env.objects(a.Handles)
+		}
+		if f.Body = rest; err != nil {
+			f.Code, f.Body = wire.Failed, nil // an answer, though one that makes no sense
+		}
 	}
+	code, body := f.Code, f.Body
+	switch code {
+	case wire.OK, wire.Failed, wire.Busy, wire.TooLarge, wire.Malformed, wire.Denied:
+	default: // the rest is the monitor's to say
+		code, body = wire.Failed, nil
+	}
+	k.answer(c.env, code, body, gives)
 	return true
 }
 
@@ -274,11 +267,15 @@ const (
 	taken delivery = iota // the call is in other hands now
 	full                  // this connection takes no more
 	gone                  // and this one will never take one again
+	unfit                 // and this one may not at its label
 )
 
 // deliver sends k to env. Unless the call was taken, it is not in c's books and
 // nothing of it was sent.
 func (c *conn) deliver(k *call, body []byte) delivery {
+	if c.env.serves(k.endpoint()) != nil {
+		return unfit
+	}
 	c.mu.Lock()
 	switch {
 	case c.closed:
@@ -288,18 +285,20 @@ func (c *conn) deliver(k *call, body []byte) delivery {
 		c.mu.Unlock()
 		return full
 	}
-	c.answering[k.num] = k
-	k.place(c)
+	c.sent++
+	id := c.sent
+	c.answering[id] = k
+	k.place(c, id)
 	c.mu.Unlock()
 	// From here on whoever ends the call takes it to have been sent.
 	if k.done.Load() {
-		c.forget(k)
+		c.forget(k, id)
 		return taken
 	}
 	f := wire.Frame{
 		Header: wire.Header{
 			Op:      wire.OpCall,
-			ID:      k.num,
+			ID:      id,
 			Call:    k.num,
 			Timeout: max(time.Until(k.deadline), time.Millisecond),
 		},
@@ -307,11 +306,16 @@ func (c *conn) deliver(k *call, body []byte) delivery {
 		CallerBytes: k.from.env.caller,
 		Body:        body,
 	}
-	if err := c.out.send(&f); err != nil {
-		if !c.forget(k) {
+	handles, err := c.tell(k, &f)
+	if err == nil {
+		err = c.out.send(&f)
+	}
+	if err != nil {
+		c.env.unhold(handles)
+		if !c.forget(k, id) {
 			return taken // close, or whoever ended the call, was faster
 		}
-		k.place(nil)
+		k.place(nil, 0)
 		if err == errGone {
 			go c.close() // not here: see reply
 			return gone
@@ -319,27 +323,43 @@ func (c *conn) deliver(k *call, body []byte) delivery {
 		return full
 	}
 	if k.delivered() {
-		c.withdraw(k)
+		c.withdraw(id)
 	}
 	return taken
 }
 
+// tell puts what labels say of k, and what is given with it, before the body of f.
+// The handles are new ones of env.
+func (c *conn) tell(k *call, f *wire.Frame) (handles []uint64, err error) {
+	if k.terms == nil {
+		return nil, nil
+	}
+	if handles, err = c.env.holdObjects(k.terms.gives); err != nil {
+		return nil, errFull
+	}
+	if fields := k.terms.told(handles); len(fields) > 0 {
+		f.Flags = wire.FlagFields
+		f.Body = append(wire.AppendFields(nil, fields), f.Body...)
+	}
+	return handles, nil
+}
+
 // forget takes k out of the books and reports whether it was there; its answer,
 // should it come, is dropped.
-func (c *conn) forget(k *call) bool {
+func (c *conn) forget(k *call, id uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.answering[k.num] != k {
+	if c.answering[id] != k {
 		return false
 	}
-	delete(c.answering, k.num)
+	delete(c.answering, id)
 	return true
 }
 
-// withdraw tells env that k is no longer wanted. One that does not read is not
-// told; it has no time for k anyhow.
-func (c *conn) withdraw(k *call) {
-	c.out.send(&wire.Frame{Header: wire.Header{Op: wire.OpCancel, ID: k.num}})
+// withdraw tells env that the call with this id is no longer wanted. One that does
+// not read is not told; it has no time for it anyhow.
+func (c *conn) withdraw(id uint64) {
+	c.out.send(&wire.Frame{Header: wire.Header{Op: wire.OpCancel, ID: id}})
 }
 
 // spawn decides on a spawn and runs it beside the reader.

@@ -16,11 +16,13 @@ func TestDeadlines(t *testing.T) {
 			t.Fatal(err)
 		}
 		from := &conn{env: &Env{m: m}}
+		from.env.flow.start(Flow{}, &m.revocations)
 		random := rand.New(rand.NewPCG(1, 2))
 		start := time.Now()
 		var kept, dropped []*call
 		for i := range 1000 {
-			k := newCall(uint64(i), from, 0, m.services["bank"].methods["balance"], time.Duration(1+random.IntN(5000))*time.Millisecond)
+			k := &call{num: uint64(i), from: from, method: m.services["bank"].methods["balance"]}
+			k.within(time.Duration(1+random.IntN(5000)) * time.Millisecond)
 			k.start()
 			if random.IntN(2) == 0 {
 				dropped = append(dropped, k)

@@ -168,7 +168,7 @@ func (e *Env) Proxy(l net.Listener) {
 }
 
 func (e *Env) proxy(ctx context.Context, r *relay) {
-	num := e.m.calls.Add(1)
+	num := e.m.pairs.Add(1)
 	asking, by, err := e.toDoor(ctx, "remote", num)
 	if err != nil {
 		return

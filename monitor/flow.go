@@ -223,8 +223,8 @@ func answerOf(told *wire.Told, err error) (wire.Code, []byte) {
 	case errors.As(err, &refusal), errors.Is(err, label.ErrBound):
 		return wire.Label, errorText(err)
 	case errors.As(err, &coded):
-		if coded.Code == wire.Label {
-			return wire.Label, errorText(errors.New(coded.Message))
+		if coded.Code == wire.Label || coded.Code == wire.Malformed {
+			return coded.Code, errorText(errors.New(coded.Message))
 		}
 		return coded.Code, nil
 	}

@@ -104,6 +104,18 @@ func (f *flow) forget(h uint64) object {
 	return o
 }
 
+// unhold takes handles out of the table again that nobody has heard of.
+func (e *Env) unhold(handles []uint64) {
+	if len(handles) == 0 {
+		return
+	}
+	e.flow.mu.Lock()
+	defer e.flow.mu.Unlock()
+	for _, h := range handles {
+		e.flow.forget(h)
+	}
+}
+
 // held is what a handle of e stands for. One that e does not have and one of
 // something else are the same error.
 func held[T object](e *Env, h uint64) (T, error) {

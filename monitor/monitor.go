@@ -77,7 +77,8 @@ type Monitor struct {
 	log     *audit.Log
 	spawner Spawner
 	policy  *policy
-	calls   atomic.Uint64 // number of the last call
+	calls   atomic.Uint64 // number of the last operation but calls, for the log alone
+	pairs   atomic.Uint64 // number of the last pair of connections to the egress door
 
 	aliasKey  [32]byte     // new each time: what an alias stands for is told to nobody
 	conns     atomic.Int64 // wire connections of all environments

@@ -11,6 +11,7 @@ import (
 	"cofferdam/address"
 	"cofferdam/audit"
 	"cofferdam/guard"
+	"cofferdam/label"
 	"cofferdam/wire"
 )
 
@@ -31,6 +32,7 @@ var (
 	opMount   = op{name: "mount", kind: KindShare}     // have a directory of the host shown
 	opUnmount = op{name: "unmount", kind: KindShare}   // take that back
 	opEgress  = op{name: "egress", kind: KindEgress}   // open one to a machine outside
+	opAnswer  = op{name: "answer"}                     // answer a call that was sent to it
 
 	opRaise     = op{name: "raise"}     // have a higher label
 	opLower     = op{name: "lower"}     // have a lower one
@@ -91,13 +93,17 @@ type Service struct {
 	Ports   []int // that it listens on, inside
 	HTTP    int   // the one of Ports that speaks HTTP, 0 for none
 	Lines   bool  // a program per call, the request on its standard input
+
+	Instances     Instances
+	PortEndpoints map[int]guard.Endpoint // of Ports; for one that is not there, both are the label of Flow
 }
 
 // Method is one endpoint of a service.
 type Method struct {
 	Name       string
-	Deadline   time.Duration // 0 means DefaultDeadline
-	Idempotent bool          // may be repeated on a replacement
+	Deadline   time.Duration   // 0 means DefaultDeadline
+	Idempotent bool            // may be repeated on a replacement
+	Endpoint   *guard.Endpoint // nil: both are the label of the service's Flow
 }
 
 // Grant lets one service use one thing.
@@ -108,9 +114,14 @@ type Grant struct {
 	Bound bool   // only for instances whose spawner bound something to them
 	Rule  string // the place in the manifest
 
+	// Privileges that From owns and uses with this grant, whatever its programs
+	// ask for.
+	Out, In label.Formula
+
 	// Of an egress.
-	Private bool // To may lead to addresses that are not of the Internet
-	Rate    Rate
+	Private         bool // To may lead to addresses that are not of the Internet
+	Rate            Rate
+	Request, Answer label.Label // of what goes out and of what comes in
 
 	// Set by compile.
 	void     bool // there is no such method
@@ -130,12 +141,12 @@ type policy struct {
 type grants map[Kind]map[string]Grant
 
 func (p Policy) compile() (*policy, error) {
-	known, provided := make(map[string]bool), make(map[string]bool)
+	known, provided, flows := make(map[string]bool), make(map[string]bool), make(map[string]Flow)
 	for _, s := range p.Services {
 		if known[s.Name] {
 			return nil, fmt.Errorf("policy: service %q stands twice", s.Name)
 		}
-		known[s.Name] = true
+		known[s.Name], flows[s.Name] = true, s.Flow
 		if err := s.check(); err != nil {
 			return nil, err
 		}
@@ -154,6 +165,9 @@ func (p Policy) compile() (*policy, error) {
 	for _, g := range p.Grants {
 		if !known[g.From] {
 			return nil, fmt.Errorf("policy %s: no service %q", g.Rule, g.From)
+		}
+		if owns := flows[g.From].Owns; !owns.Implies(g.Out) || !owns.Implies(g.In) {
+			return nil, fmt.Errorf("policy %s: %q owns %s, which does not imply the privileges of its %s %q: out %s, in %s", g.Rule, g.From, owns, g.Kind, g.To, g.Out, g.In)
 		}
 		for _, door := range []Door{p.Door, p.Egress} {
 			if g.Kind == KindConnect && door.Service != "" && g.To == portOf(door.Service, door.Port) {
@@ -203,7 +217,7 @@ func (s Service) check() error {
 			return fmt.Errorf("policy: method %q: not a name of at most %d bytes", full, wire.MaxName)
 		}
 	}
-	return nil
+	return s.checkFlow()
 }
 
 // portOf is how a grant names a port of a service.
@@ -281,7 +295,12 @@ func (m *Monitor) open(e *Env, o op, object string, call uint64) error {
 
 // conclude is the end of open, for a decision that took more than the grants.
 func (m *Monitor) conclude(e *Env, o op, object string, call uint64, v Verdict) error {
-	err := m.record(e, o, object, call, v)
+	return m.concludeLabels(e, o, object, call, v, nil)
+}
+
+// concludeLabels is conclude for one in which labels had a part.
+func (m *Monitor) concludeLabels(e *Env, o op, object string, call uint64, v Verdict, labels *audit.Labels) error {
+	err := m.noteLabels(e, o, object, call, v, "", labels)
 	if err != nil {
 		time.Sleep(e.records.take(time.Now()))
 	}

@@ -77,7 +77,7 @@ func (p *privilege) end() {
 
 // power is what a flow owns, guarded by its mu.
 type power struct {
-	given       label.Formula // by the manifest
+	given       label.Formula // by the manifest; fixed
 	owns        label.Formula // that, and what privileges give; see authority
 	asOf        uint64        // the number of revocations for which owns is true
 	revocations *atomic.Uint64

@@ -3,7 +3,10 @@ package monitor
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 
+	"cofferdam/guard"
+	"cofferdam/label"
 	"cofferdam/wire"
 )
 
@@ -35,6 +38,8 @@ type method struct {
 	Method
 	nameBytes []byte
 	of        *service
+	calls     atomic.Uint64 // number of the last one that was allowed
+	public    bool          // labels have no part in a call of a caller without any
 
 	// guarded by of.mu
 	servers []*conn
@@ -45,7 +50,8 @@ type method struct {
 func newService(m *Monitor, s Service) *service {
 	svc := &service{Service: s, m: m, methods: make(map[string]*method), changed: make(chan struct{})}
 	for _, md := range s.Methods {
-		svc.methods[md.Name] = &method{Method: md, nameBytes: []byte(md.Name), of: svc}
+		public := !s.ofCaller() && s.endpoint(&md) == (guard.Endpoint{}) && s.Flow.Label == label.Public
+		svc.methods[md.Name] = &method{Method: md, nameBytes: []byte(md.Name), of: svc, public: public}
 	}
 	return svc
 }
@@ -81,7 +87,7 @@ func (m *Monitor) SetState(name string, state State) {
 	s.notify()
 	s.mu.Unlock()
 	for _, k := range waiting {
-		k.refuse(state.code())
+		k.refuse(state.code(), nil)
 	}
 }
 
@@ -100,14 +106,18 @@ func (s *service) notify() {
 
 // register makes c one of those that answer the methods, and gives it the
 // calls that wait.
-func (s *service) register(c *conn, methods []*method) {
+func (s *service) register(c *conn, methods []*serving) {
 	s.mu.Lock()
 	if c.isClosed() {
 		s.mu.Unlock()
 		return // unregister may have been here already
 	}
 	var waiting []*call
-	for _, md := range methods {
+	for _, one := range methods {
+		if one.ended.Load() {
+			continue // its label has changed already
+		}
+		md := one.method
 		md.servers = append(md.servers, c)
 		waiting = append(waiting, md.queue...)
 		md.queue = nil
@@ -142,7 +152,9 @@ func (md *method) dispatch(k *call, body []byte) {
 	}
 	s := md.of
 	s.mu.Lock()
-	for fulls := 0; fulls < len(md.servers); {
+	var fulls, others int
+	var by *Env // one that is full, and that the caller may not know of if there is such
+	for fulls+others < len(md.servers) {
 		c := md.servers[md.next%len(md.servers)]
 		md.next++
 		s.mu.Unlock()
@@ -151,26 +163,32 @@ func (md *method) dispatch(k *call, body []byte) {
 			return
 		}
 		s.mu.Lock()
-		if how == gone {
+		switch how {
+		case gone:
 			md.remove(c) // and whoever registered meanwhile gets its turn
-		} else {
+		case full:
 			fulls++
+			if by == nil || k.mayKnow(by) {
+				by = c.env
+			}
+		default:
+			others++
 		}
 	}
-	code := md.enqueue(k, body)
+	code := wire.Busy // all who could are full
+	if fulls == 0 {
+		code = md.enqueue(k, body)
+	}
 	s.mu.Unlock()
 	if code != wire.OK {
-		k.refuse(code)
+		k.refuse(code, by)
 	}
 }
 
 // enqueue lets k wait for somebody who answers the method. Called with of.mu held.
 func (md *method) enqueue(k *call, body []byte) wire.Code {
-	switch {
-	case md.of.state != Up:
+	if md.of.state != Up {
 		return md.of.state.code()
-	case len(md.servers) > 0:
-		return wire.Busy // all are there and all are full
 	}
 	mine := 0
 	md.queue = slices.DeleteFunc(md.queue, func(o *call) bool {

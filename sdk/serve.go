@@ -37,7 +37,7 @@ type Handler func(ctx context.Context, caller Caller, body []byte) ([]byte, erro
 // Caller is who sent a request, as the monitor says.
 type Caller struct {
 	Identity
-	Call uint64 // the monitor's number of the call: the same if the call is repeated
+	Call uint64 // the call's number among those of its method: the same if the call is repeated
 }
 
 // Serve answers the methods of handlers until ctx or the connection ends, which

@@ -15,7 +15,7 @@
 //	16  u32 timeout milliseconds a request may take; 0 means the monitor's default
 //	20  u16 caller  length of the caller; always 0 in what an environment sends
 //	22  u16 flags   1: the body begins with fields, see [FlagFields]; otherwise 0
-//	24  u64 call    the monitor's number of a call; 0 in what an environment sends
+//	24  u64 call    a call's number among those of its method; 0 in what an environment sends
 //
 // Structured bodies (hello, serve, spawn, mount, caller, answer, and all that labels need) are lists of fields: u8 key,
 // u32 length, bytes; see [ParseFields].

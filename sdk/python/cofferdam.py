@@ -158,7 +158,7 @@ class Identity:
 class Caller(Identity):
     """Who sent a request.
 
-    call is the monitor's number of the call, the same if the call is repeated;
+    call is the call's number among those of its method, the same if it is repeated;
     deadline is when the request ends on the clock time.monotonic(), or None.
     """
 
