@@ -3,6 +3,7 @@ package monitor
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 
 	"cofferdam/label"
 	"cofferdam/wire"
@@ -14,7 +15,7 @@ import (
 var (
 	worldFormulas = formulas("True", "alice", "bob", "carol", "alice & bob", "alice & carol", "bob & carol",
 		"alice | bob", "alice | carol", "alice & (bob | carol)", "alice & bob & carol")
-	worldPowers = formulas("True", "True", "alice", "bob", "alice & bob", "alice | carol", "alice | bob")
+	worldPowers = formulas("True", "alice", "bob", "alice & bob", "alice | carol", "alice | bob")
 
 	knowsNothingOfCarols = label.MustParse("alice & bob %% True")
 	hearsOnlyCarol       = label.MustParse("False %% carol")
@@ -54,7 +55,7 @@ func must(l label.Label, err error) label.Label {
 	return l
 }
 
-const worldServices = 6
+const worldServices = 4
 
 // someWorld is a policy with random labels. Half of its services start where an
 // observer may look.
@@ -80,7 +81,7 @@ type move struct {
 }
 
 var moves = []move{
-	{1, func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) { return wire.OpLabels, wire.Ask{} }},
+	{4, func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) { return wire.OpLabels, wire.Ask{} }},
 	{3, func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) {
 		return wire.OpRaise, wire.Ask{Label: a.nearby(r), Mode: a.force(r)}
 	}},
@@ -94,16 +95,22 @@ var moves = []move{
 		return wire.OpSeal, a.with(r, wire.Ask{Label: a.nearby(r), Data: a.data(r)})
 	}},
 	{4, func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) {
-		return wire.OpUnseal, a.with(r, wire.Ask{Handles: a.some(r, 1), Mode: a.raising(r)})
+		return wire.OpUnseal, a.with(r, wire.Ask{Handles: []uint64{a.some(r, "value")}, Mode: a.raising(r)})
 	}},
 	{2, func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) {
-		return wire.OpRelabel, a.with(r, wire.Ask{Handles: a.some(r, 1), Label: a.nearby(r)})
+		return wire.OpRelabel, a.with(r, wire.Ask{Handles: []uint64{a.some(r, "value")}, Label: a.nearby(r)})
 	}},
 	{2, func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) {
-		return wire.OpTaint, a.with(r, wire.Ask{Handles: a.some(r, 1), Label: someOf(r)})
+		return wire.OpTaint, a.with(r, wire.Ask{Handles: []uint64{a.some(r, "value")}, Label: someOf(r)})
 	}},
 	{1, func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) {
-		return wire.OpDrop, wire.Ask{Handles: a.some(r, 1)}
+		return wire.OpDrop, wire.Ask{Handles: []uint64{a.some(r)}}
+	}},
+	{4, func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) {
+		return wire.OpDelegate, a.with(r, wire.Ask{Privilege: one(r, append(worldPowers, a.owns, a.owns, a.owns))})
+	}},
+	{2, func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) {
+		return wire.OpRevoke, wire.Ask{Handles: []uint64{a.some(r, "privilege")}}
 	}},
 }
 
@@ -153,16 +160,23 @@ func (a *actor) nearby(r *rand.Rand) label.Label {
 	return a.state.Label
 }
 
-// some are handles that a has, and now and then one that it has not.
-func (a *actor) some(r *rand.Rand, n int) (handles []uint64) {
-	for range n {
-		if len(a.handles) == 0 || r.IntN(12) == 0 {
-			handles = append(handles, r.Uint64N(20))
-			continue
+// some is a handle of the kind that a has, and now and then another one or none.
+func (a *actor) some(r *rand.Rand, kinds ...string) uint64 {
+	var fit []uint64
+	for _, h := range a.handles {
+		if slices.Contains(kinds, h.kind) {
+			fit = append(fit, h.n)
 		}
-		handles = append(handles, one(r, a.handles))
 	}
-	return handles
+	switch {
+	case r.IntN(20) == 0:
+		return r.Uint64N(20)
+	case len(fit) > 0 && r.IntN(10) > 0:
+		return one(r, fit)
+	case len(a.handles) > 0:
+		return one(r, a.handles).n
+	}
+	return 1
 }
 
 func (a *actor) data(r *rand.Rand) []byte {

@@ -12,11 +12,11 @@ import (
 // in what those do who may know it. To everybody else both look the same: every
 // answer, its words, the handles, the order, and who is there at all.
 //
-// COFFERDAM_TEST_WORLDS is how many pairs for each observer, otherwise 60;
+// COFFERDAM_TEST_WORLDS is how many pairs for each observer, otherwise 100;
 // COFFERDAM_TEST_SEED is the first of their seeds.
 func TestNoninterference(t *testing.T) {
 	const steps = 250
-	worlds, first := 60, uint64(1)
+	worlds, first := 100, uint64(1)
 	if n, err := strconv.Atoi(os.Getenv("COFFERDAM_TEST_WORLDS")); err == nil {
 		worlds = n
 	}
@@ -52,7 +52,7 @@ func TestNoninterference(t *testing.T) {
 				})
 			}
 			t.Logf("%d events at or below the observer, %d above; %d environments knew the secret", low, high, differ)
-			if low < 100*worlds || high < 100*worlds || differ < worlds {
+			if low < 50*worlds || high < 50*worlds || differ < worlds {
 				t.Errorf("that is too little: nothing was tried")
 			}
 		})

@@ -56,8 +56,14 @@ type actor struct {
 	asked   map[uint64]wire.Op
 	state   guard.State
 	owns    label.Formula
-	handles []uint64
+	handles []handle
 	calls   []uint64 // to be answered
+}
+
+// handle is one that an actor has, and what it believes it to be.
+type handle struct {
+	n    uint64
+	kind string
 }
 
 // event is something that an actor has read, or that happened to it.
@@ -171,8 +177,12 @@ func (a *actor) act() {
 		mind ^= a.w.secret
 	}
 	r := rand.New(rand.NewPCG(mind, uint64(a.w.step)))
-	if r.IntN(80) == 0 {
+	switch r.IntN(80) {
+	case 0:
 		a.end()
+		return
+	case 1, 2, 3, 4, 5, 6:
+		a.give(r)
 		return
 	}
 	f := a.choose(r)
@@ -199,6 +209,23 @@ func (a *actor) end() {
 	a.c.close()
 	if low {
 		a.w.enter(a.env.id.Service, a.env.id.Instance+"'")
+	}
+}
+
+// give hands something over to another environment, as a message does that is at the
+// label of the sender: it does not learn whether that came to anything.
+func (a *actor) give(r *rand.Rand) {
+	b := one(r, a.w.actors)
+	h := a.some(r, "privilege", "value")
+	objects, err := a.env.objects([]uint64{h})
+	a.note("gives %d to %s: %v", h, b.env.id.Instance, err)
+	if err != nil || b.dead || !a.env.at().Label.FlowsTo(b.env.at().Label) {
+		return
+	}
+	handles, err := b.env.holdObjects(objects)
+	b.note("is given %d: %v", handles, err)
+	if err == nil {
+		b.knows(handles[0])
 	}
 }
 
@@ -240,8 +267,12 @@ func (a *actor) learn(f *wire.Frame) {
 		op := a.asked[f.ID]
 		delete(a.asked, f.ID)
 		known = f.Code == wire.OK && op >= wire.OpLabels || f.Flags&wire.FlagFields != 0
-		if f.Code == wire.OK && (op == wire.OpRaise || op == wire.OpLower || op == wire.OpClearance || op == wire.OpLabels) {
-			if told, err := wire.ParseTold(f.Body); err == nil {
+		if told, err := wire.ParseTold(f.Body); f.Code == wire.OK && err == nil {
+			switch op {
+			case wire.OpLabels:
+				a.owns = told.Owns
+				fallthrough
+			case wire.OpRaise, wire.OpLower, wire.OpClearance:
 				a.state = guard.State{Label: told.Label, Clearance: told.Clearance}
 			}
 		}
@@ -260,9 +291,14 @@ func (a *actor) learn(f *wire.Frame) {
 		a.w.t.Errorf("%v told %q: %v", f.Op, fields, err)
 	}
 	for _, h := range told.Handles {
-		if !slices.Contains(a.handles, h) {
-			a.handles = append(a.handles, h)
-		}
+		a.knows(h)
+	}
+}
+
+// knows remembers a handle.
+func (a *actor) knows(n uint64) {
+	if objects, err := a.env.objects([]uint64{n}); err == nil {
+		a.handles = append(a.handles, handle{n, objects[0].kind()})
 	}
 }
 
@@ -271,9 +307,17 @@ func (a *actor) learn(f *wire.Frame) {
 func (w *world) differs(other *world) string {
 	var first string
 	at := -1
-	for i, a := range w.actors {
-		b := other.actors[i]
-		mine, theirs := a.seen(), b.seen()
+	for i := range max(len(w.actors), len(other.actors)) {
+		var mine, theirs []event
+		var a *actor
+		if i < len(other.actors) {
+			a = other.actors[i]
+			theirs = a.seen()
+		}
+		if i < len(w.actors) {
+			a = w.actors[i]
+			mine = a.seen()
+		}
 		n := 0
 		for n < len(mine) && n < len(theirs) && mine[n] == theirs[n] {
 			n++
