@@ -83,6 +83,7 @@ const (
 	codeDenied      = 77  // EX_NOPERM
 	codeBadConfig   = 78  // EX_CONFIG
 	codeUnverified  = 1   // audit verify
+	codeNoFlow      = 1   // flow
 	codeDegraded    = 1   // doctor
 	codeUnprotected = 2   // doctor
 )
@@ -118,8 +119,8 @@ absolute, take the place of either.
 Data goes to stdout, all else to stderr. Exit codes: 0; that of the program, for
 run and exec; 124 at the wall limit; 125 for an error of ours; 69 if a protection
 does not hold when it is tried, and so nothing was started; 77 for what belongs to
-another user; 78 for a manifest with errors; and for audit verify, doctor, run
-and exec what their help says.`,
+another user; 78 for a manifest with errors; and for audit verify, flow, doctor,
+run and exec what their help says.`,
 		Example: `  cofferdam run --ro script.py -- python3 script.py   one program, on its own
   cofferdam up                                        the application of ./cofferdam.yaml
   cofferdam check                                     who may call whom, before anything runs
@@ -143,6 +144,6 @@ and exec what their help says.`,
 	}
 	add("run", upCommand(p), downCommand(p), runCommand(), execCommand(p))
 	add("look", psCommand(p), logsCommand(p), auditCommand(p), doctorCommand(), versionCommand())
-	add("explain", checkCommand(p), whyCommand(p))
+	add("explain", checkCommand(p), whyCommand(p), flowCommand(), labelCommand())
 	return root
 }
