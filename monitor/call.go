@@ -14,15 +14,14 @@ import (
 // call is one request on its way from an environment to a service and back.
 // Exactly one of reply, deadline, withdrawal and loss ends it.
 type call struct {
-	num      uint64 // among those of its method: of others its servers are not to know
-	from     *conn
-	fromID   uint64
-	method   *method
-	terms    *terms // nil without labels
-	deadline time.Time
+	due
+	num    uint64 // among those of its method: of others its servers are not to know
+	from   *conn
+	fromID uint64
+	method *method
+	terms  *terms // nil without labels
 
 	done atomic.Bool
-	slot int // in the deadlines, -1 if it is not there
 
 	mu       sync.Mutex
 	at       *conn              // the connection it was sent to, or is just being sent to
@@ -63,15 +62,15 @@ func (k *call) within(timeout time.Duration) {
 	if md.Deadline > 0 {
 		timeout = min(timeout, md.Deadline)
 	}
-	k.deadline, k.slot = time.Now().Add(timeout), -1
+	k.due = due{time.Now().Add(timeout), -1, k}
 }
 
 // start lets the time of a call run, once it is in the books of its caller.
 func (k *call) start() {
 	d := &k.from.env.m.deadlines
-	d.add(k)
+	d.add(&k.due)
 	if k.done.Load() {
-		d.remove(k) // its caller has gone meanwhile
+		d.remove(&k.due) // its caller has gone meanwhile
 	}
 }
 
@@ -144,7 +143,7 @@ func (k *call) end() bool {
 	if !k.done.CompareAndSwap(false, true) {
 		return false
 	}
-	k.from.env.m.deadlines.remove(k)
+	k.from.env.m.deadlines.remove(&k.due)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.from.env.held.give(len(k.body))

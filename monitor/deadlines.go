@@ -5,18 +5,25 @@ import (
 	"time"
 )
 
-// deadlines ends calls whose time is up. One timer serves all of them: a timer
-// for each would be set and stopped on every call, and with each that becomes
-// the next to fire the runtime wakes a thread to wait for it.
+// deadlines ends what has its time: calls, and what waits for a mailbox. One timer
+// serves all of them: a timer for each would be set and stopped on every call, and
+// with each that becomes the next to fire the runtime wakes a thread to wait for it.
 type deadlines struct {
 	mu    sync.Mutex // taken last, and alone
-	heap  []*call    // the earliest first; each knows its slot
+	heap  []*due     // the earliest first; each knows its slot
 	timer *time.Timer
 	armed time.Time // when timer fires, zero if it does not
 }
 
+// due is the part of a request that has a deadline.
+type due struct {
+	deadline time.Time
+	slot     int // in the deadlines, -1 if it is not there
+	what     interface{ expired() }
+}
+
 // add takes k in until it is removed or expires.
-func (d *deadlines) add(k *call) {
+func (d *deadlines) add(k *due) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	k.slot = len(d.heap)
@@ -27,9 +34,9 @@ func (d *deadlines) add(k *call) {
 	}
 }
 
-// remove is for calls that ended otherwise. The timer stays as it is: to fire
+// remove is for what ended otherwise. The timer stays as it is: to fire
 // once for nothing is cheaper than to set it each time.
-func (d *deadlines) remove(k *call) {
+func (d *deadlines) remove(k *due) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if k.slot >= 0 {
@@ -39,10 +46,10 @@ func (d *deadlines) remove(k *call) {
 
 // fire ends what is due.
 func (d *deadlines) fire() {
-	var due []*call
+	var over []*due
 	d.mu.Lock()
 	for now := time.Now(); len(d.heap) > 0 && !d.heap[0].deadline.After(now); {
-		due = append(due, d.heap[0])
+		over = append(over, d.heap[0])
 		d.take(0)
 	}
 	d.armed = time.Time{}
@@ -50,8 +57,8 @@ func (d *deadlines) fire() {
 		d.arm(d.heap[0].deadline)
 	}
 	d.mu.Unlock()
-	for _, k := range due {
-		k.expired()
+	for _, k := range over {
+		k.what.expired()
 	}
 }
 
@@ -65,7 +72,7 @@ func (d *deadlines) arm(at time.Time) {
 	d.timer.Reset(time.Until(at))
 }
 
-// take removes the call in slot i.
+// take removes what is in slot i.
 func (d *deadlines) take(i int) {
 	d.heap[i].slot = -1
 	last := len(d.heap) - 1
