@@ -89,6 +89,8 @@ func (c *conn) handle(f *wire.Frame) bool {
 		return c.spawn(f)
 	case wire.OpMount, wire.OpUnmount:
 		return c.mount(f)
+	case wire.OpPost, wire.OpPut, wire.OpRecv, wire.OpTake:
+		return c.mail(f)
 	case wire.OpCancel:
 		if r := c.take(f.ID); r != nil {
 			r.cancel()
@@ -134,16 +136,22 @@ func (c *conn) settle(id uint64, r request, code wire.Code, body []byte) {
 }
 
 func (c *conn) settleWith(id uint64, r request, code wire.Code, flags uint16, body []byte) {
-	c.mu.Lock()
-	mine := c.asked[id] == r
-	if mine {
-		delete(c.asked, id)
-		c.env.inFlight.Add(-1)
-	}
-	c.mu.Unlock()
-	if mine {
+	if c.claim(id, r) {
 		c.replyWith(id, code, flags, body)
 	}
+}
+
+// claim takes the request with this id out of the books if it has not been
+// withdrawn. From then on its answer is owed.
+func (c *conn) claim(id uint64, r request) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.asked[id] != r {
+		return false
+	}
+	delete(c.asked, id)
+	c.env.inFlight.Add(-1)
+	return true
 }
 
 // reply reports whether the connection may go on: one whose owner does not

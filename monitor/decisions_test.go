@@ -48,6 +48,7 @@ func TestDecisions(t *testing.T) {
 		"bank:/srv/theories/a", "bank:/srv/theories/absent", "bank:/srv/drop/a", "bank:/etc", "sandbox:/srv/drop/a", "sandbox:/srv/theories/a",
 		"stranger:/srv/theories/a", "absent:/srv/theories/a", "door:/etc",
 	}
+	mailboxes := []string{"letters", "jobs", "vault", "absent"}
 	subjects := []struct {
 		name string
 		env  *Env
@@ -78,6 +79,10 @@ func TestDecisions(t *testing.T) {
 			"public.example:80", "Public.example:443", "public.example.:443", "public.example:443 ", "public.example\x00:443", "absent.example:443", "10.0.0.1:443", "9.9.9.9:443", "bank:9000", "",
 		}},
 		{"attach", tryAttach, []string{"inside", "outside", "unknown"}},
+		{"post", tryMail(wire.OpPost), mailboxes},
+		{"put", tryMail(wire.OpPut), mailboxes},
+		{"take", tryMail(wire.OpTake), mailboxes},
+		{"recv", tryMail(wire.OpRecv), mailboxes},
 	}
 	for _, s := range subjects {
 		s.env.Mounting(&fakeMounter{at: make(map[string]uint64)})
@@ -147,6 +152,16 @@ func tryServe(l *lab, e *Env, object string) string {
 		eventually(l.t, object+" is not served any more", func() bool { return !md.servedBy(e) })
 	}
 	return code
+}
+
+func tryMail(op wire.Op) func(*lab, *Env, string) string {
+	return func(l *lab, e *Env, object string) string {
+		p := l.connect(e)
+		defer p.nc.Close()
+		a := wire.Ask{Name: object}
+		p.ask(op, "", 0, a.Append(nil, op))
+		return p.next().Code.String()
+	}
 }
 
 func trySpawn(l *lab, e *Env, object string) string {
@@ -312,6 +327,10 @@ func TestDecideIsWhatEnforces(t *testing.T) {
 		{"front", "egress", "public.example:443", false, Verdict{true, "m.yaml:4"}},
 		{"front", "egress", "public.example:80", false, Verdict{false, noGrant}},
 		{"stranger", "egress", "public.example:443", false, Verdict{false, noGrant}},
+		{"front", "post", "letters", false, Verdict{true, "m.yaml:1"}},
+		{"front", "put", "letters", false, Verdict{false, noGrant}},
+		{"sandbox", "post", "letters", true, Verdict{true, "m.yaml:2"}},
+		{"sandbox", "post", "letters", false, Verdict{false, "m.yaml:2: only for instances that their spawner bound"}},
 	} {
 		got, err := bank().Decide(tt.service, tt.operation, tt.object, tt.bound)
 		if got != tt.want || err != nil {

@@ -189,6 +189,9 @@ func (e *Env) close() {
 	e.self.instanceGone(e)
 	e.endMounts()
 	e.endFlow()
+	for _, b := range e.self.mailboxes {
+		b.leave(e)
+	}
 	for _, c := range conns {
 		c.close()
 	}

@@ -31,13 +31,18 @@ type flow struct {
 	container label.Label // of what it makes; fixed
 	kept      store       // what its handles stand for, in bytes
 
-	mu      sync.Mutex // taken last, and alone
+	mu      sync.Mutex // see the package for the order
 	ended   bool
 	handles map[uint64]object
 	last    uint64   // the last handle given
 	first   []uint64 // those that e started with; fixed
 	lasting map[*lasting]struct{}
 	power
+
+	mailboxes int                  // that it has made and owns
+	made      uint64               // that it has ever made
+	postings  map[posting]struct{} // that are recorded
+	posts     bucket
 }
 
 func (f *flow) start(by Flow, revocations *atomic.Uint64) {
@@ -46,6 +51,7 @@ func (f *flow) start(by Flow, revocations *atomic.Uint64) {
 	f.handles = make(map[uint64]object)
 	f.lasting = make(map[*lasting]struct{})
 	f.power = newPower(by.Owns, revocations)
+	f.posts.rate = postsEach
 }
 
 // at is the label and clearance that e has now.
@@ -200,8 +206,17 @@ func (e *Env) decided(o op, object string, labels *audit.Labels, err error) erro
 	if err != nil {
 		v.Rule = err.Error()
 	}
+	err = e.concluded(o, object, v, labels, err)
+	if v.Allowed && o.kind == "" && (labels == nil || labels.Out == "" && labels.In == "") {
+		time.Sleep(e.records.take(time.Now()))
+	}
+	return err
+}
+
+// concluded is the end of decided, for a verdict that another rule may have led to.
+func (e *Env) concluded(o op, object string, v Verdict, labels *audit.Labels, err error) error {
 	logErr := e.m.noteLabels(e, o, object, 0, v, "", labels)
-	if logErr != nil || o.kind == "" && (labels == nil || labels.Out == "" && labels.In == "") {
+	if logErr != nil {
 		time.Sleep(e.records.take(time.Now()))
 	}
 	if err == nil {
@@ -223,7 +238,7 @@ func answerOf(told *wire.Told, err error) (wire.Code, []byte) {
 	case errors.As(err, &refusal), errors.Is(err, label.ErrBound):
 		return wire.Label, errorText(err)
 	case errors.As(err, &coded):
-		if coded.Code == wire.Label || coded.Code == wire.Malformed {
+		if coded.Code == wire.Label || coded.Code == wire.Malformed || coded.Code == wire.TooLarge {
 			return coded.Code, errorText(errors.New(coded.Message))
 		}
 		return coded.Code, nil

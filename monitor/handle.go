@@ -1,6 +1,8 @@
 package monitor
 
 import (
+	"fmt"
+
 	"cofferdam/wire"
 )
 
@@ -14,7 +16,7 @@ const (
 // object is what a handle stands for. It is shared by all who have a handle of it.
 type object interface {
 	kind() string
-	size() int    // bytes, counted against each of its holders
+	size() int    // bytes, counted against each of its holders, who may learn it thereby
 	gone(by *Env) // one of its holders has dropped it, or ended
 }
 
@@ -42,6 +44,12 @@ func (l *leash) slack() bool {
 	return l.count == 0
 }
 
+// traveller is an object whose holder cannot give it away as it is.
+type traveller interface {
+	object
+	travels() object // what another gets instead
+}
+
 // holdObject gives e a handle of o. It fails if that would be too many, which depends on
 // nothing but what e has already.
 func (e *Env) holdObject(o object) (uint64, error) {
@@ -53,13 +61,21 @@ func (e *Env) holdObject(o object) (uint64, error) {
 
 // holdObjects gives e handles of all, or of none of them.
 func (e *Env) holdObjects(all []object) ([]uint64, error) {
-	f := &e.flow
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	e.flow.mu.Lock()
+	defer e.flow.mu.Unlock()
+	return e.flow.holdAll(all, nil)
+}
+
+// holdAll is holdObjects for who holds mu. What cannot be held for the reason
+// but is left out, and 0 in its place.
+func (f *flow) holdAll(all []object, but error) ([]uint64, error) {
+	if len(all) == 0 {
+		return nil, nil
+	}
 	handles := make([]uint64, 0, len(all))
 	for _, o := range all {
 		h, err := f.hold(o)
-		if err != nil {
+		if err != nil && err != but {
 			for _, h := range handles {
 				f.forget(h)
 			}
@@ -69,6 +85,9 @@ func (e *Env) holdObjects(all []object) ([]uint64, error) {
 	}
 	return handles, nil
 }
+
+// errOwnsEnough is for a privilege that would be too much beside what is owned.
+var errOwnsEnough = fmt.Errorf("a privilege too much: %w", wire.ErrBusy)
 
 func (f *flow) hold(o object) (uint64, error) {
 	switch {
@@ -80,7 +99,7 @@ func (f *flow) hold(o object) (uint64, error) {
 	f.last++
 	if p, ok := o.(*privilege); ok && !f.gain(f.last, p) {
 		f.kept.give(o.size() + handleBytes)
-		return 0, wire.ErrBusy
+		return 0, errOwnsEnough
 	}
 	if t, ok := o.(tied); ok {
 		t.leash().held(f, 1)
@@ -128,7 +147,8 @@ func held[T object](e *Env, h uint64) (T, error) {
 	return o, nil
 }
 
-// objects are what these handles of e stand for: all of them, or it is an error.
+// objects are what another gets for these handles of e: all of them, or it is an
+// error.
 func (e *Env) objects(handles []uint64) ([]object, error) {
 	e.flow.mu.Lock()
 	defer e.flow.mu.Unlock()
@@ -136,6 +156,9 @@ func (e *Env) objects(handles []uint64) ([]object, error) {
 	for i, h := range handles {
 		if all[i] = e.flow.handles[h]; all[i] == nil {
 			return nil, wire.ErrDenied
+		}
+		if t, ok := all[i].(traveller); ok {
+			all[i] = t.travels()
 		}
 	}
 	return all, nil

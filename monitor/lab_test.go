@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -33,6 +34,9 @@ type lab struct {
 	log     *audit.Log
 	spawner *fakeSpawner
 	seen    int // lines of the log that decisions has returned
+
+	mu        sync.Mutex // for tests that need one
+	instances int
 }
 
 func newLab(t testing.TB, p Policy) *lab {
@@ -371,13 +375,16 @@ func bank() Policy {
 			wayOut("none.example:443", false), wayOut("192.0.2.7:80", true), wayOut("169.254.169.254:80", true),
 			front(KindShare, "theories"), front(KindShare, "bank:theories"), front(KindShare, "sandbox:drop"),
 			{From: "sandbox", Kind: KindShare, To: "drop", Rule: "m.yaml:4"},
+			front(KindPost, "letters"), front(KindPost, "jobs"), front(KindPut, "jobs"), front(KindTake, "jobs"), front(KindPost, "vault"),
+			{From: "sandbox", Kind: KindPost, To: "letters", Bound: true, Rule: "m.yaml:2"},
 		},
 		Shares: []Share{
 			{Name: "theories", From: "/srv/theories"},
 			{Name: "drop", From: "/srv/drop", Writable: true, SizeBytes: 1 << 20},
 		},
-		Door:   Door{Service: "door", Port: 8080},
-		Egress: Door{Service: "egress", Port: 8080},
+		Mailboxes: []Mailbox{{Name: "letters", Owner: "bank"}, {Name: "jobs"}, {Name: "vault", Label: label.Top}},
+		Door:      Door{Service: "door", Port: 8080},
+		Egress:    Door{Service: "egress", Port: 8080},
 	}
 }
 

@@ -18,6 +18,7 @@ var labelOps = map[wire.Op]func(*Env, *wire.Ask) (wire.Told, error){
 	wire.OpDrop:      (*Env).dropHandles,
 	wire.OpDelegate:  (*Env).delegate,
 	wire.OpRevoke:    (*Env).revoke,
+	wire.OpMailbox:   (*Env).newMailbox,
 }
 
 // labelled answers an operation on labels.

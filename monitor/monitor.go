@@ -10,11 +10,11 @@
 //
 // Goroutines: one reader per wire connection, which decides and writes to the other side itself; a flusher for a connection only while its peer is slow; two
 // per relayed connection; one per spawn, per mount and per program that answers a call; one
-// timer for the deadlines of all calls. Nobody waits for a peer while he holds a
+// timer for the deadlines of all calls and of all that wait for a mailbox. Nobody waits for a peer while he holds a
 // lock.
 //
-// Locks, in this order: Monitor.mu, Env.mu, service.mu, conn.mu, call.mu,
-// outbox.mu; apart from these, mounts.mu before references.mu. Those of the audit
+// Locks, in this order: Monitor.mu, Env.mu, flow.mu, mailbox.mu, service.mu, conn.mu, call.mu,
+// outbox.mu; of one kind nobody takes two. Apart from these, mounts.mu before references.mu. Those of the audit
 // log, of a ration, of a rate, of the deadlines, of the pins and of a relay are taken
 // last, and alone.
 //
@@ -96,6 +96,8 @@ type Monitor struct {
 	admitted uint64              // how many were; guarded by mu
 	envs     map[string]*Env     // by instance; guarded by mu
 	services map[string]*service // by name; fixed after New
+
+	mailboxes map[string]*mailbox // by name, those declared; fixed after New
 }
 
 // New returns a monitor that enforces p, starts templates through spawner and
@@ -118,6 +120,14 @@ func New(log *audit.Log, p Policy, spawner Spawner) (*Monitor, error) {
 	rand.Read(m.aliasKey[:]) // never fails
 	for _, s := range p.Services {
 		m.services[s.Name] = newService(m, s)
+	}
+	m.mailboxes = make(map[string]*mailbox)
+	for _, declared := range p.Mailboxes {
+		b := newMailbox(declared)
+		m.mailboxes[b.name] = b
+		if s := m.services[b.owner]; s != nil {
+			s.mailboxes = append(s.mailboxes, b)
+		}
 	}
 	return m, nil
 }
@@ -163,6 +173,9 @@ func (m *Monitor) AdmitAt(id wire.Identity, flow Flow) (*Env, error) {
 	m.admitted++
 	e.number = m.admitted
 	m.envs[id.Instance] = e
+	for _, b := range s.mailboxes {
+		b.join(e)
+	}
 	return e, nil
 }
 

@@ -43,6 +43,12 @@ var (
 	opTaint     = op{name: "taint"}     // make a higher one
 	opDelegate  = op{name: "delegate"}  // make a privilege to give away
 	opRevoke    = op{name: "revoke"}    // take it back
+
+	opMailbox = op{name: "mailbox"}              // make a mailbox
+	opPost    = op{name: "post", kind: KindPost} // send to one, blindly
+	opPut     = op{name: "put", kind: KindPut}   // send to a shared one
+	opTake    = op{name: "take", kind: KindTake} // receive from a shared one
+	opRecv    = op{name: "recv"}                 // receive from one's own
 )
 
 // Kind is what a grant is for.
@@ -55,15 +61,19 @@ const (
 	KindConnect Kind = "connect"
 	KindShare   Kind = "share"
 	KindEgress  Kind = "egress"
+	KindPost    Kind = "post"
+	KindPut     Kind = "put"
+	KindTake    Kind = "take"
 )
 
 // Policy is what the operator granted. The zero value grants nothing.
 type Policy struct {
-	Services []Service
-	Grants   []Grant
-	Shares   []Share // none within another
-	Door     Door    // carries HTTP between services: the gateway
-	Egress   Door    // resolves names and speaks with programs that want a proxy
+	Services  []Service
+	Grants    []Grant
+	Shares    []Share // none within another
+	Mailboxes []Mailbox
+	Door      Door // carries HTTP between services: the gateway
+	Egress    Door // resolves names and speaks with programs that want a proxy
 }
 
 // Door is a service that parses for the monitor what the monitor does not.
@@ -110,7 +120,7 @@ type Method struct {
 type Grant struct {
 	From  string
 	Kind  Kind
-	To    string // service.method, template, service:port, share, service:share, or host:port
+	To    string // service.method, template, service:port, share, service:share, host:port, or mailbox
 	Bound bool   // only for instances whose spawner bound something to them
 	Rule  string // the place in the manifest
 
@@ -162,6 +172,14 @@ func (p Policy) compile() (*policy, error) {
 			}
 		}
 	}
+	for i, b := range p.Mailboxes {
+		if err := b.check(known); err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(p.Mailboxes[:i], func(o Mailbox) bool { return o.Name == b.Name }) {
+			return nil, fmt.Errorf("policy: mailbox %q stands twice", b.Name)
+		}
+	}
 	for _, g := range p.Grants {
 		if !known[g.From] {
 			return nil, fmt.Errorf("policy %s: no service %q", g.Rule, g.From)
@@ -201,6 +219,9 @@ func (p Policy) compile() (*policy, error) {
 				return nil, fmt.Errorf("policy %s: egress %q: %w", g.Rule, g.To, err)
 			}
 			g.meter = newMeter(g.Rate)
+		}
+		if err := p.checkMail(g); err != nil {
+			return nil, err
 		}
 		byKind[g.Kind][g.To] = g
 	}
@@ -260,7 +281,7 @@ func (p Policy) Decide(service, operation, object string, bound bool) (Verdict, 
 	if err != nil {
 		return Verdict{}, err
 	}
-	for _, o := range []op{opCall, opSpawn, opConnect, opMount, opUnmount, opEgress} {
+	for _, o := range []op{opCall, opSpawn, opConnect, opMount, opUnmount, opEgress, opPost, opPut, opTake} {
 		if o.name != operation {
 			continue
 		}

@@ -26,6 +26,8 @@ type service struct {
 	m       *Monitor
 	methods map[string]*method // fixed
 
+	mailboxes []*mailbox // of which it is the owner; fixed
+
 	mu      sync.Mutex
 	state   State
 	changed chan struct{} // closed and renewed when dialers or state change

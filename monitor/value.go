@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"cofferdam/audit"
+	"cofferdam/guard"
 	"cofferdam/label"
 	"cofferdam/wire"
 )
@@ -91,9 +92,13 @@ func (e *Env) quietly(o op, object string, a *wire.Ask, l label.Label, err error
 	return e.decided(o, object, e.labels(a, l), err)
 }
 
-// labels is what a record says of labels.
+// labels is what a record says of labels: nothing where all is public, and nobody
+// has used a privilege.
 func (e *Env) labels(a *wire.Ask, object label.Label) *audit.Labels {
 	s := e.at()
+	if s == (guard.State{}) && object == label.Public && a.Privileges() == (label.Privileges{}) {
+		return nil
+	}
 	l := &audit.Labels{Subject: s.Label.String(), Clearance: s.Clearance.String(), Object: object.String()}
 	if a.Out != label.True {
 		l.Out = a.Out.String()

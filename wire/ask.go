@@ -27,7 +27,7 @@ const (
 // takes, and which it needs, is in the table of asks.
 type Ask struct {
 	Name      string        // a mailbox of the manifest: a word as a service's
-	Handles   []uint64      // at most MaxHandles
+	Handles   []uint64      // at most MaxHandles; of a mailbox without a name the first is its own
 	Label     label.Label   // of what is made
 	Privilege label.Formula // of delegate
 	Out, In   label.Formula // the privileges that release and that vouch
@@ -44,6 +44,9 @@ type askRow struct {
 	takes, needs fieldSet
 	handles      int // how many it needs, -1 for any number up to MaxHandles
 	modes        Mode
+
+	// mailbox: it is of one, which is named, or otherwise the first of the handles.
+	mailbox bool
 }
 
 type fieldSet uint64
@@ -74,10 +77,10 @@ var asks = map[Op]askRow{
 	OpTaint:        {takes: privileges | fields(KeyHandle, KeyLabel), needs: fields(KeyLabel), handles: 1},
 	OpDrop:         {takes: fields(KeyHandle), handles: -1},
 	OpMailbox:      {takes: privileges | fields(KeyLabel), needs: fields(KeyLabel)},
-	OpPost:         {takes: privileges | fields(KeyName, KeyHandle, KeyData), handles: -1},
-	OpPut:          {takes: privileges | fields(KeyName, KeyHandle, KeyData), handles: -1},
-	OpRecv:         {takes: privileges | fields(KeyName, KeyHandle, KeyMode), handles: -1, modes: ModeRaise | ModeForce},
-	OpTake:         {takes: privileges | fields(KeyName, KeyHandle, KeyMode), handles: -1, modes: ModeRaise | ModeForce},
+	OpPost:         {takes: privileges | fields(KeyName, KeyHandle, KeyData), handles: -1, mailbox: true},
+	OpPut:          {takes: privileges | fields(KeyName, KeyHandle, KeyData), handles: -1, mailbox: true},
+	OpRecv:         {takes: privileges | fields(KeyName, KeyHandle, KeyMode), handles: 1, modes: ModeRaise | ModeForce, mailbox: true},
+	OpTake:         {takes: privileges | fields(KeyName, KeyHandle, KeyMode), handles: 1, modes: ModeRaise | ModeForce, mailbox: true},
 	OpWait:         {takes: privileges | fields(KeyHandle, KeyMode), handles: 1, modes: ModeRaise | ModeForce},
 	OpKill:         {takes: privileges | fields(KeyHandle), handles: 1},
 	OpDelegate:     {takes: privileges | fields(KeyGive), needs: fields(KeyGive)},
@@ -180,8 +183,17 @@ func (row askRow) complete(l *list, a *Ask) error {
 			return malformed("%s: no field with key %d", l.kind, key)
 		}
 	}
-	if row.handles >= 0 && len(a.Handles) != row.handles {
-		return malformed("%s: %d handles, wants %d", l.kind, len(a.Handles), row.handles)
+	n := len(a.Handles)
+	if row.mailbox {
+		if a.Name != "" {
+			n++ // it stands for the first
+		}
+		if n == 0 {
+			return malformed("%s: no mailbox", l.kind)
+		}
+	}
+	if row.handles >= 0 && n != row.handles {
+		return malformed("%s: %d handles, wants %d", l.kind, n, row.handles)
 	}
 	return nil
 }

@@ -32,13 +32,15 @@ func mustFormula(t testing.TB, s string) label.Formula {
 func fullAsk(t testing.TB, op Op) Ask {
 	row := asks[op]
 	var a Ask
+	handles := max(row.handles, 1)
+	if row.mailbox {
+		a.Name = "moves"
+		handles -= max(row.handles, 0)
+	}
 	if row.takes.has(KeyHandle) {
-		for i := range max(row.handles, 1) {
+		for i := range handles {
 			a.Handles = append(a.Handles, uint64(i)+7)
 		}
-	}
-	if row.takes.has(KeyName) {
-		a.Name = "moves"
 	}
 	if row.takes.has(KeyLabel) {
 		a.Label = mustLabel(t, "alice & (bob | carol) %% True")
@@ -109,6 +111,9 @@ func TestBadAsks(t *testing.T) {
 		"two handles":          {OpUnseal, cat(h, h)},
 		"a handle of 7 bytes":  {OpUnseal, AppendField(nil, KeyHandle, "1234567")},
 		"too many handles":     {OpDrop, bytes.Repeat(h, MaxHandles+1)},
+		"no mailbox":           {OpPost, AppendField(nil, KeyData, "x")},
+		"name and handle":      {OpRecv, cat(h, AppendField(nil, KeyName, "moves"))},
+		"two mailboxes":        {OpTake, cat(h, h)},
 		"a name that is none":  {OpPost, AppendField(nil, KeyName, "../moves")},
 		"a privilege of none":  {OpDelegate, nil},
 		"a formula with %%":    {OpDelegate, AppendField(nil, KeyGive, "alice %% True")},
