@@ -41,6 +41,8 @@ type launch struct {
 	stdout, stderr io.Writer // nil: to the log
 	wall           time.Duration
 	flow           *monitor.Flow // nil: that of the service, for the principal
+
+	admit func(*monitor.Env) // called before the program runs; nil for nothing
 }
 
 // start prepares the socket, starts the environment and admits it.
@@ -100,6 +102,9 @@ func (in *instance) begin(ctx context.Context, l launch, paths reach) error {
 		if err := in.env.Shows(v.monitored); err != nil {
 			return err
 		}
+	}
+	if l.admit != nil {
+		l.admit(in.env)
 	}
 	// A start that cannot be recorded does not happen.
 	record := audit.Record{Kind: audit.KindStart, Subject: svc.Name, Instance: in.name, Op: "start", Detail: describe(spec, l)}
