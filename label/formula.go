@@ -1,6 +1,9 @@
 package label
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Formula says whose authority something takes: an and of clauses, each an or of
 // principals, without negation. It is in normal form, in which no clause
@@ -72,8 +75,8 @@ func (f Formula) And(g Formula) Formula {
 	case g.Implies(f):
 		return g
 	}
-	normal, _ := reduce(append(append([]clause(nil), f.clauses()...), g.clauses()...), len(f.clauses())+len(g.clauses()))
-	return intern(normal)
+	raw := slices.Concat(f.clauses(), g.clauses())
+	return intern(must(reduce(raw, len(raw))))
 }
 
 // Or returns the formula that holds where either does. It has up to as many

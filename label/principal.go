@@ -21,7 +21,7 @@ type principal struct {
 
 var principals = newTable[principal]()
 
-// seed makes it impossible to choose names whose hashes coincide.
+// seed is not known to who chooses names, so that their hashes do not coincide.
 var seed = maphash.MakeSeed()
 
 // newPrincipal returns the principal of that name, which is UTF-8.
