@@ -296,6 +296,12 @@ func (s State) Serve(p label.Privileges, e Endpoint) error {
 	return flows("label ⊑ answer", s.Label, either, p, e.Answer, "")
 }
 
+// Tell is for what is told of an environment without its asking, to those who may
+// know what has this label: how it ended. cur ⊑ t.
+func (s State) Tell(t label.Label) error {
+	return flows("label ⊑ told", s.Label, either, label.Privileges{}, t, "")
+}
+
 // Kill is for ending an environment with this label blindly: cur ⊑ₚ child. The
 // answer must be the same if it does not hold.
 func (s State) Kill(p label.Privileges, child label.Label) error {

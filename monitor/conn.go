@@ -2,7 +2,6 @@ package monitor
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"net"
 	"strings"
@@ -87,6 +86,8 @@ func (c *conn) handle(f *wire.Frame) bool {
 		return c.call(f)
 	case wire.OpSpawn:
 		return c.spawn(f)
+	case wire.OpWait:
+		return c.wait(f)
 	case wire.OpMount, wire.OpUnmount:
 		return c.mount(f)
 	case wire.OpPost, wire.OpPut, wire.OpRecv, wire.OpTake:
@@ -368,40 +369,4 @@ func (c *conn) forget(k *call, id uint64) bool {
 // not read is not told; it has no time for it anyhow.
 func (c *conn) withdraw(id uint64) {
 	c.out.send(&wire.Frame{Header: wire.Header{Op: wire.OpCancel, ID: id}})
-}
-
-// spawn decides on a spawn and runs it beside the reader.
-func (c *conn) spawn(f *wire.Frame) bool {
-	e := c.env
-	num := e.m.calls.Add(1)
-	template := strings.ToValidUTF8(string(f.NameBytes), "�")
-	if err := e.m.open(e, opSpawn, template, num); err != nil {
-		return c.reply(f.ID, wire.Denied, nil)
-	}
-	req, err := wire.ParseSpawn(bytes.Clone(f.Body))
-	if err != nil {
-		return c.reply(f.ID, wire.Malformed, errorText(err))
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	if f.Timeout > 0 {
-		ctx, cancel = context.WithTimeout(context.Background(), f.Timeout)
-	}
-	s := &spawn{stop: cancel}
-	if code := c.ask(f.ID, s); code != wire.OK {
-		cancel()
-		return code != wire.Malformed && c.reply(f.ID, code, nil)
-	}
-	if !e.startSpawn() {
-		cancel()
-		c.settle(f.ID, s, wire.Busy, nil)
-		return true
-	}
-	id := f.ID
-	go func() {
-		defer e.endSpawn()
-		defer cancel()
-		code, body := runSpawn(ctx, e.m.spawner, e.id, template, req)
-		c.settle(id, s, code, body)
-	}()
-	return true
 }

@@ -34,6 +34,8 @@ type Env struct {
 	relays  map[*relay]struct{} // that it has made
 	inbound map[*relay]struct{} // that lead to it; they count against who made them
 	spawns  int
+	// children are the results of those that it has spawned and that count as its own.
+	children map[*result]struct{}
 
 	number     uint64      // in the order of their admission
 	mounting   int         // requests under way; guarded by mu
@@ -188,6 +190,7 @@ func (e *Env) close() {
 
 	e.self.instanceGone(e)
 	e.endMounts()
+	e.leaveChildren()
 	e.endFlow()
 	for _, b := range e.self.mailboxes {
 		b.leave(e)

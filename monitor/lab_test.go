@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -15,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -53,7 +51,6 @@ func newLab(t testing.TB, p Policy) *lab {
 	if l.m, err = New(log, p, l.spawner); err != nil {
 		t.Fatal(err)
 	}
-	l.spawner.m = l.m
 	return l
 }
 
@@ -398,10 +395,7 @@ func wayOut(to string, private bool) Grant {
 // fakeSpawner runs nothing: what it is asked for waits in asked, and ends as
 // the test says.
 type fakeSpawner struct {
-	asked     chan *run
-	m         *Monitor
-	lines     atomic.Int64 // programs per call
-	unstarted bool         // none of which comes to be
+	asked chan *run
 }
 
 type run struct {
@@ -410,10 +404,22 @@ type run struct {
 	template string // or service
 	method   string // of Line
 	req      wire.Spawn
+	flow     Flow
+	admit    func(*Env)
 	body     []byte
-	flow     Flow // also of Line
-	child    *Env
 	end      chan ending
+}
+
+// begins makes a subject of what was spawned.
+func (r *run) begins(l *lab, instance string) *Env {
+	l.t.Helper()
+	e, err := l.m.AdmitAt(wire.Identity{Service: r.template, Instance: instance, Principal: r.req.Principal, Bound: r.req.Bound}, r.flow)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.t.Cleanup(func() { l.m.Remove(e) })
+	r.admit(e)
+	return e
 }
 
 type ending struct {
@@ -435,23 +441,13 @@ func (s *fakeSpawner) run(r *run) ending {
 	}
 }
 
-func (s *fakeSpawner) Spawn(ctx context.Context, by wire.Identity, template string, req wire.Spawn) (wire.Exit, error) {
-	e := s.run(&run{ctx: ctx, by: by, template: template, req: req})
+func (s *fakeSpawner) Spawn(ctx context.Context, by wire.Identity, template string, req wire.Spawn, flow Flow, admit func(*Env)) (wire.Exit, error) {
+	e := s.run(&run{ctx: ctx, by: by, template: template, req: req, flow: flow, admit: admit})
 	return e.exit, e.err
 }
 
-func (s *fakeSpawner) Line(ctx context.Context, service, method string, caller wire.Identity, body []byte, flow Flow, admit func(*Env)) ([]byte, error) {
-	r := &run{ctx: ctx, by: caller, template: service, method: method, body: slices.Clone(body), flow: flow}
-	if !s.unstarted {
-		var err error
-		id := wire.Identity{Service: service, Instance: fmt.Sprintf("%s-line-%d", service, s.lines.Add(1)), Principal: caller.Principal}
-		if r.child, err = s.m.AdmitAt(id, flow); err != nil {
-			return nil, err
-		}
-		defer s.m.Remove(r.child)
-		admit(r.child)
-	}
-	e := s.run(r)
+func (s *fakeSpawner) Line(ctx context.Context, service, method string, caller wire.Identity, body []byte) ([]byte, error) {
+	e := s.run(&run{ctx: ctx, by: caller, template: service, method: method, body: slices.Clone(body)})
 	return e.out, e.err
 }
 

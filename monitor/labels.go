@@ -18,6 +18,7 @@ var labelOps = map[wire.Op]func(*Env, *wire.Ask) (wire.Told, error){
 	wire.OpDrop:      (*Env).dropHandles,
 	wire.OpDelegate:  (*Env).delegate,
 	wire.OpRevoke:    (*Env).revoke,
+	wire.OpKill:      (*Env).killChild,
 	wire.OpMailbox:   (*Env).newMailbox,
 }
 

@@ -163,6 +163,8 @@ func (m *Monitor) AdmitAt(id wire.Identity, flow Flow) (*Env, error) {
 		conns:   make(map[*conn]struct{}),
 		relays:  make(map[*relay]struct{}),
 		inbound: make(map[*relay]struct{}),
+
+		children: make(map[*result]struct{}),
 	}
 	e.flow.start(flow, &m.revocations)
 	m.mu.Lock()

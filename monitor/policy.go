@@ -33,7 +33,6 @@ var (
 	opUnmount = op{name: "unmount", kind: KindShare}   // take that back
 	opEgress  = op{name: "egress", kind: KindEgress}   // open one to a machine outside
 	opAnswer  = op{name: "answer"}                     // answer a call that was sent to it
-	opRelease = op{name: "release"}                    // let the answer of a gate out
 
 	opRaise     = op{name: "raise"}     // have a higher label
 	opLower     = op{name: "lower"}     // have a lower one
@@ -44,6 +43,8 @@ var (
 	opTaint     = op{name: "taint"}     // make a higher one
 	opDelegate  = op{name: "delegate"}  // make a privilege to give away
 	opRevoke    = op{name: "revoke"}    // take it back
+	opWait      = op{name: "wait"}      // see how a child ended
+	opKill      = op{name: "kill"}      // end it
 
 	opMailbox = op{name: "mailbox"}              // make a mailbox
 	opPost    = op{name: "post", kind: KindPost} // send to one, blindly
@@ -107,6 +108,9 @@ type Service struct {
 
 	Instances     Instances
 	PortEndpoints map[int]guard.Endpoint // of Ports; for one that is not there, both are the label of Flow
+
+	Volumes []Volume // that its instances are shown, as writable as their labels let them
+	Output  int      // bytes that an instance of a template prints at most; 0 for what fits an answer
 }
 
 // Method is one endpoint of a service.
@@ -115,13 +119,6 @@ type Method struct {
 	Deadline   time.Duration   // 0 means DefaultDeadline
 	Idempotent bool            // may be repeated on a replacement
 	Endpoint   *guard.Endpoint // nil: both are the label of the service's Flow
-
-	// Gate makes it one: what a caller must bring to have something released or
-	// endorsed. Only of programs per call; Endpoint is not looked at. What such a
-	// program answers is true or false if Bits is 1, and a number less than 2^Bits, in
-	// decimal, if that is more; 0 is no bound.
-	Gate *guard.Gate
-	Bits int
 }
 
 // Grant lets one service use one thing.

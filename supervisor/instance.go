@@ -40,9 +40,8 @@ type launch struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer // nil: to the log
 	wall           time.Duration
-	flow           *monitor.Flow // nil: that of the service, for the principal
-
-	admit func(*monitor.Env) // called before the program runs; nil for nothing
+	flow           *monitor.Flow      // nil: that of the service, for the principal
+	admit          func(*monitor.Env) // is called before the program runs, nil for none
 }
 
 // start prepares the socket, starts the environment and admits it.

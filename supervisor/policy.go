@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"sort"
@@ -24,6 +25,12 @@ func policyOf(app *manifest.App, resolvers []netip.AddrPort) (monitor.Policy, er
 	var p monitor.Policy
 	for _, svc := range app.Services {
 		s := monitor.Service{Name: svc.Name, HTTP: svc.HTTP, Lines: svc.Stdio == "lines", Ports: svc.TCP}
+		if svc.Template {
+			s.Output = outputOf(svc)
+			s.For = func(principal string) (monitor.Service, []monitor.Grant, error) {
+				return templateFor(app, svc, s, principal)
+			}
+		}
 		if !forSomebody(svc) {
 			var err error
 			if s.Flow, err = flowOf(svc, ""); err != nil {
@@ -52,6 +59,29 @@ func policyOf(app *manifest.App, resolvers []netip.AddrPort) (monitor.Policy, er
 		p.Grants = append(p.Grants, e.grant)
 	}
 	return p, nil
+}
+
+// templateFor is the template svc, which the monitor knows as s, as it is for a
+// principal.
+func templateFor(app *manifest.App, svc *manifest.Service, s monitor.Service, principal string) (monitor.Service, []monitor.Grant, error) {
+	var err error
+	if s.Flow, err = flowOf(svc, principal); err != nil {
+		return s, nil, err
+	}
+	for _, v := range svc.Volumes {
+		l, err := v.Label.For(principal)
+		if err != nil {
+			return s, nil, fmt.Errorf("volume %q: %w", v.Name, err)
+		}
+		s.Volumes = append(s.Volumes, monitor.Volume{Name: v.Name, Label: l, Writable: !v.ReadOnly})
+	}
+	var grants []monitor.Grant
+	for _, e := range edges(app) {
+		if e.grant.From == svc.Name {
+			grants = append(grants, e.grant)
+		}
+	}
+	return s, grants, nil
 }
 
 // edge is a grant, and for connections where the caller finds the callee.

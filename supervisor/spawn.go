@@ -13,8 +13,8 @@ import (
 )
 
 // Spawn runs one instance of a template to its end. The monitor has decided
-// that the caller may; see [cofferdam/monitor.Spawner].
-func (s *Supervisor) Spawn(ctx context.Context, by wire.Identity, template string, req wire.Spawn) (wire.Exit, error) {
+// that the caller may, and at which labels; see [cofferdam/monitor.Spawner].
+func (s *Supervisor) Spawn(ctx context.Context, by wire.Identity, template string, req wire.Spawn, flow monitor.Flow, admit func(*monitor.Env)) (wire.Exit, error) {
 	svc := s.template(template)
 	if svc == nil {
 		return wire.Exit{}, fmt.Errorf("spawn: no template %q", template)
@@ -30,10 +30,14 @@ func (s *Supervisor) Spawn(ctx context.Context, by wire.Identity, template strin
 		stdout:    &stdout,
 		stderr:    &stderr,
 		wall:      req.Wall,
+		flow:      &flow,
+		admit:     admit,
 	}
 	in, err := s.runToEnd(ctx, svc, l)
 	if err != nil {
 		s.Logger.Error("spawn", "template", template, "by", by.Instance, "error", err)
+	}
+	if in == nil {
 		return wire.Exit{}, err
 	}
 	exit := in.proc.Exit()
@@ -47,12 +51,12 @@ func (s *Supervisor) Spawn(ctx context.Context, by wire.Identity, template strin
 		Wall:   exit.Usage.Wall,
 		CPU:    exit.Usage.CPU,
 		Memory: exit.Usage.MemoryBytes,
-	}, nil
+	}, err
 }
 
 // Line runs one instance of a service that is a program per call. A program
 // that fails is the service's error; what it printed about it is in its log.
-func (s *Supervisor) Line(ctx context.Context, service, method string, caller wire.Identity, body []byte, flow monitor.Flow, admit func(*monitor.Env)) ([]byte, error) {
+func (s *Supervisor) Line(ctx context.Context, service, method string, caller wire.Identity, body []byte) ([]byte, error) {
 	svc := s.service(service)
 	if svc == nil {
 		return nil, fmt.Errorf("no service %q", service)
@@ -62,8 +66,6 @@ func (s *Supervisor) Line(ctx context.Context, service, method string, caller wi
 		env:    []string{"COFFERDAM_METHOD=" + method, "COFFERDAM_CALLER=" + caller.Service},
 		stdin:  bytes.NewReader(append(body, '\n')),
 		stdout: &stdout,
-		flow:   &flow,
-		admit:  admit,
 	})
 	if err != nil {
 		if ctx.Err() == nil && !errors.Is(err, wire.ErrBusy) {
@@ -78,7 +80,8 @@ func (s *Supervisor) Line(ctx context.Context, service, method string, caller wi
 	return bytes.TrimSuffix(stdout.Bytes(), []byte("\n")), nil
 }
 
-// runToEnd starts an instance, once the budget has room for it, and waits for its end, or makes it end with ctx.
+// runToEnd starts an instance, once the budget has room for it, and waits for its
+// end, or makes it end with ctx. Then the error is that of ctx.
 func (s *Supervisor) runToEnd(ctx context.Context, svc *manifest.Service, l launch) (*instance, error) {
 	if err := s.admitted(ctx, svc, l.principal); err != nil {
 		return nil, err

@@ -23,6 +23,14 @@ const spawnedDir = "/run"
 // says: an answer holds no more, next to what else it says of an exit.
 const maxCaptured = wire.MaxBody - 4<<10
 
+// outputOf is how much of the output of svc is captured at most.
+func outputOf(svc *manifest.Service) int {
+	if o := svc.Limits.Output; o != manifest.Unlimited && o < maxCaptured {
+		return int(o)
+	}
+	return maxCaptured
+}
+
 // baseEnv is all that a program gets beside what the manifest says.
 var baseEnv = []string{
 	"PATH=/usr/local/bin:/usr/bin:/bin",
@@ -64,8 +72,8 @@ func (s *Supervisor) specOf(svc *manifest.Service, in *instance, l launch, paths
 	if l.stdout == nil {
 		// A service's log is kept within bounds; to print much is no crime.
 		spec.Limits.OutputBytes = executor.Unlimited
-	} else if o := spec.Limits.OutputBytes; o == executor.Unlimited || o > maxCaptured {
-		spec.Limits.OutputBytes = maxCaptured
+	} else {
+		spec.Limits.OutputBytes = int64(outputOf(svc))
 	}
 	if l.wall > 0 && (spec.Limits.Wall == executor.Unlimited || l.wall < spec.Limits.Wall) {
 		spec.Limits.Wall = l.wall

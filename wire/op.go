@@ -12,7 +12,7 @@ const (
 	OpServe   Op = 3 // to the monitor: I answer these methods (fields, KeyMethod each)
 	OpCall    Op = 4 // both ways: name is service.method towards the monitor, method towards the server
 	OpCancel  Op = 5 // both ways: the request with this id is no longer wanted; no reply
-	OpSpawn   Op = 6 // to the monitor: name is a template, body the fields of a Spawn; reply: fields of an Exit
+	OpSpawn   Op = 6 // to the monitor: name is a template, body the fields of a Spawn; reply: fields of an Exit, or at once of a Told
 	OpMount   Op = 7 // to the monitor: body is the fields of a Mount; reply: the path inside
 	OpUnmount Op = 8 // to the monitor: body is the fields of the Mount that is to be taken back
 
@@ -32,9 +32,9 @@ const (
 	OpPut          Op = 20 // a message to a mailbox, as soon as there is room
 	OpRecv         Op = 21 // by its owner: the next message
 	OpTake         Op = 22 // by whoever may: the next message of a shared mailbox
-	OpWait         Op = 23 // handle of a child's result: the fields of an Exit, in the data
+	OpWait         Op = 23 // handle of a child's result: the fields of an Exit, in the data; without a timeout, as long as it takes
 	OpKill         Op = 24 // handle of a child's result: end it, blindly
-	OpDelegate     Op = 25 // a privilege that I have: handle of a weaker or equal one, to be given away
+	OpDelegate     Op = 25 // a privilege that I have: handle of a weaker or equal one, to be given away; it lasts as long as I keep that
 	OpRevoke       Op = 26 // handle of such: nobody has it any more, nor anything made of it
 	OpNewSeal      Op = 27 // handles of a sealer, an unsealer and a tester
 	OpEnclose      Op = 28 // handle of a sealer, and data: handle of a capsule
