@@ -20,6 +20,11 @@ var labelOps = map[wire.Op]func(*Env, *wire.Ask) (wire.Told, error){
 	wire.OpRevoke:    (*Env).revoke,
 	wire.OpKill:      (*Env).killChild,
 	wire.OpMailbox:   (*Env).newMailbox,
+
+	wire.OpNewSeal:      (*Env).newSeal,
+	wire.OpEnclose:      (*Env).enclose,
+	wire.OpDisclose:     (*Env).disclose,
+	wire.OpAuthenticate: (*Env).authenticate,
 }
 
 // labelled answers an operation on labels.

@@ -189,6 +189,9 @@ func (e *Env) newMailbox(a *wire.Ask) (wire.Told, error) {
 	if err == nil {
 		err = e.at().Alloc(p, a.Label)
 	}
+	if long := tellable(a.Label); err == nil && long != nil {
+		err = refused("%v", long)
+	}
 	b := newMailbox(Mailbox{Label: a.Label})
 	b.declared, b.shared, b.bytes = false, false, minMailboxBytes
 	b.readers = []*Env{e}

@@ -15,7 +15,7 @@ const (
 	DefaultMessages     = 64       // that one keeps
 	DefaultMessageBytes = 64 << 10 // of the data of one message
 	MaxMessages         = 4096
-	MaxMessageBytes     = 1 << 20 // less maxEnvelope, because a message comes out in one frame
+	MaxMessageBytes     = 1 << 20 // less maxEnvelope and the text of the label, because a message comes out in one frame
 
 	// MaxMailboxes is how many of those that an environment has made it owns at a
 	// time. Each has the defaults, and minMailboxBytes.
@@ -27,7 +27,7 @@ const (
 	maxMailboxBytes = 32 << 20
 
 	envelopeBytes = 256      // what a message costs beside its data and handles
-	maxEnvelope   = 4 << 10  // what a frame says of a message beside its data, at most
+	maxEnvelope   = 2 << 10  // what a frame says of a message beside its data and the label, at most
 	postsEach     = 16 << 10 // posts a second of one environment; their number is given back by time alone
 	maxPostings   = 1024     // see posting
 )
@@ -52,6 +52,17 @@ func (b Mailbox) check(services map[string]bool) error {
 		return fmt.Errorf("policy: mailbox %q: %d messages, at most %d", b.Name, b.Messages, MaxMessages)
 	case b.MessageBytes < 0 || b.MessageBytes > MaxMessageBytes:
 		return fmt.Errorf("policy: mailbox %q: messages of %d bytes, at most %d", b.Name, b.MessageBytes, MaxMessageBytes)
+	}
+	if err := tellable(b.Label); err != nil {
+		return fmt.Errorf("policy: mailbox %q: %w", b.Name, err)
+	}
+	return nil
+}
+
+// tellable tells whether a label can be told with each message.
+func tellable(l label.Label) error {
+	if n := len(l.String()); n > wire.MaxLabel {
+		return fmt.Errorf("a label whose text has %d bytes, at most %d", n, wire.MaxLabel)
 	}
 	return nil
 }
@@ -133,7 +144,7 @@ func newMailbox(b Mailbox) *mailbox {
 		owner:        b.Owner,
 		shared:       b.Owner == "",
 		messages:     messages,
-		messageBytes: min(messageBytes, MaxMessageBytes-maxEnvelope),
+		messageBytes: min(messageBytes, wire.MaxBody-maxEnvelope-len(b.Label.String())),
 		bytes:        min(max(messages*(messageBytes+envelopeBytes), minMailboxBytes), maxMailboxBytes),
 	}
 }

@@ -172,7 +172,7 @@ func TestMessages(t *testing.T) {
 		handles int
 	}{{"one", 0}, {"two", 2}, {"", 0}} {
 		told := clerk.does(wire.OpRecv, named("inbox"))
-		if string(told.Data) != want.data || len(told.Handles) != want.handles || told.Caller == nil || told.Caller.Service != "low" || told.Caller.Instance != sender.id.Instance {
+		if told.Label != label.Public || string(told.Data) != want.data || len(told.Handles) != want.handles || told.Caller == nil || told.Caller.Service != "low" || told.Caller.Instance != sender.id.Instance {
 			t.Errorf("message %d: %+v, caller %+v", i, told, told.Caller)
 		}
 		for _, h := range told.Handles {
@@ -271,7 +271,7 @@ func TestTooLarge(t *testing.T) {
 	low.refused(wire.OpPost, post("inbox", strings.Repeat("x", 1001)), wire.TooLarge)
 
 	// The largest, with all that a message can carry, comes out in one frame.
-	most := wire.Ask{Name: "large", Data: bytes.Repeat([]byte("x"), MaxMessageBytes-maxEnvelope)}
+	most := wire.Ask{Name: "large", Data: bytes.Repeat([]byte("x"), wire.MaxBody-maxEnvelope-len(label.Public.String()))}
 	v := low.does(wire.OpSeal, wire.Ask{Data: []byte("v")})
 	for range wire.MaxHandles {
 		most.Handles = append(most.Handles, v.Handles[0])
@@ -297,7 +297,8 @@ func TestEnvelope(t *testing.T) {
 		Service: strings.Repeat("s", wire.MaxService), Instance: strings.Repeat("i", wire.MaxInstance),
 		Principal: strings.Repeat("p", wire.MaxPrincipal), Bound: make([]byte, wire.MaxBound),
 	}
-	told := wire.Told{Caller: &id, Data: make([]byte, MaxMessageBytes-maxEnvelope)}
+	l := label.MustParse(strings.Repeat("a", label.MaxName) + " %% " + strings.Repeat("b", label.MaxName) + "& c")
+	told := wire.Told{Label: l, Caller: &id, Data: make([]byte, newMailbox(Mailbox{Label: l, MessageBytes: MaxMessageBytes}).messageBytes)}
 	for range wire.MaxHandles {
 		told.Handles = append(told.Handles, 1<<63)
 	}
@@ -652,6 +653,11 @@ func TestRecvRaises(t *testing.T) {
 	_, clerk := l.fresh("clerk")
 	clerk.refused(wire.OpRecv, named("secrets"), wire.Label)
 	clerk.refused(wire.OpRecv, wire.Ask{Name: "secrets", Mode: wire.ModeRaise}, wire.Empty)
+	_, sender := l.fresh("high")
+	sender.does(wire.OpPost, post("secrets", "x"))
+	if told := clerk.does(wire.OpRecv, named("secrets")); told.Label != label.MustParse("alice %% True") {
+		t.Errorf("it came from a mailbox at %v", told.Label)
+	}
 	if told := clerk.does(wire.OpLabels, wire.Ask{}); told.Label != label.MustParse("alice %% True") {
 		t.Errorf("after an empty recv with a raise it is at %v", told.Label)
 	}

@@ -51,6 +51,9 @@ var (
 	opPut     = op{name: "put", kind: KindPut}   // send to a shared one
 	opTake    = op{name: "take", kind: KindTake} // receive from a shared one
 	opRecv    = op{name: "recv"}                 // receive from one's own
+
+	opEnclose  = op{name: "enclose"}  // put something under a seal
+	opDisclose = op{name: "disclose"} // take it out
 )
 
 // Kind is what a grant is for.

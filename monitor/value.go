@@ -26,7 +26,7 @@ func (e *Env) seal(a *wire.Ask) (wire.Told, error) {
 	if err == nil {
 		err = e.at().Alloc(a.Privileges(), a.Label)
 	}
-	return e.made(opSeal, a, a.Label, func() object { return &value{a.Label, bytes.Clone(a.Data)} }, err)
+	return e.made(opSeal, a, a.Label, &value{a.Label, bytes.Clone(a.Data)}, err)
 }
 
 // unseal gives the bytes of a value to who is at its label, or, if that is
@@ -55,7 +55,7 @@ func (e *Env) relabel(a *wire.Ask) (wire.Told, error) {
 	if err = e.mayName(a.Privileges()); err == nil {
 		err = e.at().Relabel(a.Privileges(), v.label, a.Label)
 	}
-	return e.made(opRelabel, a, a.Label, func() object { return &value{a.Label, v.data} }, err)
+	return e.made(opRelabel, a, a.Label, &value{a.Label, v.data}, err)
 }
 
 // taint makes a value of the same bytes with a higher label.
@@ -68,15 +68,15 @@ func (e *Env) taint(a *wire.Ask) (wire.Told, error) {
 	if err = e.mayName(a.Privileges()); err == nil {
 		to, err = e.at().TaintObject(a.Privileges(), v.label, a.Label)
 	}
-	return e.made(opTaint, a, to, func() object { return &value{to, v.data} }, err)
+	return e.made(opTaint, a, to, &value{to, v.data}, err)
 }
 
-// made gives e a handle of what make returns, if err, the decision on it, is nil.
-func (e *Env) made(o op, a *wire.Ask, l label.Label, make func() object, err error) (wire.Told, error) {
-	if err = e.quietly(o, "value", a, l, err); err != nil {
+// made gives e a handle of what was made, if err, the decision on it, is nil.
+func (e *Env) made(o op, a *wire.Ask, l label.Label, made object, err error) (wire.Told, error) {
+	if err = e.quietly(o, made.kind(), a, l, err); err != nil {
 		return wire.Told{}, err
 	}
-	h, err := e.holdObject(make())
+	h, err := e.holdObject(made)
 	if err != nil {
 		return wire.Told{}, err
 	}

@@ -140,7 +140,7 @@ func (w *wait) receive(s guard.State) (wire.Told, error) {
 		b.above = true
 	}
 	m := b.pop()
-	return wire.Told{Handles: handles, Caller: &m.from, Data: m.data}, nil
+	return wire.Told{Label: b.label, Handles: handles, Caller: &m.from, Data: m.data}, nil
 }
 
 // over marks w as done, and takes it out of the line. The caller holds the
