@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -13,9 +14,10 @@ import (
 //
 // The deadline of ctx, if it has one, goes with the request; without one the
 // monitor applies that of the manifest. When ctx ends, the request is withdrawn.
+// Handles that come with the reply are dropped: see [Client.CallWith].
 //
 // Every error is a [*CallError]. It matches one of the errors ErrDenied to
-// ErrInterrupted; the server's own error is a [*Failure] in it.
+// ErrEmpty; the server's own error is a [*Failure] in it.
 func (c *Client) Call(ctx context.Context, name string, body []byte) ([]byte, error) {
 	out, err := c.call(ctx, name, body)
 	if err != nil {
@@ -25,59 +27,154 @@ func (c *Client) Call(ctx context.Context, name string, body []byte) ([]byte, er
 }
 
 func (c *Client) call(ctx context.Context, name string, body []byte) ([]byte, error) {
-	if !wire.ValidName([]byte(name)) {
-		return nil, wire.Error{Code: wire.Malformed, Message: "not a service.method"}
-	}
-	return c.request(ctx, wire.OpCall, name, body)
+	r, err := c.callWith(ctx, name, body, &Options{})
+	c.discard(r.told.Handles)
+	return r.body, err
 }
 
-// request sends a request and waits for what ends it.
+// Reply is what a call was answered with.
+type Reply struct {
+	Body    []byte
+	Handles []Handle // that came with it, ours to drop
+	Label   Label    // of the answer
+}
+
+// CallWith is [Client.Call] with privileges, with one that is shown to who is called, and
+// with handles that go and come. Without them it is the same as Call.
+//
+// It is ErrLabel if our label does not flow to that of requests there, or that of
+// answers not to ours.
+func (c *Client) CallWith(ctx context.Context, name string, body []byte, o Options) (Reply, error) {
+	r, err := c.callWith(ctx, name, body, &o)
+	if err != nil {
+		c.discard(r.told.Handles)
+		return Reply{}, &CallError{Op: "call", Name: name, Err: err}
+	}
+	return Reply{r.body, c.handles(r.told.Handles), r.told.Label}, nil
+}
+
+// Gate calls a gate: a method that releases or endorses what its caller could not,
+// and wants to be shown a privilege for it, which it does not get.
+func (c *Client) Gate(ctx context.Context, name string, shown Formula, body []byte) ([]byte, error) {
+	r, err := c.CallWith(ctx, name, body, Options{Shown: shown})
+	c.discard(numbers(r.Handles))
+	return r.Body, err
+}
+
+func (c *Client) callWith(ctx context.Context, name string, body []byte, o *Options) (reply, error) {
+	if !wire.ValidName([]byte(name)) {
+		return reply{}, wire.Error{Code: wire.Malformed, Message: "not a service.method"}
+	}
+	f := wire.Frame{Header: wire.Header{Op: wire.OpCall}, NameBytes: []byte(name), Body: body}
+	fields, err := asking(wire.OpCall, o.ask())
+	if err != nil {
+		return reply{}, err
+	}
+	if len(fields) > 0 {
+		f.Flags = wire.FlagFields
+		f.Body = append(wire.AppendFields(nil, fields), body...)
+	}
+	return c.exchange(ctx, &f)
+}
+
+// discard drops handles that nobody waits for, when there is time.
+func (c *Client) discard(handles []uint64) {
+	if len(handles) > 0 {
+		go c.Drop(context.Background(), c.handles(handles)...)
+	}
+}
+
+// request sends a request and waits for the body of its reply.
 func (c *Client) request(ctx context.Context, op wire.Op, name string, body []byte) ([]byte, error) {
-	if len(body) > wire.MaxBody {
-		return nil, wire.Error{Code: wire.TooLarge, Message: fmt.Sprintf("%d bytes, at most %d", len(body), wire.MaxBody)}
+	r, err := c.exchange(ctx, &wire.Frame{Header: wire.Header{Op: op}, NameBytes: []byte(name), Body: body})
+	if err != nil {
+		return nil, err
+	}
+	return r.body, nil
+}
+
+// exchange sends a request and waits for what ends it. Whatever the error, what
+// the reply told is in it.
+func (c *Client) exchange(ctx context.Context, f *wire.Frame) (reply, error) {
+	if len(f.Body) > wire.MaxBody {
+		return reply{}, wire.Error{Code: wire.TooLarge, Message: fmt.Sprintf("%d bytes, at most %d", len(f.Body), wire.MaxBody)}
 	}
 	if ctx.Err() != nil {
-		return nil, withdrawn(ctx)
+		return reply{}, withdrawn(ctx)
 	}
-	f := wire.Frame{Header: wire.Header{Op: op}, NameBytes: []byte(name), Body: body}
-	if at, ok := ctx.Deadline(); ok && wire.Ops[op].Named {
+	info := &wire.Ops[f.Op]
+	if at, ok := ctx.Deadline(); ok && (info.Named || info.Timed) {
 		f.Timeout = max(time.Until(at), time.Millisecond)
 	}
-	a := &asked{answer: make(chan reply, 2)}
+	a := &asked{answer: make(chan reply, 2), certain: certain[f.Op]}
 	c.mu.Lock()
 	if c.err != nil {
 		c.mu.Unlock()
-		return nil, fmt.Errorf("%w: %w", ErrUnavailable, c.err)
+		return reply{}, fmt.Errorf("%w: %w", ErrUnavailable, c.err)
 	}
 	c.lastID++
 	f.ID = c.lastID
 	c.asked[f.ID] = a
 	c.mu.Unlock()
 
-	if err := c.send(&f); err != nil {
+	if err := c.send(f); err != nil {
 		c.end(err) // which also answers this request
 	}
-	return c.await(ctx, f.ID, a)
+	r, err := c.await(ctx, f.ID, a)
+	if err == nil {
+		err = r.result()
+	}
+	if a.certain && ctx.Err() != nil && (errors.Is(err, ErrCanceled) || errors.Is(err, ErrEmpty)) {
+		if err = withdrawn(ctx); errors.Is(err, ErrDeadline) {
+			err = ErrEmpty
+		}
+	}
+	return r, err
 }
 
-// await waits for the end of a request, as the leader if there is none.
-func (c *Client) await(ctx context.Context, id uint64, a *asked) ([]byte, error) {
+// certain are the operations that the monitor answers even if they are withdrawn,
+// so that we know what became of the message.
+var certain = [len(wire.Ops)]bool{wire.OpPut: true, wire.OpRecv: true, wire.OpTake: true}
+
+// await waits for the end of a request, as the leader if there is none. It
+// returns an error if ctx ends before.
+func (c *Client) await(ctx context.Context, id uint64, a *asked) (reply, error) {
 	if c.takeOr(a) {
 		return c.awaitLeading(ctx, id, a)
 	}
-	select {
-	case r := <-a.answer:
-		if r.lead {
-			return c.awaitLeading(ctx, id, a)
+	for {
+		select {
+		case r := <-a.answer:
+			if r.lead {
+				return c.awaitLeading(ctx, id, a)
+			}
+			return r, nil
+		case <-ctx.Done():
+			if !a.certain {
+				return c.withdraw(ctx, id, a)
+			}
+			c.cancel(id)
+			ctx = context.WithoutCancel(ctx)
 		}
-		return r.result()
-	case <-ctx.Done():
-		return c.withdraw(ctx, id, a)
 	}
 }
 
-func (c *Client) awaitLeading(ctx context.Context, id uint64, a *asked) ([]byte, error) {
+func (c *Client) awaitLeading(ctx context.Context, id uint64, a *asked) (reply, error) {
 	defer c.release()
+	for {
+		if r, ended := c.leadFor(ctx, a); ended {
+			return r, nil
+		}
+		if !a.certain {
+			return c.withdraw(ctx, id, a)
+		}
+		c.cancel(id)
+		ctx = context.WithoutCancel(ctx)
+	}
+}
+
+// leadFor leads until a is answered, or ctx ends.
+func (c *Client) leadFor(ctx context.Context, a *asked) (r reply, ended bool) {
 	if ctx.Done() != nil {
 		stop := context.AfterFunc(ctx, c.disturb)
 		defer stop()
@@ -88,16 +185,16 @@ func (c *Client) awaitLeading(ctx context.Context, id uint64, a *asked) ([]byte,
 		}
 		select {
 		case r := <-a.answer:
-			return r.result()
+			return r, true
 		default:
 		}
 	}
-	return c.withdraw(ctx, id, a)
+	return reply{}, false
 }
 
 // withdraw gives up a request whose context has ended, unless its end has just
 // come.
-func (c *Client) withdraw(ctx context.Context, id uint64, a *asked) ([]byte, error) {
+func (c *Client) withdraw(ctx context.Context, id uint64, a *asked) (reply, error) {
 	c.mu.Lock()
 	delete(c.asked, id) // from now on nothing is sent to a
 	c.mu.Unlock()
@@ -105,7 +202,7 @@ func (c *Client) withdraw(ctx context.Context, id uint64, a *asked) ([]byte, err
 		select {
 		case r := <-a.answer:
 			if !r.lead {
-				return r.result()
+				return r, nil
 			}
 			defer c.release()
 			continue
@@ -113,18 +210,19 @@ func (c *Client) withdraw(ctx context.Context, id uint64, a *asked) ([]byte, err
 		}
 		break
 	}
+	c.cancel(id)
+	return reply{}, withdrawn(ctx)
+}
+
+func (c *Client) cancel(id uint64) {
 	if err := c.send(&wire.Frame{Header: wire.Header{Op: wire.OpCancel, ID: id}}); err != nil {
 		c.end(err)
 	}
-	return nil, withdrawn(ctx)
 }
 
-func (r reply) result() ([]byte, error) {
+func (r reply) result() error {
 	if r.err != nil {
-		return nil, r.err
+		return r.err
 	}
-	if err := outcome(r.code, r.body); err != nil {
-		return nil, err
-	}
-	return r.body, nil
+	return outcome(r.code, r.body)
 }

@@ -100,6 +100,9 @@ func TestCallCodes(t *testing.T) {
 		{wire.Malformed, []error{ErrMalformed}, "call a.b: malformed: why"},
 		{wire.Failed, []error{ErrFailed}, "call a.b: failed: why"},
 		{wire.Interrupted, []error{ErrInterrupted}, "call a.b: interrupted: why"},
+		{wire.Label, []error{ErrLabel}, "call a.b: forbidden by a label: why"},
+		{wire.Withheld, []error{ErrWithheld}, "call a.b: withheld: why"},
+		{wire.Empty, []error{ErrEmpty}, "call a.b: empty: why"},
 	} {
 		t.Run(tt.code.String(), func(t *testing.T) {
 			go func() { p.reply(p.next().ID, tt.code, []byte("why")) }()

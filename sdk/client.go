@@ -18,8 +18,8 @@ const SocketVariable = "COFFERDAM_SOCKET"
 // Identity is who an environment is.
 type Identity = wire.Identity
 
-// Client is a connection to the monitor, for calling, spawning and serving at
-// once. It is safe for concurrent use.
+// Client is a connection to the monitor, for all that there is to ask of it, and for
+// serving, at once. It is safe for concurrent use.
 //
 // Whoever sends writes its frame itself, under writing. Who reads is said in
 // lead.go. Of the two locks none is taken while the other is held.
@@ -46,12 +46,14 @@ type Client struct {
 type asked struct {
 	answer  chan reply // has room for two: to lead, and the end
 	waiting bool       // only for answer, so that it could lead
+	certain bool       // the end comes, even after a cancel
 }
 
-// reply ends a request: with a code and a body, or with err. Or it ends nothing,
-// and makes the one who waits for it the leader.
+// reply ends a request: with a code, a body and what it told before that, or with
+// err. Or it ends nothing, and makes the one who waits for it the leader.
 type reply struct {
 	code wire.Code
+	told wire.Told
 	body []byte
 	err  error
 	lead bool

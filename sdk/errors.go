@@ -10,7 +10,7 @@ import (
 	"cofferdam/wire"
 )
 
-// How a call or a spawn can end other than well. Every error of [Client.Call]
+// How a request can end other than well. Every error of [Client.Call]
 // matches exactly one of them with errors.Is, unless the reply could not be
 // decoded. A handler may return (or wrap) ErrDenied, ErrBusy, ErrTooLarge and
 // ErrMalformed to end its request that way.
@@ -25,6 +25,9 @@ var (
 	ErrMalformed   = wire.ErrMalformed   // the request makes no sense
 	ErrFailed      = wire.ErrFailed      // the server's own error: see Failure
 	ErrInterrupted = wire.ErrInterrupted // the instance or the connection died; the work may have been done
+	ErrLabel       = wire.ErrLabel       // forbidden by labels: its words say which, and what would allow it
+	ErrWithheld    = wire.ErrWithheld    // there is a result, above the label that was agreed on
+	ErrEmpty       = wire.ErrEmpty       // nothing was there, or no room, within the time
 )
 
 // ErrClosed is wrapped by what fails because the connection has ended.
@@ -36,12 +39,17 @@ const MaxMessage = 4 << 10
 
 // CallError says which request an error belongs to.
 type CallError struct {
-	Op   string // "call", "spawn", "mount" or "unmount"
-	Name string // service.method, the template, or the directory
+	Op   string // the word of wire.Ops: "call", "spawn", "unseal", …
+	Name string // service.method, the template, the directory, the mailbox …; may be ""
 	Err  error
 }
 
-func (e *CallError) Error() string { return e.Op + " " + e.Name + ": " + e.Err.Error() }
+func (e *CallError) Error() string {
+	if e.Name == "" {
+		return e.Op + ": " + e.Err.Error()
+	}
+	return e.Op + " " + e.Name + ": " + e.Err.Error()
+}
 
 // Unwrap gives the error behind it.
 func (e *CallError) Unwrap() error { return e.Err }

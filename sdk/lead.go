@@ -91,8 +91,7 @@ func (c *Client) next(here bool) (*request, error) {
 	case wire.Ops[f.Op].From&wire.Monitor == 0:
 		return nil, fmt.Errorf("monitor sent a %v", f.Op)
 	case f.Op == wire.OpReply:
-		c.answer(&f)
-		return nil, nil
+		return nil, c.answer(&f)
 	}
 	c.mu.Lock()
 	s := c.server
@@ -108,16 +107,43 @@ func (c *Client) next(here bool) (*request, error) {
 	if err != nil {
 		return nil, err
 	}
+	told, body, err := opened(&f)
+	if err != nil {
+		return nil, fmt.Errorf("monitor sent a call: %w", err)
+	}
+	f.Body = body
+	caller.Label, caller.Shown, caller.Handles = told.Label, told.Shown, c.handles(told.Handles)
 	return s.accept(&f, caller, here && c.r.Buffered() == 0)
 }
 
 // answer hands a reply to who waits for it; nobody does if it was withdrawn.
-func (c *Client) answer(f *wire.Frame) {
-	r := reply{code: f.Code, body: append([]byte(nil), f.Body...)}
+func (c *Client) answer(f *wire.Frame) error {
+	told, body, err := opened(f)
+	if err != nil {
+		return err
+	}
+	r := reply{code: f.Code, told: told, body: append([]byte(nil), body...)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if a := c.asked[f.ID]; a != nil {
 		delete(c.asked, f.ID)
 		a.answer <- r
+		return nil
 	}
+	c.discard(told.Handles)
+	return nil
+}
+
+// opened is what a call or a reply tells before its body, which is a view of f.
+func opened(f *wire.Frame) (wire.Told, []byte, error) {
+	if f.Flags&wire.FlagFields == 0 {
+		return wire.Told{}, f.Body, nil
+	}
+	fields, body, err := wire.CutFields(f.Body)
+	if err != nil {
+		return wire.Told{}, nil, err
+	}
+	told, err := wire.ParseTold(fields)
+	told.Data = nil // a view, and for no one
+	return told, body, err
 }

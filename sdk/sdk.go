@@ -13,7 +13,7 @@
 //		}),
 //	})
 //
-// Every error of a call matches one of [ErrDenied] to [ErrInterrupted]. The names
+// Every error of a call matches one of [ErrDenied] to [ErrEmpty]. The names
 // are the same in Python, in snake case: see python/cofferdam.py.
 //
 // Trusted: no. It runs inside, and is as trustworthy as the program around it.

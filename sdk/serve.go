@@ -37,7 +37,43 @@ type Handler func(ctx context.Context, caller Caller, body []byte) ([]byte, erro
 // Caller is who sent a request, as the monitor says.
 type Caller struct {
 	Identity
-	Call uint64 // the call's number among those of its method: the same if the call is repeated
+	Call    uint64   // the call's number among those of its method: the same if the call is repeated
+	Label   Label    // of the request
+	Shown   Formula  // a privilege that the caller has, and describes to us; we do not get it
+	Handles []Handle // that came with the request, until the handler returns; see Keep
+
+	handled *handled // nil for a Caller that no request came with
+}
+
+// handled is what a handler decides about handles.
+type handled struct {
+	keep  bool
+	given []Handle
+	away  []Handle
+}
+
+// Keep makes the handles that came with the request stay when the handler has
+// returned. They are ours to drop then.
+func (c Caller) Keep() {
+	if c.handled != nil {
+		c.handled.keep = true
+	}
+}
+
+// Give has handles go to the caller with the reply, if that is no error. We keep ours.
+func (c Caller) Give(handles ...Handle) {
+	if c.handled != nil {
+		c.handled.given = append(c.handled.given, handles...)
+	}
+}
+
+// GiveAway is Give of handles that we do not keep: they are dropped when the reply
+// has been sent, whatever it was.
+func (c Caller) GiveAway(handles ...Handle) {
+	c.Give(handles...)
+	if c.handled != nil {
+		c.handled.away = append(c.handled.away, handles...)
+	}
 }
 
 // Serve answers the methods of handlers until ctx or the connection ends, which
@@ -117,6 +153,8 @@ type request struct {
 	caller Caller
 	body   []byte
 	ctx    *requestContext
+
+	handled handled
 }
 
 func newServer(c *Client, ctx context.Context, handlers map[string]Handler) *server {
@@ -146,9 +184,11 @@ func (s *server) accept(f *wire.Frame, caller Caller, here bool) (*request, erro
 		id: f.ID, method: m, caller: caller,
 		body: bytes.Clone(f.Body), ctx: newRequestContext(s.ctx, f.Timeout),
 	}
+	r.caller.handled = &r.handled
 	to, err := s.enter(r, here && !m.slow.Load())
 	if to == nobody {
 		r.ctx.cancel()
+		s.dropOf(r)
 	}
 	switch {
 	case err != nil:
@@ -318,6 +358,7 @@ func (s *server) drain() {
 // it knows better why.
 func (s *server) run(r *request) {
 	defer r.ctx.cancel()
+	defer s.dropOf(r)
 	if r.ctx.Err() != nil {
 		return
 	}
@@ -326,14 +367,37 @@ func (s *server) run(r *request) {
 		return
 	}
 	f := wire.Frame{Header: wire.Header{Op: wire.OpReply, ID: r.id}, Body: out}
+	if err == nil && len(r.handled.given) > 0 {
+		err = r.handled.open(&f)
+	}
 	switch {
 	case err != nil:
+		f.Flags = 0
 		f.Code, f.Body = refusal(err)
-	case len(out) > wire.MaxBody:
+	case len(f.Body) > wire.MaxBody:
+		f.Flags = 0
 		f.Code, f.Body = wire.TooLarge, nil
 	}
 	if err := s.c.send(&f); err != nil {
 		s.c.end(err)
+	}
+}
+
+// open puts the handles that are given before the body of a reply.
+func (h *handled) open(f *wire.Frame) error {
+	fields, err := asking(wire.OpReply, &wire.Ask{Handles: numbers(h.given)})
+	if err != nil {
+		return fmt.Errorf("give: %v", err) // our fault, not the caller's
+	}
+	f.Flags, f.Body = wire.FlagFields, append(wire.AppendFields(nil, fields), f.Body...)
+	return nil
+}
+
+// dropOf drops the handles that a request leaves behind.
+func (s *server) dropOf(r *request) {
+	s.c.discard(numbers(r.handled.away))
+	if !r.handled.keep {
+		s.c.discard(numbers(r.caller.Handles))
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"cofferdam/label"
 )
 
 var update = flag.Bool("update", false, "write testdata/vectors.json anew from the tables in this file")
@@ -26,8 +28,12 @@ type vectors struct {
 	Spawns     []spawnVector    `json:"spawns"`
 	Exits      []exitVector     `json:"exits"`
 	Mounts     []mountVector    `json:"mounts"`
+	Asks       []askVector      `json:"asks"`
+	Tolds      []toldVector     `json:"tolds"`
 	BadLists   []badVector      `json:"bad_lists"`
 	Names      []nameVector     `json:"names"`
+	Ops        []opVector       `json:"ops"`
+	Codes      []codeVector     `json:"codes"`
 }
 
 type frameVector struct {
@@ -37,6 +43,7 @@ type frameVector struct {
 	Code      Code   `json:"code"`
 	ID        uint64 `json:"id"`
 	TimeoutMS int64  `json:"timeout_ms"`
+	Flags     uint16 `json:"flags"`
 	Call      uint64 `json:"call"`
 	Name      string `json:"name"`
 	Caller    string `json:"caller"`
@@ -66,6 +73,13 @@ type spawnVector struct {
 	WallMS    int64       `json:"wall_ms"`
 	Principal string      `json:"principal"`
 	Bound     string      `json:"bound"`
+	Label     *string     `json:"label"` // texts of labels, null for none
+	Clearance *string     `json:"clearance"`
+	Result    *string     `json:"result"`
+	Gives     []string    `json:"gives"` // texts of formulas
+	Handles   []uint64    `json:"handles"`
+	Out       string      `json:"out"`
+	In        string      `json:"in"`
 }
 
 type exitVector struct {
@@ -87,6 +101,48 @@ type mountVector struct {
 	Into      string `json:"into"`
 	Principal string `json:"principal"`
 	Client    string `json:"client"`
+}
+
+// askVector has the texts of labels and formulas, those that say nothing too.
+type askVector struct {
+	Op      Op       `json:"op"`
+	Hex     string   `json:"hex"`
+	Name    string   `json:"name"`
+	Handles []uint64 `json:"handles"`
+	Label   string   `json:"label"`
+	Give    string   `json:"give"`
+	Out     string   `json:"out"`
+	In      string   `json:"in"`
+	Shown   string   `json:"shown"`
+	Mode    Mode     `json:"mode"`
+	Data    string   `json:"data"`
+}
+
+type toldVector struct {
+	Hex       string   `json:"hex"`
+	Label     string   `json:"label"`
+	Clearance string   `json:"clearance"`
+	Owns      string   `json:"owns"`
+	Shown     string   `json:"shown"`
+	Handles   []uint64 `json:"handles"`
+	Caller    string   `json:"caller"` // fields of an identity, "" for none
+	Data      string   `json:"data"`
+}
+
+type opVector struct {
+	Op     Op     `json:"op"`
+	Name   string `json:"name"`
+	Named  bool   `json:"named"`
+	Timed  bool   `json:"timed"`
+	Body   bool   `json:"body"`
+	Caller bool   `json:"caller"`
+	Coded  bool   `json:"coded"`
+	Opened bool   `json:"opened"`
+}
+
+type codeVector struct {
+	Code Code   `json:"code"`
+	Word string `json:"word"`
 }
 
 type nameVector struct {
@@ -113,6 +169,66 @@ var goodFrames = []struct {
 	{"spawn", Frame{Header: Header{Op: OpSpawn, ID: 4}, NameBytes: []byte("sandbox"), Body: goodSpawns[1].Append(nil)}},
 	{"mount", Frame{Header: Header{Op: OpMount, ID: 5}, Body: goodMounts[1].Append(nil)}},
 	{"unmount", Frame{Header: Header{Op: OpUnmount, ID: 6}, Body: goodMounts[0].Append(nil)}},
+	{"labels", Frame{Header: Header{Op: OpLabels, ID: 7}}},
+	{"a receive with a timeout", Frame{Header: Header{Op: OpRecv, ID: 8, Timeout: time.Second}, Body: goodAsks[0].ask.Append(nil, goodAsks[0].op)}},
+	{"a new seal", Frame{Header: Header{Op: OpNewSeal, ID: 9}}},
+	{"a call with fields", Frame{Header: Header{Op: OpCall, ID: 10, Flags: FlagFields}, NameBytes: []byte("bank.release"), Body: append(AppendFields(nil, goodAsks[1].ask.Append(nil, OpCall)), "request"...)}},
+	{"a reply with fields", Frame{Header: Header{Op: OpReply, ID: 10, Flags: FlagFields}, Body: append(AppendFields(nil, goodTolds[2].Append(nil)), "answer"...)}},
+	{"a refusal by labels", Frame{Header: Header{Op: OpReply, ID: 11, Code: Label}, Body: []byte("label ⊑ object: no")}},
+	{"withheld", Frame{Header: Header{Op: OpReply, ID: 12, Code: Withheld}}},
+	{"empty", Frame{Header: Header{Op: OpReply, ID: 13, Code: Empty}}},
+}
+
+// Each operation stands here with all that it takes, and some with less.
+var goodAsks = []struct {
+	op  Op
+	ask Ask
+}{
+	{OpRecv, Ask{Name: "moves", Out: formula("bob"), In: formula("alice | bob"), Mode: ModeRaise | ModeForce}},
+	{OpCall, Ask{Out: formula("alice"), In: formula("bob"), Shown: formula("alice & (bob | carol)"), Handles: []uint64{1, 1 << 40}}},
+	{OpReply, Ask{Handles: []uint64{7}}},
+	{OpRaise, Ask{Label: label.Public}},
+	{OpRaise, Ask{Label: labelOf("alice & (bob | carol) %% True"), Mode: ModeForce}},
+	{OpLower, Ask{Label: labelOf("True %% alice"), Out: formula("alice"), In: formula("alice"), Mode: ModeForce}},
+	{OpClearance, Ask{Label: label.Top, Out: formula("alice"), In: formula("bob")}},
+	{OpSeal, Ask{Label: labelOf(`"Łukasz" & "\SO\&H" %% "a b"`), Out: formula("alice"), In: formula("bob"), Data: []byte("data\x00")}},
+	{OpSeal, Ask{Label: label.Bottom}},
+	{OpUnseal, Ask{Handles: []uint64{7}, Out: formula("alice"), In: formula("bob"), Mode: ModeRaise}},
+	{OpRelabel, Ask{Handles: []uint64{7}, Label: labelOf("alice %% bob"), Out: formula("alice"), In: formula("bob")}},
+	{OpTaint, Ask{Handles: []uint64{7}, Label: labelOf("alice %% bob"), Out: formula("alice"), In: formula("bob")}},
+	{OpDrop, Ask{Handles: []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 1<<64 - 1}}},
+	{OpMailbox, Ask{Label: labelOf("alice %% True"), Out: formula("alice"), In: formula("bob")}},
+	{OpPost, Ask{Name: "moves", Handles: []uint64{8}, Out: formula("alice"), In: formula("bob"), Data: []byte("rock")}},
+	{OpPost, Ask{Handles: []uint64{7, 8}, Data: []byte("rock")}},
+	{OpPut, Ask{Name: "moves", Handles: []uint64{8}, Out: formula("alice"), In: formula("bob"), Data: []byte("rock")}},
+	{OpTake, Ask{Handles: []uint64{7}, Out: formula("alice"), In: formula("bob"), Mode: ModeRaise}},
+	{OpWait, Ask{Handles: []uint64{7}, Out: formula("alice"), In: formula("bob"), Mode: ModeRaise}},
+	{OpKill, Ask{Handles: []uint64{7}, Out: formula("alice"), In: formula("bob")}},
+	{OpDelegate, Ask{Privilege: formula("alice | bob")}},
+	{OpDelegate, Ask{}},
+	{OpRevoke, Ask{Handles: []uint64{7}}},
+	{OpEnclose, Ask{Handles: []uint64{7}, Label: labelOf("alice %% True"), Out: formula("alice"), In: formula("bob"), Data: []byte("data")}},
+	{OpDisclose, Ask{Handles: []uint64{7, 8}, Out: formula("alice"), In: formula("bob"), Mode: ModeRaise}},
+	{OpAuthenticate, Ask{Handles: []uint64{7, 8}}},
+}
+
+var goodTolds = []Told{
+	{},
+	{Label: labelOf("alice %% bob"), Clearance: label.Top, Owns: label.False, Shown: formula("alice | bob"), Handles: []uint64{1, 2}, Caller: &goodIdentities[1], Data: []byte("d")},
+	{Label: labelOf(`"Łukasz" & "\SO\&H\195\129\&1" %% "a b" | "%%"`), Handles: []uint64{1<<64 - 1}},
+	{Handles: make([]uint64, MaxHandles), Data: []byte{0}},
+}
+
+// labelOf and formula are of texts that are part of these tables.
+func labelOf(text string) label.Label    { return label.MustParse(text) }
+func formula(text string) label.Formula  { return label.MustParseFormula(text) }
+func pointer(l label.Label) *label.Label { return &l }
+func textOf(l *label.Label) (text *string) {
+	if l != nil {
+		s := l.String()
+		text = &s
+	}
+	return text
 }
 
 var goodIdentities = []Identity{
@@ -134,6 +250,12 @@ var goodSpawns = []Spawn{
 	},
 	{Wall: MaxTimeout},
 	{Wall: time.Millisecond},
+	{
+		Args: []string{"-v"}, Bound: []byte("token"),
+		Label: pointer(label.Public), Clearance: pointer(labelOf("alice & bob %% True")), Result: pointer(label.Top),
+		Gives: []label.Formula{formula("alice"), label.True, formula("bob | carol")}, Handles: []uint64{3, 1 << 63},
+		Out: formula("alice"), In: formula("bob"),
+	},
 }
 
 var goodExits = []Exit{
@@ -273,6 +395,32 @@ var badLists = []struct {
 	{"a client that is not UTF-8", "mount", fieldsOf(KeyDir, "/a", KeyClient, "\xff")},
 	{"a client too long", "mount", fieldsOf(KeyDir, "/a", KeyClient, strings.Repeat("a", MaxClient+1))},
 	{"a key of another list", "mount", fieldsOf(KeyDir, "/a", KeyFile, "/b")},
+	{"an unknown key", "told", fieldsOf(int(keys), "")},
+	{"a key of another list", "told", fieldsOf(KeyOut, "alice")},
+	{"a label twice", "told", fieldsOf(KeyLabel, "a %% b", KeyLabel, "a %% b")},
+	{"a label without %%", "told", fieldsOf(KeyLabel, "alice")},
+	{"an empty label", "told", fieldsOf(KeyLabel, "")},
+	{"a label that is not UTF-8", "told", fieldsOf(KeyLabel, "\"\xff\" %% True")},
+	{"a label with a name that is not UTF-8", "told", fieldsOf(KeyLabel, `"\200" %% True`)},
+	{"a label beyond bounds", "told", fieldsOf(KeyLabel, clauses(65)+" %% True")},
+	{"a label with a wide clause", "told", fieldsOf(KeyLabel, strings.ReplaceAll(clauses(17), "&", "|")+" %% True")},
+	{"a label with a long name", "told", fieldsOf(KeyLabel, strings.Repeat("n", 257)+" %% True")},
+	{"a label that multiplies out beyond bounds", "told", fieldsOf(KeyLabel, "("+clauses(40)+") | ("+strings.ReplaceAll(clauses(40), "p", "q")+") %% True")},
+	{"a label of deep parentheses", "told", fieldsOf(KeyLabel, strings.Repeat("(", 33)+"a"+strings.Repeat(")", 33)+" %% True")},
+	{"a label very long", "told", fieldsOf(KeyLabel, strings.Repeat(" ", MaxLabel)+"a %% True")},
+	{"a clearance that is none", "told", fieldsOf(KeyClearance, "a %% b %% c")},
+	{"and with or", "told", fieldsOf(KeyOwns, "a & b | c")},
+	{"a formula with %%", "told", fieldsOf(KeyOwns, "a %% b")},
+	{"a formula that is cut", "told", fieldsOf(KeyShown, "a &")},
+	{"a handle of 7 bytes", "told", fieldsOf(KeyHandle, "1234567")},
+	{"too many handles", "told", bytes.Repeat(fieldsOf(KeyHandle, 1), MaxHandles+1)},
+	{"a caller that is none", "told", fieldsOf(KeyCaller, "x")},
+	{"a caller without a service", "told", fieldsOf(KeyCaller, "")},
+	{"data twice", "told", fieldsOf(KeyData, "", KeyData, "")},
+	{"too many privileges", "spawn", bytes.Repeat(fieldsOf(KeyGive, "a"), MaxGives+1)},
+	{"too many handles", "spawn", bytes.Repeat(fieldsOf(KeyHandle, 1), MaxHandles+1)},
+	{"a label that is none", "spawn", fieldsOf(KeyLabel, "alice")},
+	{"result twice", "spawn", fieldsOf(KeyResult, "a %% b", KeyResult, "a %% b")},
 	{"a detail too long", "exit", fieldsOf(KeyCause, "exit", KeyDetail, strings.Repeat("a", MaxDetail+1))},
 }
 
@@ -308,7 +456,7 @@ func build() vectors {
 	for _, g := range goodFrames {
 		f := g.frame
 		v.Frames = append(v.Frames, frameVector{
-			g.about, hex.EncodeToString(AppendFrame(nil, &f)), f.Op, f.Code, f.ID, f.Timeout.Milliseconds(), f.Call,
+			g.about, hex.EncodeToString(AppendFrame(nil, &f)), f.Op, f.Code, f.ID, f.Timeout.Milliseconds(), f.Flags, f.Call,
 			string(f.NameBytes), hex.EncodeToString(f.CallerBytes), hex.EncodeToString(f.Body),
 		})
 	}
@@ -323,13 +471,46 @@ func build() vectors {
 		for _, f := range s.Files {
 			files = append(files, [2]string{f.Path, hex.EncodeToString(f.Data)})
 		}
-		v.Spawns = append(v.Spawns, spawnVector{hex.EncodeToString(s.Append(nil)), append([]string{}, s.Args...), append([]string{}, s.Env...), files, hex.EncodeToString(s.Stdin), s.Wall.Milliseconds(), s.Principal, hex.EncodeToString(s.Bound)})
+		gives := []string{}
+		for _, g := range s.Gives {
+			gives = append(gives, g.String())
+		}
+		v.Spawns = append(v.Spawns, spawnVector{
+			hex.EncodeToString(s.Append(nil)), append([]string{}, s.Args...), append([]string{}, s.Env...), files,
+			hex.EncodeToString(s.Stdin), s.Wall.Milliseconds(), s.Principal, hex.EncodeToString(s.Bound),
+			textOf(s.Label), textOf(s.Clearance), textOf(s.Result), gives, append([]uint64{}, s.Handles...), s.Out.String(), s.In.String(),
+		})
 	}
 	for _, e := range goodExits {
 		v.Exits = append(v.Exits, exitVector{hex.EncodeToString(e.Append(nil)), hex.EncodeToString(e.Stdout), hex.EncodeToString(e.Stderr), e.Cause, e.Code, e.Limit, e.Detail, e.Wall.Microseconds(), e.CPU.Microseconds(), e.Memory})
 	}
 	for _, m := range goodMounts {
 		v.Mounts = append(v.Mounts, mountVector{hex.EncodeToString(m.Append(nil)), m.Dir, m.Into, m.Principal, m.Client})
+	}
+	for _, g := range goodAsks {
+		a := g.ask
+		v.Asks = append(v.Asks, askVector{
+			g.op, hex.EncodeToString(a.Append(nil, g.op)), a.Name, append([]uint64{}, a.Handles...), a.Label.String(), a.Privilege.String(),
+			a.Out.String(), a.In.String(), a.Shown.String(), a.Mode, hex.EncodeToString(a.Data),
+		})
+	}
+	for _, t := range goodTolds {
+		caller := ""
+		if t.Caller != nil {
+			caller = hex.EncodeToString(t.Caller.Append(nil))
+		}
+		v.Tolds = append(v.Tolds, toldVector{
+			hex.EncodeToString(t.Append(nil)), t.Label.String(), t.Clearance.String(), t.Owns.String(), t.Shown.String(),
+			append([]uint64{}, t.Handles...), caller, hex.EncodeToString(t.Data),
+		})
+	}
+	for op, info := range Ops {
+		if info.Name != "" {
+			v.Ops = append(v.Ops, opVector{Op(op), info.Name, info.Named, info.Timed, info.Body, info.Caller, info.Coded, info.Opened})
+		}
+	}
+	for code := OK; code.Known(); code++ {
+		v.Codes = append(v.Codes, codeVector{code, code.String()})
 	}
 	for _, b := range badLists {
 		v.BadLists = append(v.BadLists, badVector{b.about, b.kind, hex.EncodeToString(b.bytes)})
@@ -417,6 +598,16 @@ func TestListsComeBack(t *testing.T) {
 			t.Errorf("ParseMount() = %+v, %v, want %+v", got, err, want)
 		}
 	}
+	for _, want := range goodAsks {
+		if got, err := ParseAsk(want.op, want.ask.Append(nil, want.op)); err != nil || !reflect.DeepEqual(got, want.ask) {
+			t.Errorf("ParseAsk(%v) = %+v, %v, want %+v", want.op, got, err, want.ask)
+		}
+	}
+	for _, want := range goodTolds {
+		if got, err := ParseTold(want.Append(nil)); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("ParseTold() = %+v, %v, want %+v", got, err, want)
+		}
+	}
 	for _, want := range goodExits {
 		if got, err := ParseExit(want.Append(nil)); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("ParseExit() = %+v, %v, want %+v", got, err, want)
@@ -436,6 +627,8 @@ func TestBadLists(t *testing.T) {
 			_, err = ParseExit(b.bytes)
 		case "mount":
 			_, err = ParseMount(b.bytes)
+		case "told":
+			_, err = ParseTold(b.bytes)
 		}
 		if !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s with %s: %v, want %v", b.kind, b.about, err, ErrMalformed)

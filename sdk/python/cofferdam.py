@@ -1,4 +1,4 @@
-"""What a Python application imports: call, serve, spawn and mount through the monitor.
+"""What a Python application imports: all that it can ask of the monitor.
 
     import cofferdam
     balance = cofferdam.call_json("bank.balance", {"username": "alice"})
@@ -6,12 +6,17 @@
     with cofferdam.connect() as client:
         client.serve({"echo": lambda caller, body: body})
 
+    me = cofferdam.labels()
+    cofferdam.mailbox("letters").post(b"for alice", out="bob")
+
 Who we are, the monitor knows from the socket; who calls us, it says with every
 request. Names, order and meaning are those of the Go package sdk; the format is
 that of the Go package wire, and both are held to wire/testdata/vectors.json.
 
-One file, standard library only, Python 3.9 or later. It starts no thread and no
-process. A Client is for one thread at a time; each thread can have its own.
+One file, standard library only, Python 3.9 or later. What has to do with labels is in
+another, cofferdam_labels.py, which is read when it is first used: all of it is found here,
+and its methods are those of Client. It starts no thread and no process. A Client is for
+one thread at a time; each thread can have its own.
 
 Trusted: no. It runs inside, and is as trustworthy as the program around it.
 """
@@ -29,7 +34,7 @@ except ImportError:
 
 SOCKET_VARIABLE = "COFFERDAM_SOCKET"
 
-# Bounds, as in wire/wire.go, wire/identity.go, wire/exit.go, wire/share.go and sdk/serve.go.
+# Bounds, as in wire/wire.go, wire/identity.go, wire/exit.go, wire/share.go, wire/ask.go and sdk/serve.go.
 HEADER_SIZE = 32
 MAX_NAME = 128
 MAX_CALLER = 1 << 10
@@ -48,6 +53,7 @@ MAX_MESSAGE = 4 << 10
 MAX_QUEUE = 1024
 MAX_QUEUED_BYTES = 16 << 20
 MAX_TIMEOUT_MS = (1 << 32) - 1
+MAX_HANDLES = 16
 
 
 # Errors
@@ -133,6 +139,24 @@ class Interrupted(Error):
     code, word = 10, "interrupted"
 
 
+class LabelError(Error):
+    """Forbidden by labels: message says which, and what would allow it."""
+
+    code, word = 11, "forbidden by a label"
+
+
+class Withheld(Error):
+    """There is a result, and its label is above the one that was agreed on."""
+
+    code, word = 12, "withheld"
+
+
+class Empty(Error):
+    """Nothing was there, or no room, within the time."""
+
+    code, word = 13, "empty"
+
+
 _ERRORS = {e.code: e for e in Error.__subclasses__()}
 _GONE = "connection to the monitor has ended"
 
@@ -160,9 +184,30 @@ class Caller(Identity):
 
     call is the call's number among those of its method, the same if it is repeated;
     deadline is when the request ends on the clock time.monotonic(), or None.
+    label: of the request. shown: a privilege that the caller has and describes
+    to us. handles: those that came with the request, until the handler returns.
     """
 
-    __slots__ = ("call", "deadline")
+    __slots__ = ("call", "deadline", "label", "shown", "handles", "_client", "_told", "_keep", "_given", "_away")
+
+    def __getattr__(self, name):
+        if name not in ("label", "shown", "handles"):
+            raise AttributeError(name)
+        _labels().open_caller(self)
+        return getattr(self, name)
+
+    def keep(self):
+        """Makes the handles stay when the handler has returned. They are ours to drop then."""
+        self._keep = True
+
+    def give(self, *handles):
+        """Has handles go to the caller with the reply, if that is no error. We keep ours."""
+        self._given += [h._raw for h in handles]
+
+    def give_away(self, *handles):
+        """give() of handles that we do not keep: they are dropped after the reply, whatever it is."""
+        self.give(*handles)
+        self._away += [h._raw for h in handles]
 
 
 class Exit:
@@ -207,10 +252,12 @@ def connect():
 
 
 class Client:
-    """A connection to the monitor, for calling, spawning and serving.
+    """A connection to the monitor, for all that there is to ask of it, and for serving.
 
     It is made by connect(), or from a connected stream socket, which it owns from
     then on. It is for one thread at a time.
+
+    It has the methods of cofferdam_labels.Labelled too.
     """
 
     def __init__(self, sock):
@@ -243,24 +290,26 @@ class Client:
     def __exit__(self, *exc):
         self.close()
 
-    def call(self, name, body=b"", timeout=None):
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(_labels().Labelled, name).__get__(self)
+
+    def call(self, name, body=b"", timeout=None, **options):
         """Asks a service, named "service.method", and returns its reply as bytes.
 
         Request and reply are at most MAX_BODY bytes. timeout is in seconds;
         without one the deadline of the request that is being handled applies, or
-        else that of the manifest.
+        else that of the manifest. The options are those of call_with(); handles that come
+        with the reply are dropped.
 
         Raises the Error of the code with which the call ended.
         """
-        try:
-            if not _valid_name(name):
-                raise Malformed("not a service.method")
-            return self._request(_CALL, name, body, timeout)
-        except Error as e:
-            e.request = "call %s" % (name,)
-            raise
+        frame = self._call(name, body, timeout, options)
+        self._discard(frame.handles())
+        return frame.body
 
-    def call_json(self, name, args=None, timeout=None):
+    def call_json(self, name, args=None, timeout=None, **options):
         """call() with a request and a reply in JSON; args None sends an empty request."""
         import json
 
@@ -270,32 +319,27 @@ class Client:
                 body = json.dumps(args, allow_nan=False).encode()
             except (TypeError, ValueError, RecursionError) as e:
                 raise Malformed(str(e), "call %s" % (name,)) from None
-        out = self.call(name, body, timeout)
+        out = self.call(name, body, timeout, **options)
         try:
             return _decode_json(out)
         except ValueError as e:
             raise Malformed("reply: %s" % e, "call %s" % (name,)) from None
 
     def spawn(self, template, args=(), env=(), files=(), stdin=b"", wall=None,
-              principal="", bound=b"", timeout=None):
+              principal="", bound=b"", timeout=None, **options):
         """Runs one instance of a template to its end and returns its Exit.
 
         args: further arguments. env: "K=V" each, or a dict. files: pairs (path,
         bytes), or a dict. stdin: all of its standard input. wall: seconds, can
         only lower the template's limit. principal: for whom it runs. bound: what
-        servers see as bound to it. All together at most MAX_BODY bytes.
+        servers see as bound to it. The options are those of start(). All together
+        at most MAX_BODY bytes.
 
         That it ended badly is no error. Raises the Error of the code with which
         the request ended.
         """
-        try:
-            if not _valid_word(template):
-                raise Malformed("not the name of a template")
-            body = _spawn_fields(args, env, files, stdin, wall, principal, bound)
-            return _parse_exit(self._request(_SPAWN, template, body, timeout))
-        except Error as e:
-            e.request = "spawn %s" % (template,)
-            raise
+        fields = dict(args=args, env=env, files=files, stdin=stdin, wall=wall, principal=principal, bound=bound, **options)
+        return self._spawn(template, fields, timeout, _parse_exit)
 
     def mount(self, dir, into="", principal="", client=""):
         """Has a directory of the host shown in a running instance.
@@ -357,8 +401,34 @@ class Client:
             self._queued_bytes -= len(frame.body)
             if caller.deadline is None or time.monotonic() < caller.deadline:
                 self._answer(frame, caller)
+            else:
+                self._discard(frame.handles())
 
     # Below: how.
+
+    def _call(self, name, body, timeout, options):
+        try:
+            if not _valid_name(name):
+                raise Malformed("not a service.method")
+            return self._exchange(_CALL, name, body, timeout, _labels().ask_fields(**options) if options else b"")
+        except Error as e:
+            e.request = "call %s" % (name,)
+            raise
+
+    def _spawn(self, template, fields, timeout, parse):
+        try:
+            if not _valid_word(template):
+                raise Malformed("not the name of a template")
+            return parse(self._request(_SPAWN, template, _spawn_fields(**fields), timeout))
+        except Error as e:
+            e.request = "spawn %s" % (template,)
+            raise
+
+    def _discard(self, handles):
+        """Drops handles without waiting for the reply, which is to nobody."""
+        for i in range(0, len(handles), MAX_HANDLES):
+            self._last_id += 1
+            self._send(_frame(_DROP, id=self._last_id, body=_handle_fields(handles[i:i + MAX_HANDLES])))
 
     def _share(self, word, op, dir, into, principal, client):
         try:
@@ -368,12 +438,13 @@ class Client:
             raise
 
     def _answer(self, frame, caller):
-        code, body = 0, b""
+        code, body, fields = 0, b"", b""
         self._deadline = caller.deadline
         try:
             body = self._handlers[frame.name.decode()](caller, frame.body)
             body = b"" if body is None else bytes(memoryview(body))
-            if len(body) > MAX_BODY:
+            fields = _handle_fields(caller._given)
+            if len(body) + len(fields) + 4 * bool(fields) > MAX_BODY:
                 code, body = TooLarge.code, b""
         except Error as e:
             if self._sock is None:
@@ -386,15 +457,22 @@ class Client:
             code, body = Failed.code, b"internal error"
         finally:
             self._deadline = None
-        self._send(_frame(_REPLY, code=code, id=frame.id, body=body))
+        self._send(_frame(_REPLY, code=code, id=frame.id, body=body, fields=b"" if code else fields))
+        self._discard(caller._away)
+        if not caller._keep:
+            self._discard(frame.handles())
 
     def _request(self, op, name, body, timeout):
-        """Sends a request and returns the body of its reply, or raises."""
+        return self._exchange(op, name, body, timeout).body
+
+    def _exchange(self, op, name, body, timeout, fields=b""):
+        """Sends a request and returns the frame of its reply, opened, or raises."""
         body = bytes(memoryview(body))
-        if len(body) > MAX_BODY:
-            raise TooLarge("%d bytes, at most %d" % (len(body), MAX_BODY))
+        if len(body) + len(fields) + 4 * bool(fields) > MAX_BODY:
+            raise TooLarge("%d bytes, at most %d" % (len(body) + len(fields), MAX_BODY))
+        certain = op in _CERTAIN
         deadline = None
-        if name:
+        if name or op in _TIMED:
             deadline = self._deadline
             if timeout is not None:
                 own = time.monotonic() + timeout
@@ -402,49 +480,68 @@ class Client:
         timeout_ms = 0
         if deadline is not None:
             left = deadline - time.monotonic()
-            if left <= 0:
+            if left <= 0 and not certain:
                 raise Deadline()
             timeout_ms = _milliseconds(left)
         self._last_id += 1
         id = self._last_id
         if self._sock is None:
             raise Unavailable(_GONE)
-        self._send(_frame(op, id=id, timeout_ms=timeout_ms, name=name.encode(), body=body))
+        self._send(_frame(op, id=id, timeout_ms=timeout_ms, name=name.encode(), body=body, fields=fields))
+        if certain and deadline is not None:
+            deadline = time.monotonic() + max(0, left) + _GRACE
         while True:
             frame = self._read(deadline)
             if frame is None:
                 self._send(_frame(_CANCEL, id=id))
-                raise Deadline()
-            if frame.op != _REPLY:
+                if not certain:
+                    raise Deadline()
+                deadline = None  # the monitor says what became of the message
+            elif frame.op == _REPLY and frame.id == id:
+                break
+            else:
                 self._dispatch(frame)
-            elif frame.id == id:
-                break  # any other is to a request that we gave up
+        self._open(frame)
         if frame.code != 0:
+            self._discard(frame.handles())
             raise _ERRORS[frame.code](frame.body[:MAX_MESSAGE].decode(errors="replace"))
-        return frame.body
+        return frame
+
+    def _open(self, frame):
+        try:
+            frame.open()
+        except Malformed as e:
+            self._break(e.message)
 
     def _dispatch(self, frame):
         """Queues a request to us, or takes it back. Never waits for its peer's peer."""
-        if frame.op == _REPLY:
-            return  # to a request that we gave up
+        if frame.op == _REPLY:  # to a request that we gave up
+            self._open(frame)
+            self._discard(frame.handles())
+            return
         if frame.op == _CANCEL:
             for i, (queued, _) in enumerate(self._queue):
                 if queued.id == frame.id:
                     self._queued_bytes -= len(queued.body)
                     del self._queue[i]
+                    self._discard(queued.handles())
                     break
             return
         if frame.op != _CALL:
             self._break("monitor sent operation %d" % frame.op)
         if self._handlers is None or frame.name.decode(errors="replace") not in self._handlers:
             self._break("monitor sent a call of %r, which was not offered" % frame.name)
+        self._open(frame)
         if len(self._queue) >= MAX_QUEUE or self._queued_bytes + len(frame.body) > MAX_QUEUED_BYTES:
             self._send(_frame(_REPLY, code=Busy.code, id=frame.id))
+            self._discard(frame.handles())
             return
         try:
             caller = _parse_identity(frame.caller, Caller)
         except Malformed as e:
             self._break("monitor sent a caller: %s" % e.message)
+        caller._client, caller._told = self, frame.told
+        caller._keep, caller._given, caller._away = False, [], []
         caller.call = frame.call
         caller.deadline = time.monotonic() + frame.timeout_ms / 1000 if frame.timeout_ms else None
         self._queue.append((frame, caller))
@@ -533,14 +630,14 @@ def _shared():
     return _client
 
 
-def call(name, body=b"", timeout=None):
+def call(name, body=b"", timeout=None, **options):
     """Client.call() on a connection shared by the whole program."""
-    return _shared().call(name, body, timeout)
+    return _shared().call(name, body, timeout, **options)
 
 
-def call_json(name, args=None, timeout=None):
+def call_json(name, args=None, timeout=None, **options):
     """Client.call_json() on a connection shared by the whole program."""
-    return _shared().call_json(name, args, timeout)
+    return _shared().call_json(name, args, timeout, **options)
 
 
 def spawn(template, **options):
@@ -558,22 +655,46 @@ def unmount(dir, **options):
     _shared().unmount(dir, **options)
 
 
+# Labels, which cost nothing until they are used.
+
+
+def __getattr__(name):
+    if name.startswith("_"):
+        raise AttributeError(name)
+    return getattr(_labels(), name)
+
+
+def _labels():
+    try:
+        import cofferdam_labels
+    except ImportError:
+        raise ImportError("what has to do with labels is in cofferdam_labels.py: put it beside cofferdam.py") from None
+    return cofferdam_labels
+
+
 # Frames: the format is described in wire/wire.go.
 
-_REPLY, _HELLO, _SERVE, _CALL, _CANCEL, _SPAWN, _MOUNT, _UNMOUNT = 1, 2, 3, 4, 5, 6, 7, 8
+_REPLY, _HELLO, _SERVE, _CALL, _CANCEL, _SPAWN, _MOUNT, _UNMOUNT, _LABELS = range(1, 10)  # and those on labels:
+_DROP, _PUT, _RECV, _TAKE, _WAIT, _NEW_SEAL, _LAST = 17, 20, 21, 22, 23, 27, 30
 _NAMED = (_CALL, _SPAWN)
-_WITH_BODY = (_REPLY, _SERVE, _CALL, _SPAWN, _MOUNT, _UNMOUNT)
+_TIMED = (_PUT, _RECV, _TAKE, _WAIT)
+_CERTAIN = (_PUT, _RECV, _TAKE)  # are answered even if withdrawn, so that no message is lost
+_OPENED = (_REPLY, _CALL)
+_WITHOUT_BODY = (_HELLO, _CANCEL, _LABELS, _NEW_SEAL)
+_GRACE = 1.0  # seconds that the monitor may be late to say that nothing came
 
 _HEADER = struct.Struct("<IBBHQIHHQ")
 _FIELD = struct.Struct("<BI")
+_U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
 
 (_METHOD, _SERVICE, _INSTANCE, _PRINCIPAL, _BOUND, _ARG, _ENV, _FILE, _DATA, _STDIN,
  _WALL, _STDOUT, _STDERR, _CAUSE, _CODE, _LIMIT, _USAGE, _DETAIL, _DIR, _CLIENT) = range(1, 21)
+_HANDLE = 32
 
 
 class _Frame:
-    __slots__ = ("size", "op", "code", "id", "timeout_ms", "call", "_name", "_caller", "name", "caller", "body")
+    __slots__ = ("size", "op", "code", "id", "timeout_ms", "flags", "call", "_name", "_caller", "name", "caller", "body", "told")
 
     def split(self, raw):
         """Takes the parts out of the whole frame."""
@@ -584,31 +705,47 @@ class _Frame:
         self.body = raw[caller:HEADER_SIZE + self.size]
         return self
 
+    def open(self):
+        """Takes the fields that it tells off the body."""
+        self.told = b""
+        if self.flags:
+            at = 4 + (_U32.unpack_from(self.body)[0] if len(self.body) >= 4 else MAX_BODY)
+            if at > len(self.body):
+                raise Malformed("fields: cut short")
+            self.told, self.body = self.body[4:at], self.body[at:]
+            _fields(self.told)
 
-def _frame(op, code=0, id=0, timeout_ms=0, call=0, name=b"", caller=b"", body=b""):
+    def handles(self):
+        """Those that it brings, raw."""
+        return [value for key, value in _fields(self.told) if key == _HANDLE]
+
+
+def _frame(op, code=0, id=0, timeout_ms=0, call=0, name=b"", caller=b"", body=b"", fields=b""):
+    if fields:
+        body = b"".join((_U32.pack(len(fields)), fields, body))
     size = len(name) + len(caller) + len(body)
-    header = _HEADER.pack(size, op, code, len(name), id, timeout_ms, len(caller), 0, call)
+    header = _HEADER.pack(size, op, code, len(name), id, timeout_ms, len(caller), bool(fields), call)
     return b"".join((header, name, caller, body))
 
 
 def _parse_header(data):
     """Reads the first 32 bytes of data and checks every bound, as wire.ParseHeader does."""
     f = _Frame()
-    f.size, f.op, f.code, f._name, f.id, f.timeout_ms, f._caller, flags, f.call = _HEADER.unpack_from(data)
+    f.size, f.op, f.code, f._name, f.id, f.timeout_ms, f._caller, f.flags, f.call = _HEADER.unpack_from(data)
     rest = f.size - f._name - f._caller
-    if not _REPLY <= f.op <= _UNMOUNT:
+    if not _REPLY <= f.op <= _LAST:
         raise Malformed("unknown operation %d" % f.op)
-    if flags != 0:
-        raise Malformed("reserved flags %#x" % flags)
+    if f.flags > (f.op in _OPENED):
+        raise Malformed("operation %d with flags %#x" % (f.op, f.flags))
     if f.code != 0 and (f.op != _REPLY or f.code not in _ERRORS):
         raise Malformed("operation %d with code %d" % (f.op, f.code))
     if f._name > MAX_NAME or (f._name != 0) != (f.op in _NAMED):
         raise Malformed("operation %d with a name of %d bytes" % (f.op, f._name))
-    if f.timeout_ms != 0 and f.op not in _NAMED:
+    if f.timeout_ms != 0 and f.op not in _NAMED and f.op not in _TIMED:
         raise Malformed("operation %d with a timeout" % f.op)
     if f._caller > MAX_CALLER or (f._caller or f.call) and f.op != _CALL:
         raise Malformed("operation %d with a caller of %d bytes" % (f.op, f._caller))
-    if not 0 <= rest <= MAX_BODY or rest and f.op not in _WITH_BODY:
+    if not 0 <= rest <= MAX_BODY or rest and f.op in _WITHOUT_BODY:
         raise Malformed("operation %d with a body of %d bytes" % (f.op, rest))
     return f
 
@@ -633,6 +770,12 @@ def _fields(data):
         out.append((key, bytes(data[at:at + size])))
         at += size
     return out
+
+
+def _handle_fields(handles):
+    if len(handles) > MAX_HANDLES:
+        raise ValueError("%d handles, at most %d" % (len(handles), MAX_HANDLES))
+    return b"".join([_field(_HANDLE, raw) for raw in handles])
 
 
 def _singles(kind, data, known):
@@ -698,7 +841,7 @@ def _parse_exit(data):
     return e
 
 
-def _spawn_fields(args, env, files, stdin, wall, principal, bound):
+def _spawn_fields(args=(), env=(), files=(), stdin=b"", wall=None, principal="", bound=b"", **options):
     if hasattr(env, "items"):
         env = ["%s=%s" % kv for kv in env.items()]
     if hasattr(files, "items"):
@@ -739,7 +882,7 @@ def _spawn_fields(args, env, files, stdin, wall, principal, bound):
         out.append(_field(_BOUND, bytes(memoryview(bound))))
     if len(out) > MAX_FIELDS:
         raise Malformed("more than %d fields" % MAX_FIELDS)
-    return b"".join(out)
+    return b"".join(out) + (_labels().spawn_fields(**options) if options else b"")
 
 
 def _mount_fields(dir, into, principal, client):

@@ -5,17 +5,21 @@ that need one written in Go; `python3 -m unittest test_cofferdam` runs the rest.
 """
 
 import contextlib
+import gzip
 import io
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import unittest
 
 import cofferdam as cd
+import cofferdam_labels as labels
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 with open(os.path.join(HERE, "..", "..", "wire", "testdata", "vectors.json"), encoding="utf-8") as f:
@@ -28,12 +32,13 @@ class TestVectors(unittest.TestCase):
             with self.subTest(v["about"]):
                 raw = bytes.fromhex(v["hex"])
                 f = cd._parse_header(raw).split(raw)
-                got = dict(op=f.op, code=f.code, id=f.id, timeout_ms=f.timeout_ms, call=f.call,
+                got = dict(op=f.op, code=f.code, id=f.id, timeout_ms=f.timeout_ms, flags=f.flags, call=f.call,
                            name=f.name.decode(), caller=f.caller.hex(), body=f.body.hex())
                 want = {k: x for k, x in v.items() if k not in ("about", "hex")}
                 self.assertEqual(got, want)
                 self.assertEqual(len(raw), cd.HEADER_SIZE + f.size)
-                again = cd._frame(f.op, f.code, f.id, f.timeout_ms, f.call, f.name, f.caller, f.body)
+                f.open()
+                again = cd._frame(f.op, f.code, f.id, f.timeout_ms, f.call, f.name, f.caller, f.body, f.told)
                 self.assertEqual(again, raw)
 
     def test_bad_frames(self):
@@ -51,8 +56,47 @@ class TestVectors(unittest.TestCase):
         for v in VECTORS["spawns"]:
             got = cd._spawn_fields(
                 v["args"], v["env"], [(p, bytes.fromhex(data)) for p, data in v["files"]], bytes.fromhex(v["stdin"]),
-                v["wall_ms"] / 1000 or None, v["principal"], bytes.fromhex(v["bound"]))
+                v["wall_ms"] / 1000 or None, v["principal"], bytes.fromhex(v["bound"]),
+                label=v["label"], clearance=v["clearance"], result=v["result"], gives=v["gives"],
+                handles=handles(v["handles"]), out=v["out"], in_=v["in"])
             self.assertEqual(got.hex(), v["hex"])
+
+    def test_asks(self):
+        known = set()
+        for v in VECTORS["asks"]:
+            known.add(v["op"])
+            with self.subTest(v["hex"]):
+                label = v["label"] if f"17{len(v['label'].encode()):02x}" in v["hex"] else None
+                got = labels.ask_fields(
+                    handles(v["handles"]), v["name"], label, v["give"] if v["op"] == labels._DELEGATE else None,
+                    v["out"], v["in"], v["shown"], v["mode"] & 1, v["mode"] & 2, bytes.fromhex(v["data"]))
+                self.assertEqual(got.hex(), v["hex"])
+        without = {cd._LABELS, cd._NEW_SEAL}
+        self.assertEqual(known | without, {v["op"] for v in VECTORS["ops"] if v["op"] >= cd._LABELS or v["opened"]})
+
+    def test_tolds(self):
+        for v in VECTORS["tolds"]:
+            with self.subTest(v["hex"]):
+                t = labels.parse_told(bytes.fromhex(v["hex"]))
+                caller = VECTORS["identities"][1]["hex"] if t.caller else ""
+                got = dict(hex=v["hex"], label=t.label, clearance=t.clearance, owns=t.owns, shown=t.shown,
+                           handles=[cd._U64.unpack(h)[0] for h in t.handles], caller=caller, data=t.data.hex())
+                self.assertEqual(got, v)
+                if t.caller:
+                    self.assertEqual((t.caller.service, t.caller.principal), ("front", "älice"))
+
+    def test_ops(self):
+        for v in VECTORS["ops"]:
+            op = v["op"]
+            got = dict(op=op, name=v["name"], named=op in cd._NAMED, timed=op in cd._TIMED, body=op not in cd._WITHOUT_BODY,
+                       caller=op == cd._CALL, coded=op == cd._REPLY, opened=op in cd._OPENED)
+            self.assertEqual(got, v)
+            self.assertEqual(getattr(labels if op >= cd._LABELS else cd, "_" + v["name"].upper().replace("-", "_")), op)
+            self.assertEqual(labels._WORDS.get(op, v["name"]), v["name"])
+        self.assertEqual(cd._LAST, max(v["op"] for v in VECTORS["ops"]))
+
+    def test_codes(self):
+        self.assertEqual({e.code: e.word for e in cd._ERRORS.values()}, {v["code"]: v["word"] for v in VECTORS["codes"] if v["code"]})
 
     def test_mounts(self):
         for v in VECTORS["mounts"]:
@@ -78,7 +122,7 @@ class TestVectors(unittest.TestCase):
             self.assertEqual(got, v)
 
     def test_bad_lists(self):
-        parsers = {"identity": cd._parse_identity, "exit": cd._parse_exit}
+        parsers = {"identity": cd._parse_identity, "exit": cd._parse_exit, "told": labels.parse_told}
         for v in VECTORS["bad_lists"]:
             if v["kind"] in parsers:  # a spawn is never parsed here
                 with self.subTest(v["about"]), self.assertRaises(cd.Malformed):
@@ -108,6 +152,84 @@ class TestVectors(unittest.TestCase):
         self.assertEqual(len(cd._fields(one * cd.MAX_FIELDS)), cd.MAX_FIELDS)
         with self.assertRaises(cd.Malformed):
             cd._fields(one * (cd.MAX_FIELDS + 1))
+
+
+def handles(numbers, client=None):
+    return [labels.Handle(client, cd._U64.pack(n)) for n in numbers]
+
+
+class TestLabels(unittest.TestCase):
+    def test_vectors(self):
+        """The answers of another implementation, see label/testdata."""
+
+        def formula(clauses):
+            return labels._formula(map(frozenset, clauses))
+
+        def label(raw):
+            return cd.Label(formula(raw["s"]), formula(raw["i"]))
+
+        n = 0
+        with gzip.open(os.path.join(HERE, "..", "..", "label", "testdata", "dclabel.jsonl.gz"), "rt", encoding="utf-8") as f:
+            for line in f:
+                v = json.loads(line)
+                want = v["want"]
+                a, b, p, q = label(v["l1"]), label(v["l2"]), formula(v["p"]), formula(v["q"])
+                with self.subTest(v["id"]):
+                    self.assertEqual((a, b, p, q), (want["l1"]["text"], want["l2"]["text"], want["p"]["text"], want["q"]["text"]))
+                    self.assertEqual([list(map(list, x.clauses)) for x in (a.secrecy, a.integrity, p)],
+                                     [want["l1"]["s"], want["l1"]["i"], want["p"]["cnf"]])
+                    self.assertEqual((a.flows_to(b), b.flows_to(a), a == b), (want["canFlowTo"], want["canFlowToRev"], want["eq"]))
+                    self.assertEqual((a.join(b), a.meet(b)), (want["lub"]["text"], want["glb"]["text"]))
+                    self.assertEqual((p.implies(q), q.implies(p)), (want["speaksFor"], want["speaksForRev"]))
+                    self.assertEqual((p & q, p | q), (want["pAndQ"]["text"], want["pOrQ"]["text"]))
+                    for x in (a, b):
+                        self.assertIs(cd.Label(x), x)
+                        self.assertEqual(cd.Label(str(x)), x)
+                n += 1
+        self.assertEqual(n, 2000)
+
+    def test_texts(self):
+        """As label/parse_test.go."""
+        for text, want in (
+            ("True", "True"), ("False", "False"), ('"True"', '"True"'), ("  alice\t&\n\tbob", r'"alice" /\ "bob"'),
+            ("alice&bob", r'"alice" /\ "bob"'), (r"bob /\ alice", r'"alice" /\ "bob"'), (r"a \/ b | a", r'("a" \/ "b")'),
+            ("((a))", '"a"'), ("(a & b) | c", r'("a" \/ "c") /\ ("b" \/ "c")'), ("(a | b) & a", '"a"'),
+            ("a & (b | (c & (d | e)))", r'"a" /\ ("b" \/ "c") /\ ("b" \/ "d" \/ "e")'), ("a & False", "False"), ("a | True", "True"),
+            ("a | False", '"a"'), ("user:017@example.com", '"user:017@example.com"'), ("7f3a", '"7f3a"'), ('""', '""'),
+            ('"%%" | "("', r'("%%" \/ "(")'), ('"Ł"', r'"\197\129"'), (r'"\197\129"', r'"\197\129"'),
+            (r'"\SOH\SO\&H\1\&2\65\DEL\127\&\&x\"\\"', r'"\SOH\SO\&H\SOH2A\DEL\DELx\"\\"'), (r'"\195\129\&1"', r'"\195\129\&1"'),
+            (r'"\a\b\t\n\v\f\r\NUL\ESC"', r'"\a\b\t\n\v\f\r\NUL\ESC"'), (r'"\0000065"', '"A"'),
+        ):
+            with self.subTest(text):
+                self.assertEqual(cd.Formula(text), want)
+                self.assertEqual(cd.Formula(want), want)
+        label = cd.Label('(alice) %% ("%%" | b)')
+        self.assertEqual((label, label.secrecy, label.integrity), (r'"alice" %% ("%%" \/ "b")', '"alice"', r'("%%" \/ "b")'))
+        self.assertEqual(label.integrity.clauses, (("%%", "b"),))
+        self.assertEqual((cd.Label(), cd.Formula(), {cd.Label("b&a %% True"): 1}[cd.Label("a & b %% True")]), ("True %% True", "True", 1))
+
+    def test_texts_refused(self):
+        for kind, texts in (
+            (cd.Formula, (
+                "", "   ", "a &", "a & & b", "a b", "a & b | c", r"a | b /\ c", "(a & b", "a)", "()", "a %% b", "a %b", "a / b",
+                "https://maps", "a*", "-a", "Łukasz", "aŁ", "a & true", "a and b", "NOT a", 'a & "b', 'a & "b\nc"', '"b\x7fc"', '"b\\', r'"b\q"',
+                r'"b\x41"', r'"\321"', r'"\99999999999999999999999"', r'"\200"', r'"\195\&1"', "\ud800", '"\ud800"', "n" * 257, "²", "a²",
+                " | ".join("p%d" % i for i in range(17)), " & ".join("p%d" % i for i in range(65)), "(" * 33 + "a" + ")" * 33,
+                "(%s) | (%s)" % (" & ".join("p%d" % i for i in range(40)), " & ".join("q%d" % i for i in range(40))),
+                " " * labels.MAX_LABEL + "a")),
+            (cd.Label, ("", "alice", "alice %%", "%% alice", "a %% b %% c", "a b %% c", "(a %% b)", "a % % b")),
+        ):
+            for text in texts:
+                with self.subTest(text[:60]), self.assertRaises(cd.Malformed):
+                    kind(text)
+        self.assertEqual(cd.principal("a & b"), '"a & b"')
+        self.assertEqual(cd.principal('x" %% Ł\n').clauses, (('x" %% Ł\n',),))
+        for name in ("n" * 257, "\ud800"):
+            with self.assertRaises(cd.Malformed):
+                cd.principal(name)
+        for other in (None, b"a", True, 1):
+            with self.assertRaises(TypeError):
+                cd.Formula(other)
 
 
 ALICE = cd._field(2, b"front") + cd._field(3, b"front-1") + cd._field(4, b"alice") + cd._field(5, b"\0\1")
@@ -297,6 +419,212 @@ class TestClient(WithPeer):
             self.client.unmount("etc")
 
 
+def told(*fields):
+    """The fields of what is told: pairs of key and value."""
+    return b"".join(cd._field(key, cd._U64.pack(value) if isinstance(value, int) else value) for key, value in fields)
+
+
+SECRET = cd.Label("alice %% True")
+
+
+class TestLabelled(WithPeer):
+    """What is asked when labels are used, and what is made of the answer. What it means is the monitor's."""
+
+    def ask(self, do, *args, op, fields={}, reply=b"", code=0, timeout_ms=0, **kwargs):
+        """Calls do; the monitor must be asked for op, with fields. Returns or raises as do does."""
+        with self.meanwhile(do, *args, **kwargs):
+            f = self.peer.next()
+            self.peer.reply(f.id, reply, code)
+        self.assertEqual((f.op, f.name), (op, b""))
+        self.assertEqual(f.body.hex(), labels.ask_fields(**fields).hex())
+        self.assertTrue(timeout_ms - 5000 <= f.timeout_ms <= timeout_ms, f.timeout_ms)
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
+    def handle(self, number, kind=labels.Handle):
+        return kind(self.client, cd._U64.pack(number))
+
+    def test_labels(self):
+        reply = told((labels._LABEL, b"alice %% bob"), (labels._CLEAR, b"alice & bob %% True"), (labels._OWNS, b"alice"),
+                     (labels._HANDLE, 1), (labels._HANDLE, 2))
+        me = self.ask(self.client.labels, op=labels._LABELS, reply=reply)
+        self.assertEqual((me.label, me.clearance, me.owns), (cd.Label("alice %% bob"), cd.Label("bob & alice %% True"), '"alice"'))
+        self.assertEqual([repr(h) for h in me.handles], ["Handle(1)", "Handle(2)"])
+        none = self.ask(self.client.labels, op=labels._LABELS)
+        self.assertEqual((none.label, none.clearance, none.owns, none.handles), ("True %% True", "True %% True", "True", []))
+
+    def test_become(self):
+        self.ask(self.client.raise_, SECRET, op=labels._RAISE, fields=dict(label=SECRET))
+        self.ask(self.client.raise_, "alice %% True", force=True, op=labels._RAISE, fields=dict(label=SECRET, force=True))
+        self.ask(self.client.lower, "True %% True", out="alice", in_="bob", op=labels._LOWER,
+                 fields=dict(label="True %% True", out="alice", in_="bob"))
+        self.ask(self.client.set_clearance, SECRET, out="alice", op=labels._CLEARANCE, fields=dict(label=SECRET, out="alice"))
+        why = "label ⊑ new label: no"
+        with self.assertRaises(cd.LabelError) as caught:
+            self.ask(self.client.raise_, SECRET, op=labels._RAISE, fields=dict(label=SECRET), reply=why.encode(), code=cd.LabelError.code)
+        self.assertEqual(str(caught.exception), "raise to alice %% True: forbidden by a label: ".replace("alice", '"alice"') + why)
+        self.assertEqual(caught.exception.message, why)
+
+    def test_values(self):
+        made = told((labels._LABEL, b"alice %% True"), (labels._HANDLE, 7))
+        value = self.ask(self.client.seal, SECRET, b"data", out="bob", op=labels._SEAL,
+                         fields=dict(label=SECRET, data=b"data", out="bob"), reply=made)
+        self.assertEqual(repr(value), "Value(7)")
+        data = told((labels._LABEL, b"alice %% True"), (cd._DATA, b"data"))
+        self.assertEqual(self.ask(value.unseal, op=labels._UNSEAL, fields=dict(handles=[value]), reply=data), b"data")
+        self.assertEqual(self.ask(value.unseal_label, in_="bob", raise_=True, force=True, op=labels._UNSEAL,
+                                  fields=dict(handles=[value], in_="bob", raise_=True, force=True), reply=data), (b"data", SECRET))
+        for do, op in ((value.relabel, labels._RELABEL), (value.taint, labels._TAINT)):
+            self.assertEqual(repr(self.ask(do, "bob %% True", out="alice", op=op,
+                                           fields=dict(handles=[value], label="bob %% True", out="alice"), reply=made)), "Value(7)")
+        self.ask(value.drop, op=labels._DROP, fields=dict(handles=[value]))
+        many = [self.handle(n) for n in range(1, 19)]
+        with self.meanwhile(self.client.drop, *many):
+            for part in (many[:16], many[16:]):
+                f = self.peer.next()
+                self.assertEqual((f.op, f.body), (labels._DROP, labels.ask_fields(part)))
+                self.peer.reply(f.id)
+
+        def scoped():
+            with value as v:
+                return v
+
+        self.assertIs(self.ask(scoped, op=labels._DROP, fields=dict(handles=[value])), value)
+        for bad in (b"", told((labels._HANDLE, 1), (labels._HANDLE, 2)), b"x"):
+            with self.assertRaisesRegex(cd.Malformed, "^seal at alice %% True: malformed"):
+                self.ask(self.client.seal, "alice %% True", op=labels._SEAL, fields=dict(label=SECRET), reply=bad)
+
+    def test_mailboxes(self):
+        moves, other = self.client.mailbox("moves"), self.handle(9)
+        self.ask(moves.post, b"rock", handles=[other], out="alice", op=labels._POST,
+                 fields=dict(name="moves", handles=[other], out="alice", data=b"rock"))
+        self.ask(moves.put, b"rock", timeout=8, op=labels._PUT, fields=dict(name="moves", data=b"rock"), timeout_ms=8000)
+        box = self.ask(self.client.new_mailbox, SECRET, in_="bob", op=labels._MAILBOX, fields=dict(label=SECRET, in_="bob"),
+                       reply=told((labels._HANDLE, 3)))
+        self.assertEqual(repr(box), "Mailbox(3)")
+        reply = told((labels._LABEL, b"alice %% True"), (labels._HANDLE, 5), (labels._CALLER, ALICE), (cd._DATA, b"paper"))
+        for do, op in ((box.recv, labels._RECV), (box.take, labels._TAKE)):
+            m = self.ask(do, timeout=8, raise_=True, op=op, fields=dict(handles=[box], raise_=True), reply=reply, timeout_ms=8000)
+            self.assertEqual((m.data, m.label, m.sender.principal, [repr(h.value()) for h in m.handles]),
+                             (b"paper", SECRET, "alice", ["Value(5)"]))
+        for name in ("", "Moves", "a.b", None):
+            with self.assertRaises(cd.Malformed):
+                self.client.mailbox(name)
+        with self.assertRaisesRegex(cd.Malformed, "17 handles"):
+            moves.post(b"", handles=[other] * 17)
+
+    def test_waiting(self):
+        """Without a timeout it is asked again, with one not; what is late is waited for and not lost."""
+        moves = self.client.mailbox("moves")
+        with self.meanwhile(moves.recv):
+            for code in (cd.Empty.code, cd.Empty.code, 0):
+                f = self.peer.next()
+                self.assertTrue(0 < f.timeout_ms <= 3600 * 1000)
+                self.peer.reply(f.id, told((cd._DATA, b"late")), code)
+        self.assertEqual(self.result.data, b"late")
+        with self.assertRaisesRegex(cd.Empty, "^recv moves: empty$"):
+            self.ask(moves.recv, timeout=0, op=labels._RECV, fields=dict(name="moves"), code=cd.Empty.code, timeout_ms=1)
+        for code in (0, cd.Canceled.code):
+            cd._GRACE, grace = 0.02, cd._GRACE
+            self.addCleanup(setattr, cd, "_GRACE", grace)
+            with self.meanwhile(moves.recv, timeout=0.01):
+                f = self.peer.next()
+                cancel = self.peer.next()
+                self.assertEqual((cancel.op, cancel.id), (cd._CANCEL, f.id))
+                self.peer.reply(f.id, told((cd._DATA, b"not lost")), code)
+            if code:
+                self.assertIsInstance(self.result, cd.Empty)
+            else:
+                self.assertEqual(self.result.data, b"not lost")
+        with self.meanwhile(lambda: [m.data for m, _ in zip(moves, range(2))]):
+            for data in (b"a", b"b", b"c"):
+                f = self.peer.next()
+                self.peer.reply(f.id, told((cd._DATA, data)))
+        self.assertEqual(self.result, [b"a", b"b"])
+
+    def test_children(self):
+        gift = self.handle(4)
+        with self.meanwhile(self.client.start, "reader", "alice %% True", args=["x"], label=SECRET, clearance=SECRET, gives=["bob"],
+                            handles=[gift], out="carol"):
+            f = self.peer.next()
+            self.peer.reply(f.id, told((labels._HANDLE, 6)))
+        self.assertEqual((f.op, f.name), (cd._SPAWN, b"reader"))
+        self.assertEqual(f.body, cd._spawn_fields(args=["x"], label=SECRET, clearance=SECRET, result=SECRET, gives=["bob"],
+                                                  handles=[gift], out="carol"))
+        result = self.result
+        self.assertEqual(repr(result), "Result(6)")
+        want = VECTORS["exits"][1]
+        exit = self.ask(result.wait, timeout=8, raise_=True, op=labels._WAIT, fields=dict(handles=[result], raise_=True),
+                        reply=told((cd._DATA, bytes.fromhex(want["hex"]))), timeout_ms=8000)
+        self.assertEqual((exit.cause, exit.code), (want["cause"], want["code"]))
+        with self.assertRaisesRegex(cd.Withheld, "^wait result: withheld$"):
+            self.ask(result.wait, timeout=8, op=labels._WAIT, fields=dict(handles=[result]), code=cd.Withheld.code, timeout_ms=8000)
+        self.ask(result.kill, out="alice", op=labels._KILL, fields=dict(handles=[result], out="alice"))
+        with self.meanwhile(self.client.spawn, "reader", label=SECRET):
+            f = self.peer.next()
+            self.peer.reply(f.id, bytes.fromhex(want["hex"]))
+        self.assertEqual((f.body, self.result.code), (cd._spawn_fields(label=SECRET), want["code"]))
+        for bad in (dict(label="alice"), dict(gives=["a"] * 17), dict(handles=[gift] * 17)):
+            with self.assertRaises(cd.Malformed):
+                self.client.spawn("reader", **bad)
+
+    def test_privileges(self):
+        p = self.ask(self.client.delegate, "alice | bob", op=labels._DELEGATE, fields=dict(give="alice | bob"), reply=told((labels._HANDLE, 2)))
+        self.assertEqual(repr(p), "Privilege(2)")
+        self.ask(p.revoke, op=labels._REVOKE, fields=dict(handles=[p]))
+
+    def test_capsules(self):
+        seal = self.ask(self.client.new_seal, op=labels._NEW_SEAL, reply=told(*((labels._HANDLE, n) for n in (1, 2, 3))))
+        self.assertEqual([repr(x) for x in (seal.sealer, seal.unsealer, seal.tester)], ["Sealer(1)", "Unsealer(2)", "Tester(3)"])
+        capsule = self.ask(seal.sealer.seal, SECRET, b"data", out="bob", op=labels._ENCLOSE,
+                           fields=dict(handles=[seal.sealer], label=SECRET, data=b"data", out="bob"), reply=told((labels._HANDLE, 4)))
+        self.assertEqual(repr(capsule), "Capsule(4)")
+        self.assertEqual(self.ask(seal.unsealer.unseal, capsule, op=labels._DISCLOSE, fields=dict(handles=[seal.unsealer, capsule]),
+                                  reply=told((cd._DATA, b"data"))), b"data")
+        for half in (seal.unsealer, seal.tester):
+            for want, reply in ((True, told((cd._DATA, b"\1"))), (False, b"")):
+                self.assertIs(self.ask(half.authenticate, capsule, op=labels._AUTHENTICATE, fields=dict(handles=[half, capsule]), reply=reply), want)
+        h = self.handle(1)
+        self.assertEqual([repr(x()) for x in (h.value, h.mailbox, h.result, h.privilege, h.sealer, h.unsealer, h.tester, h.capsule)],
+                         [k + "(1)" for k in ("Value", "Mailbox", "Result", "Privilege", "Sealer", "Unsealer", "Tester", "Capsule")])
+
+    def test_call(self):
+        gift = self.handle(4)
+        answer = told((labels._LABEL, b"alice %% True"), (labels._HANDLE, 8))
+        with self.meanwhile(self.client.call_with, "gate.release", b"request", out="alice", in_="bob", shown="carol", handles=[gift]):
+            f = self.peer.next()
+            self.peer.send(cd._REPLY, id=f.id, body=b"answer", fields=answer)
+        f.open()
+        self.assertEqual((f.op, f.name, f.body, f.told.hex()), (cd._CALL, b"gate.release", b"request", labels.ask_fields(
+            [gift], out="alice", in_="bob", shown="carol").hex()))
+        self.assertEqual((self.result.body, self.result.label, [repr(h) for h in self.result.handles]), (b"answer", SECRET, ["Handle(8)"]))
+        with self.meanwhile(self.client.gate, "gate.release", "alice", b"request", timeout=5):
+            f = self.peer.next()
+            self.peer.send(cd._REPLY, id=f.id, body=b"answer", fields=answer)
+            drop = self.peer.next()  # of the handle that nobody asked for
+        f.open()
+        self.assertEqual((f.body, f.told, self.result), (b"request", labels.ask_fields(shown="alice"), b"answer"))
+        self.assertEqual((drop.op, drop.body), (labels._DROP, told((labels._HANDLE, 8))))
+        with self.assertRaises(cd.TooLarge):
+            self.client.call("a.b", bytes(cd.MAX_BODY), out="alice")
+        with self.meanwhile(self.client.call, "a.b"):
+            self.peer.send(cd._REPLY, id=self.peer.next().id, body=b"", code=cd.LabelError.code, fields=told((labels._HANDLE, 9)))
+            drop = self.peer.next()
+        self.assertIsInstance(self.result, cd.LabelError)
+        self.assertEqual((drop.op, drop.body), (labels._DROP, told((labels._HANDLE, 9))))
+
+    def test_hostile(self):
+        for raw in (cd._frame(cd._REPLY, id=2, body=b""), cd._frame(cd._REPLY, id=2, body=b"\1\0\0\0"), cd._frame(cd._REPLY, id=2, body=b"\2\0\0\0xx")):
+            raw = bytearray(raw)
+            raw[22] = 1
+            self.setUp()
+            with self.meanwhile(self.client.call, "a.b"):
+                self.peer.next()
+                self.peer.sock.sendall(raw)
+            self.assertIsInstance(self.result, cd.Interrupted)
+
+
 class TestServe(WithPeer):
     def serve(self, handlers):
         @contextlib.contextmanager
@@ -392,6 +720,59 @@ class TestServe(WithPeer):
                 f = self.peer.next()
             self.assertEqual((f.id, f.body), (3, b"in time"))
 
+    def test_serve_labelled(self):
+        seen = []
+
+        def look(caller, body):
+            seen.append((body, caller.label, caller.shown, [repr(h) for h in caller.handles]))
+
+        def keep(caller, body):
+            caller.keep()
+            caller.give(labels.Handle(self.client, cd._U64.pack(70)))
+            caller.give_away(labels.Handle(self.client, cd._U64.pack(71)))
+            return body
+
+        def fails(caller, body):
+            caller.give_away(labels.Handle(self.client, cd._U64.pack(72)))
+            raise cd.Denied()
+
+        def many(caller, body):
+            caller.give(*[labels.Handle(self.client, bytes(8))] * 17)
+
+        fields = told((labels._LABEL, b"alice %% True"), (labels._SHOWN, b"bob"), (labels._HANDLE, 5), (labels._HANDLE, 6))
+
+        def call(id, method, body=b"", timeout_ms=0):
+            self.peer.send(cd._CALL, id=id, call=id, timeout_ms=timeout_ms, name=method.encode(), caller=ALICE, body=body, fields=fields)
+
+        def want_drop(*numbers):
+            f = self.peer.next()
+            self.assertEqual((f.op, f.body.hex()), (labels._DROP, told(*((labels._HANDLE, n) for n in numbers)).hex()))
+            self.peer.reply(f.id)
+
+        with contextlib.redirect_stderr(io.StringIO()), self.serve({
+                "look": look, "keep": keep, "fails": fails, "many": many, "nothing": lambda caller, body: None}):
+            call(1, "look", b"request")
+            self.want(1)
+            want_drop(5, 6)  # they were for the time of the request
+            self.peer.call(2, "look", b"plain")
+            self.want(2)
+            call(3, "nothing")
+            self.want(3)
+            want_drop(5, 6)
+            call(4, "keep", b"answer")
+            f = self.peer.next()
+            f.open()
+            self.assertEqual((f.op, f.id, f.body, f.told), (cd._REPLY, 4, b"answer", told((labels._HANDLE, 70), (labels._HANDLE, 71))))
+            want_drop(71)
+            call(5, "fails")
+            self.want(5, b"", cd.Denied.code)
+            want_drop(72)
+            want_drop(5, 6)
+            call(6, "many")
+            self.want(6, b"internal error", cd.Failed.code)
+            want_drop(5, 6)
+        self.assertEqual(seen, [(b"request", SECRET, '"bob"', ["Handle(5)", "Handle(6)"]), (b"plain", "True %% True", "True", [])])
+
     def test_serve_bounds(self):
         with self.serve({"outer": lambda caller, body: self.client.call("other.inner")}):
             self.peer.call(0, "outer")
@@ -453,6 +834,21 @@ class TestAlone(unittest.TestCase):
         out = subprocess.run([sys.executable, "-I", "-S", "-B", "-c", script], check=True, stdout=subprocess.PIPE).stdout
         self.assertLessEqual(set(out.decode().split()), {"cofferdam", "_socket", "struct", "_struct", "time", "os", "os.path",
                                                          "stat", "_stat", "posixpath", "genericpath", "_collections_abc"})
+
+
+    def test_without_labels(self):
+        """cofferdam.py alone says what is missing when labels are used, and reads the rest when they are."""
+        with tempfile.TemporaryDirectory() as dir:
+            shutil.copy(os.path.join(HERE, "cofferdam.py"), dir)
+            script = ("import sys; sys.path.insert(0, %r); import cofferdam as c\n"
+                      "try: c.Label('alice %%%% True')\nexcept ImportError as e: print(e)\n"
+                      "try: c.__path__\nexcept AttributeError: print('no package')\n"
+                      "sys.path.insert(0, %r); print(c.Label('alice %%%% True'), c.seal.__name__)\n"
+                      "try: c.nonsense\nexcept AttributeError as e: print('no', 'nonsense' in str(e))\n" % (dir, HERE))
+            out = subprocess.run([sys.executable, "-I", "-B", "-c", script], check=True, stdout=subprocess.PIPE).stdout
+        self.assertEqual(out.decode().splitlines(), [
+            "what has to do with labels is in cofferdam_labels.py: put it beside cofferdam.py",
+            "no package", '"alice" %% True seal', "no True"])
 
 
 class TestGoPeer(unittest.TestCase):
