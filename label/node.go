@@ -112,6 +112,9 @@ func (n *node) find(m *node) bool {
 // compare finds for every clause of m one of n that is within it. If there is
 // none for one, then all others but its principals satisfy n, and not m.
 func (n *node) compare(m *node) bool {
+	if len(n.clauses) == 1 && len(m.clauses) == 1 { // most are
+		return n.clauses[0].within(&m.clauses[0])
+	}
 	next := 0 // where the one for the next of m often is, both being in order
 	for i := range m.clauses {
 		d := &m.clauses[i]
