@@ -121,7 +121,9 @@ type Service struct {
 	Provides []Provide
 	Uses     []Use
 
-	Instances       string // "shared", "per-call" (stdio, always), "per-label" or "per-principal" (a template, always)
+	Instances       string        // "shared", "per-call" (stdio, always), "per-label" or "per-principal" (a template, always)
+	Idle            time.Duration // of an instance per label or per principal, default 1 min; 0 of others
+	MaxInstances    int           // of those at a time, default 16; 0 of others
 	Limits          Limits
 	Restart         Restart // Policy "no" and nothing else for templates and stdio
 	DependsOn       []string

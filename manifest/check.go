@@ -25,6 +25,9 @@ func (r *reader) checkService(v value, s *Service) {
 		}
 	}
 	r.checkInstances(r.key(v, "instances"), s)
+	if !s.pooled() {
+		r.only(v, "it is for instances: per-label and per-principal, which stay for the next caller", "idle", "max_instances")
+	}
 	r.checkMarks(v, s)
 	for i, o := range s.Volumes {
 		if o.SizeBytes == Unlimited && o.Inodes > 0 {

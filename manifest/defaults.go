@@ -104,6 +104,10 @@ func (s *Service) fillDefaults() {
 		orElse(&s.Restart.Policy, "no")
 		return
 	}
+	if s.pooled() {
+		orElse(&s.Idle, time.Minute)
+		orElse(&s.MaxInstances, 16)
+	}
 	orElse(&s.StopGracePeriod, 10*time.Second)
 	orElse(&s.Restart.Policy, "always")
 	orElse(&s.Restart.Intensity, 5)
@@ -113,8 +117,12 @@ func (s *Service) fillDefaults() {
 }
 
 // onDemand tells whether no instance is started with the others.
-func (s *Service) onDemand() bool {
-	return s.ends() || s.Instances == perLabel || s.Instances == perPrincipal
+func (s *Service) onDemand() bool { return s.ends() || s.pooled() }
+
+// pooled tells whether there is an instance for each label or principal, which goes
+// on.
+func (s *Service) pooled() bool {
+	return !s.ends() && (s.Instances == perLabel || s.Instances == perPrincipal)
 }
 
 // ends tells whether an instance is meant to do one thing and end.

@@ -204,6 +204,12 @@ func serviceKeys() table[Service] {
 			{"instances", anInstances, false, "shared; per-call with stdio; per-principal for a template", "Which instance answers: the one that there is, a new one for each call, or one for each label or principal of its callers, which is started when the first comes. One per call or per label has its own label and that of its caller together.", func(r *reader, v value, s *Service) {
 				s.Instances, _ = r.oneOf(v, anInstances, shared, perCall, perLabel, perPrincipal)
 			}},
+			{"idle", aTime, false, "1m", "With an instance for each label or principal: how long one stays that nobody uses.", func(r *reader, v value, s *Service) {
+				s.Idle = r.duration(v, aTime, maxDuration)
+			}},
+			{"max_instances", aCount, false, "16", "With an instance for each label or principal: how many run at a time. For one more, that which has been idle for longest ends; if none is, its callers wait in a queue.", func(r *reader, v value, s *Service) {
+				s.MaxInstances, _ = r.integer(v, aCount, 1, 1<<16)
+			}},
 			{"limits", limits, false, "see there", "Bounds of the whole process tree of an instance.", func(r *reader, v value, s *Service) {
 				mapping(r, v, limits, limitKeys(), &s.Limits)
 			}},

@@ -270,6 +270,10 @@ func (s *Service) node() *yaml.Node {
 		return o.done()
 	}))
 	o.add("instances", text(s.Instances))
+	if s.pooled() {
+		o.add("idle", text(formatDuration(s.Idle)))
+		o.add("max_instances", count(s.MaxInstances))
+	}
 	o.add("limits", s.Limits.node())
 	o.add("depends_on", sequence(s.DependsOn, text))
 	if !s.ends() {

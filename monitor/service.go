@@ -70,6 +70,19 @@ func (s *service) ready() bool {
 	return true
 }
 
+// Serving tells whether e answers every method of its service.
+func (e *Env) Serving() bool {
+	s := e.self
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, md := range s.methods {
+		if !s.Lines && !slices.ContainsFunc(md.servers, func(c *conn) bool { return c.env == e }) {
+			return false
+		}
+	}
+	return true
+}
+
 // SetState says what callers of a service can expect. Those that wait for one
 // that will not come are told.
 func (m *Monitor) SetState(name string, state State) {

@@ -69,7 +69,15 @@ func BudgetOf(app *manifest.App, host Budget) (Budget, error) {
 }
 
 // onDemand tells whether a service is started when somebody asks for it.
-func onDemand(svc *manifest.Service) bool { return svc.Template || svc.Stdio != "" }
+func onDemand(svc *manifest.Service) bool {
+	return svc.Template || svc.Stdio != "" || pooled(svc)
+}
+
+// pooled tells whether it then goes on, for whoever comes later with the same right
+// to it.
+func pooled(svc *manifest.Service) bool {
+	return !svc.Template && svc.Stdio == "" && (svc.Instances == "per-label" || svc.Instances == "per-principal")
+}
 
 // cost is what running instances may use by their limits. One without a limit costs
 // nothing here: it has a share of what the kernel holds the application to.
@@ -102,7 +110,8 @@ const maxQueued = 128
 // Whoever is started on demand waits in one queue, first come first served: a small
 // one does not overtake a large one, which would never have its turn.
 type admission struct {
-	budget Budget
+	budget   Budget
+	starving func() // is called when somebody has to wait, and as long as that is so with each end
 
 	mu    sync.Mutex
 	used  cost      // guarded by mu
@@ -131,6 +140,7 @@ func (a *admission) acquire(ctx context.Context, svc *manifest.Service, principa
 	}
 	a.queue = append(a.queue, q)
 	a.admit()
+	a.complain()
 	a.mu.Unlock()
 	select {
 	case <-q.begin:
@@ -158,6 +168,21 @@ func (a *admission) release(svc *manifest.Service) {
 	defer a.mu.Unlock()
 	a.used = a.used.minus(costOf(svc))
 	a.admit()
+	a.complain()
+}
+
+// complain tells that somebody waits. The caller holds mu.
+func (a *admission) complain() {
+	if len(a.queue) > 0 && a.starving != nil {
+		go a.starving()
+	}
+}
+
+// starved tells whether somebody waits.
+func (a *admission) starved() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.queue) > 0
 }
 
 // admit lets those at the head of the queue begin for whom there is room. The caller

@@ -6,8 +6,9 @@ import (
 	"strings"
 	"testing"
 
+	"cofferdam/label"
 	"cofferdam/manifest"
-	"cofferdam/supervisor"
+	"cofferdam/wire"
 )
 
 // A volume keeps the label that it was made with; a manifest that says another is
@@ -82,26 +83,38 @@ func TestVolumeOfPrincipalKeepsItsLabel(t *testing.T) {
 	}
 }
 
-// An instance above a volume sees it and cannot write; one below it does not start.
-func TestVolumeAtAnotherLabel(t *testing.T) {
-	const services = `
-  below: {{program}deaf], stop_grace_period: 100ms, label: 'True %% True', volumes: [{name: v, to: /data, size: 1M, label: 'alice %% True'}], restart: "no"}
-principals: [alice]
-`
-	a, err := try(t, services)
-	if err == nil {
-		err = a.sup.Run(context.Background(), func() { t.Error("it is ready") })
-	}
-	if err == nil || !strings.Contains(err.Error(), "volume") || !strings.Contains(err.Error(), `"alice" %% True cannot flow to True %% True`) {
-		t.Errorf("a service below its volume: %v", err)
-	}
-
-	a = start(t, `
+// An instance above a volume sees it and cannot write.
+func TestVolumeBelowIsReadOnly(t *testing.T) {
+	a := start(t, `
   above: {{program}deaf], stop_grace_period: 100ms, label: 'alice %% True', volumes: [{name: v, to: /data, size: 1M, label: 'True %% True', read_only: true}]}
 principals: [alice]
 `)
 	if got := a.exec("above", "look"); !strings.HasPrefix(got, "[] <nil> ") || !strings.Contains(got, "read-only") {
 		t.Errorf("a service above its volume: %q", got)
 	}
-	a.await("above", supervisor.Ready)
+}
+
+// Whatever the manifest lets a service write, one of its instances that is elsewhere
+// than the volume may not; and one that is below is not started.
+func TestVolumeOfInstanceElsewhere(t *testing.T) {
+	a := start(t, each(""))
+	key := keyOf("alice")
+	key.Flow.Label = label.Public
+	key.Flow.Clearance = label.Public
+	release, err := a.sup.Instance(context.Background(), "each", key)
+	if err != nil {
+		t.Fatalf("one that may read: %v", err)
+	}
+	release()
+	if got := a.exec(a.of("alice").Instance, "look"); !strings.HasPrefix(got, "[] <nil> ") || !strings.Contains(got, "read-only") {
+		t.Errorf("an instance above its volume: %q", got)
+	}
+
+	a = start(t, strings.Replace(each("restart: {policy: \"no\"}"), "label: 'True", "label: '{principal}", 1))
+	if _, err := a.sup.Instance(context.Background(), "each", keyOf("alice")); !errors.Is(err, wire.ErrBroken) {
+		t.Errorf("one that may not read: %v", err)
+	}
+	if log := a.audit(); !strings.Contains(log, `volume \"of-{principal}\": volume ⊑ label: \"alice\" %% \"alice\" cannot flow to True %% \"alice\"`) {
+		t.Errorf("the log does not say why:\n%s", log)
+	}
 }

@@ -173,7 +173,7 @@ func (in *instance) awaitReady(ctx context.Context, timeout time.Duration) error
 	// What an instance does to become ready happens inside, out of our sight
 	// but for its effects: so look, often at first.
 	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
-		if in.s.monitor.Serving(in.svc.Name) && in.listens(ctx, ports) {
+		if in.env.Serving() && in.listens(ctx, ports) {
 			in.env.Listening(in.dial)
 			return nil
 		}

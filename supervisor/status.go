@@ -1,6 +1,10 @@
 package supervisor
 
 import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
 	"sort"
 	"time"
 
@@ -23,8 +27,9 @@ type Status struct {
 	Limits    executor.Limits `json:"limits"`
 }
 
-// Status lists services by name, then running instances of templates,
-// then those that wait for their turn.
+// Status lists services by name, then the instances of those that have one for each
+// principal or label, then running instances of templates, then those that wait for
+// their turn.
 func (s *Supervisor) Status() []Status {
 	var out []Status
 	services := make(map[string]bool)
@@ -33,6 +38,13 @@ func (s *Supervisor) Status() []Status {
 		st := s.units[name].status()
 		st.Degraded, st.Egress = degraded, waysOut(s.App, name)
 		out = append(out, st)
+		services[name] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.pools)) {
+		for _, st := range s.pools[name].status() {
+			st.Degraded, st.Egress = degraded, waysOut(s.App, name)
+			out = append(out, st)
+		}
 		services[name] = true
 	}
 	s.mu.Lock()
@@ -66,6 +78,53 @@ func (u *unit) status() Status {
 	}
 	st.State, st.Detail, st.Restarts, st.LastExit = u.state, u.detail, u.restarts, u.lastExit
 	return st
+}
+
+// status is that of each instance, of keys whose next one has to wait, and of those
+// who wait for a place. Who waits for the budget stands in its queue.
+func (p *pool) status() []Status {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []Status
+	for key, m := range p.members {
+		st := Status{Service: p.spec.Name, Principal: key.Principal, Limits: limitsOf(p.spec.Limits)}
+		switch {
+		case m.in != nil:
+			st = m.in.status()
+		case m.state == Queued:
+			continue
+		}
+		st.State = m.state
+		if t := p.troubles[key]; t != nil {
+			st.Restarts = t.times
+		}
+		out = append(out, st)
+	}
+	now := time.Now()
+	for key, t := range p.troubles {
+		state := Backoff
+		switch {
+		case p.members[key] != nil:
+			continue
+		case now.Before(t.broken):
+			state = Broken
+		case !now.Before(t.notBefore):
+			continue
+		}
+		out = append(out, Status{
+			Service: p.spec.Name, Principal: key.Principal, State: state, Detail: t.detail, Restarts: t.times, Limits: limitsOf(p.spec.Limits),
+		})
+	}
+	slices.SortFunc(out, func(a, b Status) int {
+		return cmp.Or(cmp.Compare(a.Principal, b.Principal), cmp.Compare(a.Instance, b.Instance))
+	})
+	for i, q := range p.queue {
+		out = append(out, Status{
+			Service: p.spec.Name, Principal: q.key.Principal, State: Queued,
+			Detail: fmt.Sprintf("number %d of %d in the queue for one of %d places", i+1, len(p.queue), p.spec.MaxInstances),
+		})
+	}
+	return out
 }
 
 func (in *instance) status() Status {

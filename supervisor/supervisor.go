@@ -1,17 +1,20 @@
 // Package supervisor says what should be running.
 //
 // A [Supervisor] starts the services of one application in order, keeps them
-// alive by their restart policy, and runs templates when the monitor has
-// decided that somebody may spawn them. It turns a service of the manifest
+// alive by their restart policy, runs templates when the monitor has
+// decided that somebody may spawn them, and starts the instances of services that
+// have one for each principal or label when the first comes who is to have it. It turns a service of the manifest
 // into a specification for the executor, and a started process into a subject
 // of the monitor; it decides nothing itself.
 //
 // Goroutines: one per service (its loop of start, wait, back off), and per
 // running instance one that admits its wire connections and one for each port
-// that it may connect to. A template runs on the goroutine of who spawned it.
+// that it may connect to. A template runs on the goroutine of who spawned it; an
+// instance of a pool has two.
 //
-// Locks: Supervisor.mu and unit.mu, never one inside the other, and not held
-// while something starts or ends; that of a stream before that of the logs.
+// Locks: Supervisor.mu, unit.mu and pool.mu, never one inside the other, and not held
+// while something starts or ends; Supervisor.reclaiming before pool.mu, and that
+// before admission.mu; that of a stream before that of the logs.
 //
 // Trusted: yes. It hands out sockets and mounts.
 package supervisor
@@ -69,10 +72,14 @@ type Supervisor struct {
 
 	shares []*os.File // the roots of the manifest's, in its order
 
-	mu    sync.Mutex
-	units map[string]*unit     // by service; fixed after New
-	runs  map[string]*instance // what runs now, by instance; guarded by mu
-	stop  context.CancelFunc
+	units map[string]*unit // by service; fixed after New
+	pools map[string]*pool // as units
+
+	reclaiming sync.Mutex // held while a pool is made to give back what nobody uses
+
+	mu   sync.Mutex
+	runs map[string]*instance // what runs now, by instance; guarded by mu
+	stop context.CancelFunc
 }
 
 // New prepares everything and starts nothing.
@@ -80,13 +87,14 @@ func New(o Options) (*Supervisor, error) {
 	s := &Supervisor{
 		Options: o,
 		units:   make(map[string]*unit),
+		pools:   make(map[string]*pool),
 		runs:    make(map[string]*instance),
 		started: time.Now(),
 	}
 	if b := o.Budget; b.MemoryBytes == 0 || b.Pids == 0 || b.Instances == 0 {
 		return nil, fmt.Errorf("a budget of nothing: %+v", b)
 	}
-	s.admission = &admission{budget: o.Budget}
+	s.admission = &admission{budget: o.Budget, starving: s.reclaim}
 	s.labels.dir = labelsDir(o.Dirs)
 	if err := s.prepare(); err != nil {
 		return nil, err
@@ -113,7 +121,10 @@ func New(o Options) (*Supervisor, error) {
 	}
 	s.monitor = mon
 	for _, svc := range s.services() {
-		if !onDemand(svc) {
+		switch {
+		case pooled(svc):
+			s.pools[svc.Name] = newPool(s, svc)
+		case !onDemand(svc):
 			s.units[svc.Name] = newUnit(s, svc)
 			s.admission.used = s.admission.used.plus(costOf(svc))
 		}
@@ -166,6 +177,12 @@ func (s *Supervisor) Run(ctx context.Context, ready func()) error {
 			defer loops.Done()
 			u.run(ctx)
 		}()
+	}
+	for _, p := range s.pools {
+		loops.Go(func() {
+			<-ctx.Done()
+			p.close()
+		})
 	}
 	err := s.waitReady(ctx)
 	if err == nil {

@@ -362,7 +362,8 @@ func (a *app) output() string {
 	return b.String()
 }
 
-// exec runs the program inside a service and returns what it prints.
+// exec runs the program inside an instance, or a service that has one only, and
+// returns what it prints.
 func (a *app) exec(service string, args ...string) string {
 	a.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)

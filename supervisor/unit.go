@@ -75,10 +75,7 @@ func (u *unit) run(ctx context.Context) {
 			u.set(Stopped, "")
 			return
 		}
-		detail := exit.Detail
-		if detail == "" {
-			detail = fmt.Sprintf("%s, code %d", exit.Cause, exit.Code)
-		}
+		detail := detailOf(exit)
 		if err != nil {
 			detail = err.Error()
 			u.s.Logger.Error("instance", "service", u.spec.Name, "error", err)

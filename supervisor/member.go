@@ -1,0 +1,141 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"cofferdam/executor"
+	"cofferdam/monitor"
+	"cofferdam/wire"
+)
+
+// member is one instance of a pool, from the wish for it to its end.
+type member struct {
+	pool    *pool
+	key     monitor.Key
+	settled chan struct{} // closed when it serves, or will not
+	err     error         // why it will not; fixed before settled is closed
+	asked   chan struct{} // closed when it is to end
+
+	// guarded by pool.mu
+	state  State
+	in     *instance
+	uses   int
+	since  time.Time   // when the last use ended
+	timer  *time.Timer // runs while nobody uses it
+	ending bool
+}
+
+func newMember(p *pool, key monitor.Key) *member {
+	return &member{pool: p, key: key, state: Queued, settled: make(chan struct{}), asked: make(chan struct{})}
+}
+
+// use counts one more. The caller holds pool.mu.
+func (m *member) use() {
+	m.uses++
+	if m.timer != nil {
+		m.timer.Stop()
+		m.timer = nil
+	}
+}
+
+// idle tells whether it could end without harm to anybody. The caller holds pool.mu.
+func (m *member) idle() bool { return m.uses == 0 && !m.ending }
+
+// end asks it to end. The caller holds pool.mu.
+func (m *member) end() {
+	if !m.ending {
+		m.ending = true
+		close(m.asked)
+	}
+}
+
+// set notes where it is in its life.
+func (m *member) set(state State, in *instance) {
+	m.pool.mu.Lock()
+	defer m.pool.mu.Unlock()
+	m.state, m.in = state, in
+}
+
+// settle says, the first time, whether it serves.
+func (m *member) settle(err error) {
+	m.err = err
+	close(m.settled)
+}
+
+// live is its life.
+func (m *member) live() {
+	p := m.pool
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-m.asked:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	in, err := m.begin(ctx)
+	if err != nil {
+		asked := ctx.Err() != nil
+		if !asked {
+			p.s.Logger.Error("instance", "service", p.spec.Name, "principal", m.key.Principal, "error", err)
+		}
+		p.gone(m, asked || err == wire.ErrBusy, err.Error())
+		m.settle(err)
+		return
+	}
+	err = in.awaitReady(ctx, readyTimeout)
+	if err == nil {
+		m.set(Ready, in)
+		m.settle(nil)
+	} else if ctx.Err() == nil {
+		in.proc.Kill(executor.CausePolicy, err.Error())
+	}
+	select {
+	case <-in.proc.Done():
+	case <-m.asked:
+		in.stop(p.spec.StopGracePeriod)
+	}
+	in.end()
+	p.s.admission.release(p.spec)
+	exit := in.proc.Exit()
+	p.gone(m, ctx.Err() != nil || exit.Code == 0 && p.spec.Restart.Policy == "on-failure", detailOf(exit))
+	if err != nil {
+		m.settle(err)
+	}
+}
+
+// begin starts it, after what it depends on and once the budget has room.
+func (m *member) begin(ctx context.Context) (*instance, error) {
+	s, svc := m.pool.s, m.pool.spec
+	for _, dep := range svc.DependsOn {
+		select {
+		case <-s.units[dep].ready:
+		case <-s.units[dep].failed:
+			return nil, fmt.Errorf("depends on %q, which did not start", dep)
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	if err := s.admitted(ctx, svc, m.key.Principal); err != nil {
+		return nil, err
+	}
+	m.set(Starting, nil)
+	in, err := s.start(ctx, svc, launch{principal: m.key.Principal, flow: &m.key.Flow})
+	if err != nil {
+		s.admission.release(svc)
+		return nil, err
+	}
+	m.set(Starting, in)
+	return in, nil
+}
+
+// detailOf is how an instance ended, for people.
+func detailOf(exit executor.Exit) string {
+	if exit.Detail != "" {
+		return exit.Detail
+	}
+	return fmt.Sprintf("%s, code %d", exit.Cause, exit.Code)
+}

@@ -1,0 +1,270 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"cofferdam/manifest"
+	"cofferdam/monitor"
+	"cofferdam/wire"
+)
+
+// pool keeps the instances of one service that are started when somebody asks for
+// one: one for each key, and what was started for one key is never given to another.
+//
+// An instance that nobody uses ends after a while, or earlier if another one needs
+// its place. Who needs a place waits in one queue, first come first served; who asks
+// for an instance that runs already does not.
+type pool struct {
+	s    *Supervisor
+	spec *manifest.Service
+
+	mu       sync.Mutex
+	members  map[monitor.Key]*member
+	troubles map[monitor.Key]*trouble
+	queue    []*seeker
+	changed  chan struct{} // closed and renewed when a place or an instance may be had
+	closed   bool
+	lives    sync.WaitGroup
+}
+
+// seeker is somebody who waits for a place.
+type seeker struct{ key monitor.Key }
+
+func newPool(s *Supervisor, svc *manifest.Service) *pool {
+	return &pool{
+		s: s, spec: svc,
+		members:  make(map[monitor.Key]*member),
+		troubles: make(map[monitor.Key]*trouble),
+		changed:  make(chan struct{}),
+	}
+}
+
+// Instance waits until the instance of a service with that key serves, and starts
+// it if there is none. It does not end, unless by itself, until release was called. See
+// [cofferdam/monitor.Spawner].
+func (s *Supervisor) Instance(ctx context.Context, service string, key monitor.Key) (release func(), err error) {
+	p := s.pools[service]
+	if p == nil {
+		return nil, fmt.Errorf("no service %q with an instance for each who asks", service)
+	}
+	return p.use(ctx, key)
+}
+
+// use is Instance. An instance that does not come to serve is replaced like any other that
+// ended, as long as ctx lasts.
+func (p *pool) use(ctx context.Context, key monitor.Key) (release func(), err error) {
+	for {
+		m, err := p.find(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case <-m.settled:
+		case <-ctx.Done():
+			p.release(m)
+			return nil, ctx.Err()
+		}
+		if m.err == nil {
+			return sync.OnceFunc(func() { p.release(m) }), nil
+		}
+		p.release(m)
+		if m.err == wire.ErrBusy {
+			return nil, m.err
+		}
+	}
+}
+
+// find returns the member with that key, one more of whose uses is the caller's, as
+// soon as it may be there.
+func (p *pool) find(ctx context.Context, key monitor.Key) (*member, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	me := &seeker{key}
+	defer p.leave(me)
+	for {
+		m, wait, err := p.look(me)
+		if m != nil || err != nil {
+			return m, err
+		}
+		changed := p.changed
+		p.mu.Unlock()
+		var later <-chan time.Time
+		if wait > 0 {
+			later = time.After(wait)
+		}
+		select {
+		case <-changed:
+		case <-later:
+		case <-ctx.Done():
+		}
+		p.mu.Lock()
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// look returns the member that me is after if there is one or may be one now, and
+// otherwise how long at most to wait for a change. The caller holds mu.
+func (p *pool) look(me *seeker) (m *member, wait time.Duration, err error) {
+	now := time.Now()
+	switch m := p.members[me.key]; {
+	case p.closed:
+		return nil, 0, wire.ErrUnavailable
+	case m != nil && !m.ending:
+		m.use()
+		return m, 0, nil
+	case m != nil:
+		return nil, 0, nil // the next one comes when it has gone
+	}
+	if t := p.troubles[me.key]; t != nil {
+		if now.Before(t.broken) {
+			return nil, 0, wire.ErrBroken
+		}
+		if now.Before(t.notBefore) {
+			return nil, t.notBefore.Sub(now), nil
+		}
+	}
+	at := slices.Index(p.queue, me)
+	switch {
+	case at < 0 && len(p.queue) >= maxQueued:
+		return nil, 0, wire.ErrBusy
+	case at < 0:
+		p.queue = append(p.queue, me)
+		at = len(p.queue) - 1
+	}
+	if at > 0 {
+		return nil, 0, nil
+	}
+	if len(p.members) >= p.spec.MaxInstances {
+		p.makeRoom()
+		return nil, 0, nil
+	}
+	m = newMember(p, me.key)
+	p.members[me.key] = m
+	m.use()
+	p.lives.Go(m.live)
+	return m, 0, nil
+}
+
+// leave takes me out of the queue, if it is there, and lets the next one look. The
+// caller holds mu.
+func (p *pool) leave(me *seeker) {
+	if at := slices.Index(p.queue, me); at >= 0 {
+		p.queue = slices.Delete(p.queue, at, at+1)
+		p.notify()
+	}
+}
+
+// notify lets all who wait look again. The caller holds mu.
+func (p *pool) notify() {
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+// makeRoom ends the instance that has been idle for longest, unless one is ending
+// already. The caller holds mu.
+func (p *pool) makeRoom() {
+	var oldest *member
+	for _, m := range p.members {
+		if m.ending {
+			return
+		}
+		if m.idle() && (oldest == nil || m.since.Before(oldest.since)) {
+			oldest = m
+		}
+	}
+	if oldest != nil {
+		oldest.end()
+	}
+}
+
+// release gives up one use of m.
+func (p *pool) release(m *member) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m.uses--
+	if !m.idle() {
+		return
+	}
+	m.since = time.Now()
+	m.timer = time.AfterFunc(p.spec.Idle, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if m.idle() && time.Since(m.since) >= p.spec.Idle {
+			m.end()
+		}
+	})
+	p.notify()
+	if p.s.admission.starved() {
+		go p.s.reclaim()
+	}
+}
+
+// gone forgets m, which has ended; well says that it was asked to, or may.
+func (p *pool) gone(m *member, well bool, detail string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.members, m.key)
+	m.ending = true
+	m.use() // for good: what is gone is never idle
+	if !well {
+		p.troubled(m.key, detail)
+	}
+	p.notify()
+}
+
+// close ends all instances, and returns when they have ended.
+func (p *pool) close() {
+	p.mu.Lock()
+	p.closed = true
+	for _, m := range p.members {
+		m.end()
+	}
+	p.notify()
+	p.mu.Unlock()
+	p.lives.Wait()
+}
+
+// reclaim ends the instance of all pools that has been idle for longest, if somebody
+// waits for the budget: what nobody uses keeps nobody waiting.
+func (s *Supervisor) reclaim() {
+	if !s.admission.starved() {
+		return
+	}
+	s.reclaiming.Lock()
+	defer s.reclaiming.Unlock()
+	var oldest *pool
+	var since time.Time
+	for _, p := range s.pools {
+		at, idle, ending := p.longestIdle()
+		if ending {
+			return // and when it has gone this is asked again
+		}
+		if idle && (oldest == nil || at.Before(since)) {
+			oldest, since = p, at
+		}
+	}
+	if oldest != nil {
+		oldest.mu.Lock()
+		defer oldest.mu.Unlock()
+		oldest.makeRoom()
+	}
+}
+
+// longestIdle says since when the longest idle member is, and whether one is ending.
+func (p *pool) longestIdle() (since time.Time, idle, ending bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, m := range p.members {
+		ending = ending || m.ending
+		if m.idle() && (!idle || m.since.Before(since)) {
+			since, idle = m.since, true
+		}
+	}
+	return since, idle, ending
+}

@@ -1,0 +1,77 @@
+package supervisor
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"cofferdam/audit"
+	"cofferdam/monitor"
+)
+
+// maxTroubles is of how many keys a pool remembers that their instances ended.
+const maxTroubles = 1024
+
+// trouble is what is remembered of a key whose instances end by themselves: only
+// that key's next one waits for it.
+type trouble struct {
+	budget    intensity
+	delay     time.Duration // after the next time
+	notBefore time.Time
+	broken    time.Time // until then; zero if it is not
+	last      time.Time
+	times     int
+	detail    string
+}
+
+// troubled notes that an instance with that key has ended by itself. The caller
+// holds mu.
+func (p *pool) troubled(key monitor.Key, detail string) {
+	policy, now := p.spec.Restart, time.Now()
+	t := p.troubles[key]
+	if t == nil {
+		p.forgetTrouble(now)
+		t = &trouble{budget: intensity{limit: policy.Intensity, period: policy.Period}}
+		if policy.Policy == "no" {
+			t.budget.limit = 0
+		}
+		p.troubles[key] = t
+	}
+	if now.Sub(t.last) > policy.Period {
+		t.delay = policy.Backoff // it had been well
+	}
+	t.last, t.detail = now, detail
+	t.times++
+	// Half of the delay is random, as in a unit's.
+	t.notBefore = now.Add(t.delay/2 + rand.N(t.delay/2+1))
+	t.delay = min(2*t.delay, policy.BackoffMax)
+	if t.budget.spend(now) {
+		return
+	}
+	t.broken = now.Add(policy.Period)
+	t.detail = fmt.Sprintf("ended %d times within %v; the last: %s", t.budget.limit+1, policy.Period, detail)
+	p.s.record(audit.Record{
+		Kind: audit.KindLimit, Subject: p.spec.Name, Op: "restart", Object: string(Broken),
+		Detail: fmt.Sprintf("principal %q: %s", key.Principal, t.detail),
+	})
+	p.s.Logger.Warn("instance broken", "service", p.spec.Name, "principal", key.Principal, "detail", t.detail)
+}
+
+// forgetTrouble makes room for one more: what is over is forgotten, and if that is
+// not enough what is oldest. The caller holds mu.
+func (p *pool) forgetTrouble(now time.Time) {
+	var oldest monitor.Key
+	var at time.Time
+	for key, t := range p.troubles {
+		if now.Sub(t.last) > p.spec.Restart.Period && now.After(t.broken) && now.After(t.notBefore) {
+			delete(p.troubles, key)
+			continue
+		}
+		if at.IsZero() || t.last.Before(at) {
+			oldest, at = key, t.last
+		}
+	}
+	if len(p.troubles) >= maxTroubles {
+		delete(p.troubles, oldest)
+	}
+}
