@@ -302,6 +302,13 @@ func (s State) Tell(t label.Label) error {
 	return flows("label ⊑ told", s.Label, either, label.Privileges{}, t, "")
 }
 
+// StandIn is for being one of several that are asked in each other's place, all of
+// which started at one label: what does not come to one of them comes to another, so
+// they know of each other. cur ⊑ₚ start.
+func (s State) StandIn(p label.Privileges, start label.Label) error {
+	return flows("label ⊑ label at the start", s.Label, either, p, start, "start another environment at that label")
+}
+
 // Kill is for ending an environment with this label blindly: cur ⊑ₚ child. The
 // answer must be the same if it does not hold.
 func (s State) Kill(p label.Privileges, child label.Label) error {

@@ -252,14 +252,15 @@ func (k *call) release() {
 
 // interrupted handles the loss of the instance that was at it. A method that
 // is declared idempotent is asked once more, under the same call number, unless
-// its caller already makes the monitor keep too much.
+// its caller already makes the monitor keep too much, or another instance would
+// learn from it what has become of one that was above it.
 func (k *call) interrupted(by *Env) {
 	if !k.mayKnow(by) {
 		k.withhold()
 		return
 	}
 	k.mu.Lock()
-	again := k.method.Idempotent && !k.repeated && k.body != nil
+	again := k.method.Idempotent && !k.repeated && k.body != nil && by.at().Label.FlowsTo(by.flow.container)
 	k.repeated = true
 	k.at = nil
 	body := k.body

@@ -3,7 +3,9 @@ package monitor
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -194,11 +196,11 @@ func (c *conn) close() {
 	c.env.inFlight.Add(-int64(len(asked)))
 	c.env.self.unregister(c)
 	c.endServing(serves)
-	for _, r := range asked {
-		r.cancel()
+	for _, id := range slices.Sorted(maps.Keys(asked)) {
+		asked[id].cancel()
 	}
-	for _, k := range answering {
-		k.interrupted(c.env)
+	for _, id := range slices.Sorted(maps.Keys(answering)) {
+		answering[id].interrupted(c.env)
 	}
 }
 
@@ -282,7 +284,7 @@ const (
 // deliver sends k to env. Unless the call was taken, it is not in c's books and
 // nothing of it was sent.
 func (c *conn) deliver(k *call, body []byte) delivery {
-	if c.env.serves(k.endpoint()) != nil {
+	if c.env.standsIn(c.env.at(), k.endpoint()) != nil {
 		return unfit
 	}
 	c.mu.Lock()

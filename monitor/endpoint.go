@@ -79,6 +79,19 @@ func (e *Env) serves(to guard.Endpoint) error {
 	return e.at().Serve(e.given(), to)
 }
 
+// standsIn tells whether e, at now, may be asked at an endpoint where another
+// instance would be asked if e was not there, or full. What comes to it is not only
+// e's and its caller's to know then: the others know what does not come to them.
+func (e *Env) standsIn(now guard.State, to guard.Endpoint) error {
+	if to == (guard.Endpoint{}) && now == (guard.State{}) {
+		return nil
+	}
+	if err := now.Serve(e.given(), to); err != nil {
+		return err
+	}
+	return now.StandIn(e.given(), e.flow.container)
+}
+
 // may is what e has of the privileges of a grant and of those that its program
 // names, together. Those of a grant can have been taken from it meanwhile.
 func (e *Env) may(g *Grant, named label.Privileges) (label.Privileges, error) {

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"cofferdam/guard"
 	"cofferdam/label"
 	"cofferdam/wire"
 )
@@ -57,79 +58,166 @@ func must(l label.Label, err error) label.Label {
 
 const worldServices = 4
 
-// someWorld is a policy with random labels. Half of its services start where an
-// observer may look.
-func someWorld(r *rand.Rand, observer label.Label) Policy {
+// palette are the labels that a world is made of, for otherwise hardly anything in
+// it would flow to anything else: two that the observer may know of, one above the
+// other, and the same above it.
+func palette(r *rand.Rand, observer label.Label) []label.Label {
+	low := must(someOf(r).Meet(observer))
+	mid := must(above(r, low).Meet(observer))
+	secret := label.MustParse("carol %% True")
+	if observer == hearsOnlyCarol {
+		secret = label.New(label.True, one(r, formulas("alice", "bob", "True")))
+	}
+	return []label.Label{low, mid, must(low.Join(secret)), must(mid.Join(secret))}
+}
+
+// someWorld is a policy with random labels.
+func someWorld(r *rand.Rand, labels []label.Label) Policy {
 	var p Policy
+	all := label.Bottom
+	for _, l := range labels {
+		all = must(all.Join(l))
+	}
 	for i := range worldServices {
-		s := Service{Name: fmt.Sprintf("s%d", i), Methods: []Method{{Name: "m"}}}
-		s.Flow.Label = someOf(r)
-		if r.IntN(2) == 0 {
-			s.Flow.Label = must(s.Flow.Label.Meet(observer))
+		s := Service{Name: fmt.Sprintf("s%d", i), Methods: []Method{{Name: "m", Idempotent: r.IntN(2) == 0}}}
+		s.Flow.Label = one(r, labels)
+		s.Flow.Clearance = must(all.Join(s.Flow.Label))
+		if r.IntN(4) == 0 {
+			s.Flow.Clearance = above(r, one(r, labels))
 		}
-		s.Flow.Clearance = above(r, above(r, s.Flow.Label))
+		s.Flow.Clearance = must(s.Flow.Clearance.Join(s.Flow.Label))
 		s.Flow.Owns = one(r, worldPowers)
+		s.Methods[0].Endpoint = s.someEndpoint(r, labels)
 		p.Services = append(p.Services, s)
+	}
+	for _, from := range p.Services {
+		for _, to := range p.Services {
+			if r.IntN(6) > 0 {
+				g := Grant{From: from.Name, Kind: KindCall, To: to.Name + ".m", Rule: "m.yaml:1"}
+				if r.IntN(3) == 0 {
+					g.Out, g.In = from.Flow.Owns, one(r, []label.Formula{label.True, from.Flow.Owns})
+				}
+				p.Grants = append(p.Grants, g)
+			}
+		}
 	}
 	return p
 }
 
-// move is something that an actor can do.
+// someEndpoint is one that s can serve, or none.
+func (s *Service) someEndpoint(r *rand.Rand, labels []label.Label) *guard.Endpoint {
+	for range 3 {
+		e := guard.Endpoint{Request: one(r, labels), Answer: one(r, labels)}
+		if s.Flow.Serve(allOf(s.Flow.Owns), e) == nil {
+			return &e
+		}
+	}
+	return nil
+}
+
+// move is something that an actor can do: an operation on labels, or whatever else
+// frame makes.
 type move struct {
 	weight int
 	make   func(a *actor, r *rand.Rand) (wire.Op, wire.Ask)
+	frame  func(a *actor, r *rand.Rand) wire.Frame
 }
 
 var moves = []move{
-	{4, func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) { return wire.OpLabels, wire.Ask{} }},
-	{3, func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) {
+	{weight: 4, make: func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) { return wire.OpLabels, wire.Ask{} }},
+	{weight: 3, make: func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) {
 		return wire.OpRaise, wire.Ask{Label: a.nearby(r), Mode: a.force(r)}
 	}},
-	{2, func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) {
+	{weight: 2, make: func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) {
 		return wire.OpLower, a.with(r, wire.Ask{Label: a.nearby(r), Mode: a.force(r)})
 	}},
-	{1, func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) {
+	{weight: 1, make: func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) {
 		return wire.OpClearance, a.with(r, wire.Ask{Label: above(r, a.state.Label)})
 	}},
-	{6, func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) {
+	{weight: 6, make: func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) {
 		return wire.OpSeal, a.with(r, wire.Ask{Label: a.nearby(r), Data: a.data(r)})
 	}},
-	{4, func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) {
+	{weight: 4, make: func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) {
 		return wire.OpUnseal, a.with(r, wire.Ask{Handles: []uint64{a.some(r, "value")}, Mode: a.raising(r)})
 	}},
-	{2, func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) {
+	{weight: 2, make: func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) {
 		return wire.OpRelabel, a.with(r, wire.Ask{Handles: []uint64{a.some(r, "value")}, Label: a.nearby(r)})
 	}},
-	{2, func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) {
+	{weight: 2, make: func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) {
 		return wire.OpTaint, a.with(r, wire.Ask{Handles: []uint64{a.some(r, "value")}, Label: someOf(r)})
 	}},
-	{1, func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) {
+	{weight: 1, make: func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) {
 		return wire.OpDrop, wire.Ask{Handles: []uint64{a.some(r)}}
 	}},
-	{4, func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) {
+	{weight: 4, make: func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) {
 		return wire.OpDelegate, a.with(r, wire.Ask{Privilege: one(r, append(worldPowers, a.owns, a.owns, a.owns))})
 	}},
-	{2, func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) {
+	{weight: 2, make: func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) {
 		return wire.OpRevoke, wire.Ask{Handles: []uint64{a.some(r, "privilege")}}
+	}},
+	{weight: 4, frame: func(a *actor, r *rand.Rand) wire.Frame {
+		return wire.Frame{Header: wire.Header{Op: wire.OpServe}, Body: methodFields("m")}
+	}},
+	{weight: 10, frame: func(a *actor, r *rand.Rand) wire.Frame {
+		ask := a.with(r, wire.Ask{Shown: one(r, []label.Formula{label.True, a.owns})})
+		if r.IntN(3) == 0 {
+			ask.Handles = []uint64{a.some(r, "value", "privilege")}
+		}
+		f := wire.Frame{Header: wire.Header{Op: wire.OpCall}, NameBytes: fmt.Appendf(nil, "s%d.m", r.IntN(worldServices)), Body: a.data(r)}
+		return withFields(r, f, ask)
+	}},
+	{weight: 12, frame: func(a *actor, r *rand.Rand) wire.Frame {
+		if len(a.calls) == 0 {
+			return wire.Frame{}
+		}
+		i := r.IntN(len(a.calls))
+		f := wire.Frame{Header: wire.Header{Op: wire.OpReply, ID: a.calls[i], Code: wire.Code(r.IntN(4))}, Body: a.data(r)}
+		a.calls = slices.Delete(a.calls, i, i+1)
+		var ask wire.Ask
+		if r.IntN(3) == 0 {
+			ask.Handles = []uint64{a.some(r, "value", "privilege")}
+		}
+		return withFields(r, f, ask)
+	}},
+	{weight: 2, frame: func(a *actor, r *rand.Rand) wire.Frame {
+		return wire.Frame{Header: wire.Header{Op: wire.OpCancel, ID: a.last - min(r.Uint64N(8), a.last)}}
 	}},
 }
 
-// choose is what a does next.
+// withFields puts what ask says before the body of a call or a reply, more often
+// than not.
+func withFields(r *rand.Rand, f wire.Frame, ask wire.Ask) wire.Frame {
+	if r.IntN(3) > 0 {
+		f.Flags = wire.FlagFields
+		f.Body = append(wire.AppendFields(nil, ask.Append(nil, f.Op)), f.Body...)
+	}
+	return f
+}
+
+// choose is what a does next: a frame, or one without an operation for nothing.
 func (a *actor) choose(r *rand.Rand) wire.Frame {
 	total := 0
 	for _, m := range moves {
 		total += m.weight
 	}
 	n := r.IntN(total)
-	for _, m := range moves {
-		if n -= m.weight; n < 0 {
-			op, ask := m.make(a, r)
-			a.last++
-			a.asked[a.last] = op
-			return wire.Frame{Header: wire.Header{Op: op, ID: a.last}, Body: ask.Append(nil, op)}
-		}
+	i := 0
+	for ; n >= moves[i].weight; i++ {
+		n -= moves[i].weight
 	}
-	panic("the weights do not add up")
+	var f wire.Frame
+	if m := &moves[i]; m.frame != nil {
+		f = m.frame(a, r)
+	} else {
+		op, ask := m.make(a, r)
+		f = wire.Frame{Header: wire.Header{Op: op}, Body: ask.Append(nil, op)}
+	}
+	if wire.Ops[f.Op].Replied {
+		a.last++
+		f.ID = a.last
+		a.asked[a.last] = f.Op
+	}
+	return f
 }
 
 // with names privileges, more often than not ones that a owns.
@@ -149,15 +237,15 @@ func (a *actor) with(r *rand.Rand, ask wire.Ask) wire.Ask {
 func (a *actor) nearby(r *rand.Rand) label.Label {
 	switch r.IntN(8) {
 	case 0:
-		return someOf(r)
+		return above(r, a.state.Label)
 	case 1:
 		return a.state.Clearance
-	case 2, 3:
-		return above(r, a.state.Label)
-	case 4:
+	case 2:
 		return a.state.Label.Downgrade(a.owns)
+	case 3, 4:
+		return a.state.Label
 	}
-	return a.state.Label
+	return one(r, a.w.labels)
 }
 
 // some is a handle of the kind that a has, and now and then another one or none.

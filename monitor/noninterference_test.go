@@ -1,8 +1,11 @@
 package monitor
 
 import (
+	"fmt"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"cofferdam/label"
@@ -32,6 +35,7 @@ func TestNoninterference(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var low, high, differ int
+			done := make(map[string]int)
 			for seed := first; seed < first+uint64(worlds) && !t.Failed(); seed++ {
 				t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 					a := newWorld(t, seed, 1, tt.observer)
@@ -40,6 +44,9 @@ func TestNoninterference(t *testing.T) {
 					b.run(steps)
 					if d := a.differs(b); d != "" {
 						t.Fatalf("the secret shows to %s", d)
+					}
+					for k, n := range a.done {
+						done[k] += n
 					}
 					for i := range min(len(a.actors), len(b.actors)) {
 						seen := len(a.actors[i].seen())
@@ -52,6 +59,12 @@ func TestNoninterference(t *testing.T) {
 				})
 			}
 			t.Logf("%d events at or below the observer, %d above; %d environments knew the secret", low, high, differ)
+			var all []string
+			for k, n := range done {
+				all = append(all, fmt.Sprintf("%s: %d", k, n))
+			}
+			slices.Sort(all)
+			t.Logf("what came: %s", strings.Join(all, ", "))
 			if low < 50*worlds || high < 50*worlds || differ < worlds {
 				t.Errorf("that is too little: nothing was tried")
 			}

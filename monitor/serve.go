@@ -10,7 +10,8 @@ import (
 )
 
 // serving is a method that a connection answers. It lasts: at a label at which its
-// instance could not answer, it is not asked either.
+// instance could not answer, or stand in for another one, it is not asked either.
+// What it was asked before, it may answer still.
 type serving struct {
 	lasting
 	method *method
@@ -73,7 +74,7 @@ func (c *conn) begin(md *method, name string) (*serving, error) {
 	s := &serving{method: md}
 	s.lasting = lasting{
 		name:  "method " + name,
-		holds: func(now guard.State) error { return now.Serve(e.given(), to) },
+		holds: func(now guard.State) error { return e.standsIn(now, to) },
 		cut:   func() { s.end(c) },
 	}
 	refusal := e.flow.lasts(&s.lasting)

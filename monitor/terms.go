@@ -21,8 +21,10 @@ import (
 //	                                                        goes on, and nobody hears of its end
 //	its deadline passes                   both              always: it was set at the start
 //	all servers are full, the queue is    caller            quiet does not hold, and each server ⊑ answer
-//	the callee is lost (interrupted), or  caller            quiet does not hold, and callee ⊑ answer
-//	another instance is asked in its place
+//	the callee is lost (interrupted)      caller            quiet does not hold, and callee ⊑ answer
+//	another is asked in its place then    that one          the same, and callee ⊑ the label that it started at
+//	one was not asked, but another        that one          callee ⊑ₚ the label that it started at: it may answer
+//	                                                        at others, but is asked no more
 //	the service is broken or stopped      caller            quiet does not hold, and none of its instances
 //	                                                        has ended above its label
 //

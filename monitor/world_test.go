@@ -33,12 +33,14 @@ type world struct {
 	seed, secret uint64
 	step         int
 	actors       []*actor
+	done         map[string]int // how often it was heard: an operation and what came of it
 
 	// observer is the highest label of those who must not learn the secret, and
 	// owned is all the power that anybody in the world has: nobody can bring what
 	// is above the observer down to it.
 	observer label.Label
 	owned    label.Formula
+	labels   []label.Label // most of those that there are
 }
 
 // actor is one environment of a world.
@@ -118,8 +120,9 @@ func (w *wireEnd) read() (frames []wire.Frame, err error) {
 func newWorld(t testing.TB, seed, secret uint64, observer label.Label) *world {
 	t.Helper()
 	r := rand.New(rand.NewPCG(seed, 0))
-	w := &world{seed: seed, secret: secret, observer: observer}
-	p := someWorld(r, observer)
+	w := &world{seed: seed, secret: secret, observer: observer, done: make(map[string]int)}
+	w.labels = palette(r, observer)
+	p := someWorld(r, w.labels)
 	for _, s := range p.Services {
 		w.owned = w.owned.And(s.Flow.Owns)
 	}
@@ -149,6 +152,7 @@ func (w *world) enter(service, instance string) {
 	a.state, a.owns = a.env.at(), a.env.flow.owns
 	w.t.Cleanup(a.c.close)
 	w.actors = append(w.actors, a)
+	a.c.handle(&wire.Frame{Header: wire.Header{Op: wire.OpServe}, Body: methodFields("m")})
 }
 
 // high tells whether a is above the observer, so that it may know the secret.
@@ -160,6 +164,7 @@ func (a *actor) high() bool {
 func (w *world) run(steps int) {
 	for w.step = range steps {
 		w.actors[rand.New(rand.NewPCG(w.seed, uint64(w.step))).IntN(len(w.actors))].act()
+		eventually(w.t, "what rested on what was revoked is cut", func() bool { return w.m.unchecked.Load() == 0 })
 		for _, b := range w.actors {
 			b.listen()
 		}
@@ -186,6 +191,9 @@ func (a *actor) act() {
 		return
 	}
 	f := a.choose(r)
+	if f.Op == 0 {
+		return
+	}
 	a.note("does %v %d %q", f.Op, f.ID, f.NameBytes)
 	if wasHigh {
 		a.view[len(a.view)-1].high = true // what it chose depends on the secret, whatever it is by now
@@ -260,13 +268,17 @@ func (a *actor) listen() {
 func (a *actor) learn(f *wire.Frame) {
 	fields, known := f.Body, false
 	switch f.Op {
+	case wire.OpCancel:
+		a.w.done["cancel"]++
 	case wire.OpCall:
+		a.w.done["call"]++
 		a.calls = append(a.calls, f.ID)
 		known = f.Flags&wire.FlagFields != 0
 	case wire.OpReply:
 		op := a.asked[f.ID]
+		a.w.done[fmt.Sprintf("%v %v", op, f.Code)]++
 		delete(a.asked, f.ID)
-		known = f.Code == wire.OK && op >= wire.OpLabels || f.Flags&wire.FlagFields != 0
+		known = f.Code == wire.OK && op >= wire.OpLabels || f.Flags != 0
 		if told, err := wire.ParseTold(f.Body); f.Code == wire.OK && err == nil {
 			switch op {
 			case wire.OpLabels:
