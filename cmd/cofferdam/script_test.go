@@ -70,7 +70,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("COFFERDAM_RUNTIME_DIR", filepath.Join(dir, "run"))
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"snippets": snippets, "exits": exits, "crash": crash},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"snippets": snippets, "console": console, "exits": exits, "crash": crash},
 		Condition: func(name string) (bool, error) {
 			switch name {
 			case "root":
@@ -118,6 +118,31 @@ func snippets(ts *testscript.TestScript, neg bool, args []string) {
 			name = strings.TrimPrefix(first, "# ")
 		}
 		ts.Check(os.WriteFile(ts.MkAbs(name), []byte(block[2]), 0o644))
+	}
+}
+
+// console is the script command "console PAGE": each command that docs/PAGE shows
+// at a prompt prints what stands below it there.
+func console(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: console PAGE")
+	}
+	page, err := os.ReadFile(filepath.Join("../../docs", args[0]))
+	ts.Check(err)
+	ran := 0
+	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(string(page), -1) {
+		for _, shown := range strings.Split("\n"+block[1], "\n$ ")[1:] {
+			command, want, _ := strings.Cut(shown, "\n")
+			// The exit code is the script's affair; here it is what is printed.
+			ts.Check(ts.Exec("/bin/sh", "-c", "{ "+command+"; } 2>&1; true"))
+			if got := ts.ReadFile("stdout"); strings.TrimSpace(got) != strings.TrimSpace(want) {
+				ts.Fatalf("docs/%s shows %s, which prints\n%s", args[0], command, got)
+			}
+			ran++
+		}
+	}
+	if ran == 0 {
+		ts.Fatalf("docs/%s shows no command", args[0])
 	}
 }
 
