@@ -172,15 +172,15 @@ func (w *wait) end() bool {
 	return true
 }
 
-// answer tells the asker what became of w, once it is over.
+// answer tells the asker what became of w, once it is over: also one who has
+// withdrawn it, because a message may have been on its way to him.
 func (w *wait) answer(told wire.Told, err error) {
 	w.leave()
-	code, body := answerOf(&told, err)
-	if w.claimed {
-		w.conn.reply(w.id, code, body)
-		return
+	if !w.claimed && !w.conn.claim(w.id, w) {
+		told, err = wire.Told{}, wire.ErrCanceled
 	}
-	w.conn.settle(w.id, w, code, body)
+	code, body := answerOf(&told, err)
+	w.conn.reply(w.id, code, body)
 }
 
 // leave gives back what it took to wait.
@@ -209,7 +209,7 @@ func (w *wait) expired() {
 // cancel is for when nobody wants it any more.
 func (w *wait) cancel() {
 	if w.end() {
-		w.leave()
+		w.answer(wire.Told{}, wire.ErrCanceled)
 		w.box.serve()
 	}
 }
