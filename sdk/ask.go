@@ -52,13 +52,21 @@ var noHandle error = wire.Error{Code: wire.Malformed, Message: "the reply does n
 // else says how long.
 const askAgain = time.Hour
 
-// askUntil asks until what is asked for is there, or ctx ends.
-func (c *Client) askUntil(ctx context.Context, op wire.Op, what string, a *wire.Ask) (wire.Told, error) {
+// askOnce is the shortest wait that there is.
+const askOnce = time.Millisecond
+
+// askUntil asks until what is asked for is there, or ctx ends, or now.
+func (c *Client) askUntil(ctx context.Context, op wire.Op, what string, a *wire.Ask, now bool) (wire.Told, error) {
+	limit := askAgain
+	if now {
+		limit = askOnce
+	}
 	for {
-		limited, cancel := context.WithTimeout(ctx, askAgain)
+		limited, cancel := context.WithTimeout(ctx, limit)
 		t, err := c.ask(limited, op, what, a)
+		again := !now && ctx.Err() == nil && (errors.Is(err, ErrEmpty) || errors.Is(err, ErrBusy) && limited.Err() != nil)
 		cancel()
-		if !errors.Is(err, ErrEmpty) || ctx.Err() != nil {
+		if !again {
 			return t, err
 		}
 	}

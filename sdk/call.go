@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"cofferdam/wire"
@@ -124,12 +125,26 @@ func (c *Client) exchange(ctx context.Context, f *wire.Frame) (reply, error) {
 	if err == nil {
 		err = r.result()
 	}
-	if a.certain && ctx.Err() != nil && (errors.Is(err, ErrCanceled) || errors.Is(err, ErrEmpty)) {
-		if err = withdrawn(ctx); errors.Is(err, ErrDeadline) {
-			err = ErrEmpty
-		}
+	if info.Timed && ctx.Err() != nil && isAny(err, ErrEmpty, ErrBusy, ErrCanceled, ErrDeadline) {
+		err = outlasted(ctx, f.Op)
 	}
 	return r, err
+}
+
+// outlasted is the error of an operation that waited until ctx ended.
+func outlasted(ctx context.Context, op wire.Op) error {
+	err := withdrawn(ctx)
+	switch {
+	case errors.Is(err, ErrCanceled):
+		return err
+	case op == wire.OpPut:
+		return ErrBusy // there was no room
+	}
+	return ErrEmpty
+}
+
+func isAny(err error, targets ...error) bool {
+	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
 }
 
 // certain are the operations that the monitor answers even if they are withdrawn,

@@ -27,7 +27,7 @@ var (
 	ErrInterrupted = wire.ErrInterrupted // the instance or the connection died; the work may have been done
 	ErrLabel       = wire.ErrLabel       // forbidden by labels: its words say which, and what would allow it
 	ErrWithheld    = wire.ErrWithheld    // there is a result, above the label that was agreed on
-	ErrEmpty       = wire.ErrEmpty       // nothing was there, or no room, within the time
+	ErrEmpty       = wire.ErrEmpty       // nothing was there within the time
 )
 
 // ErrClosed is wrapped by what fails because the connection has ended.

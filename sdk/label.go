@@ -48,6 +48,7 @@ type Options struct {
 	Handles []Handle // calls, Post, Put: what goes with the message; we keep ours
 	Raise   bool     // whatever reads: first raise our label as far as it takes
 	Force   bool     // whatever raises or lowers: cut the connections that stand in the way
+	Now     bool     // whatever waits: look, and do not
 }
 
 // ask is what the monitor is asked with to do so to objects.

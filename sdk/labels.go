@@ -11,7 +11,7 @@ type Labels struct {
 	Label     Label    // what we may have read, and who vouches for us
 	Clearance Label    // how far Label may rise
 	Owns      Formula  // the privileges that we have
-	Handles   []Handle // those that we were started with, in the order of who started us
+	Handles   []Handle // those that we were started with, in the order of who started us, and those of the privileges that it gave
 }
 
 // Labels tells what we are.

@@ -311,6 +311,40 @@ func TestWaiting(t *testing.T) {
 		}
 		cancel()
 	}
+
+	// With Now it is asked once, for the shortest time.
+	for op, do := range map[wire.Op]func() error{
+		wire.OpRecv: func() error { return second(box.Recv(context.Background(), Options{Now: true})) },
+		wire.OpTake: func() error { return second(box.Take(context.Background(), Options{Now: true})) },
+		wire.OpWait: func() error { return second(Handle{c, 7}.Result().Wait(context.Background(), Options{Now: true})) },
+		wire.OpPut:  func() error { return box.Put(context.Background(), nil, Options{Now: true}) },
+	} {
+		code := wire.Empty
+		if op == wire.OpPut {
+			code = wire.Busy
+		}
+		done := make(chan error, 1)
+		go func() { done <- do() }()
+		f := p.next()
+		if f.Op != op || f.Timeout != askOnce {
+			t.Errorf("got %v with %v, want %v with %v", f.Op, f.Timeout, op, askOnce)
+		}
+		if k := p.next(); k.Op != wire.OpCancel { // it is late
+			t.Errorf("got %v, want cancel", k.Op)
+		}
+		p.reply(f.ID, wire.Canceled, nil)
+		if err := <-done; !errors.Is(err, code.Err()) {
+			t.Errorf("%v = %v, want %v", op, err, code.Err())
+		}
+	}
+
+	// Busy at once is no reason to try again, as it is after all the time.
+	done = make(chan error, 1)
+	go func() { done <- box.Put(context.Background(), nil, Options{}) }()
+	p.reply(p.next().ID, wire.Busy, nil)
+	if err := <-done; !errors.Is(err, ErrBusy) {
+		t.Errorf("Put() = %v, want %v", err, ErrBusy)
+	}
 }
 
 func TestStart(t *testing.T) {

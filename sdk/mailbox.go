@@ -16,7 +16,7 @@ type Mailbox struct {
 // Message is what was in a mailbox.
 type Message struct {
 	Data    []byte
-	Handles []Handle // that came with it, ours to drop
+	Handles []Handle // that came with it, ours to drop; of a privilege that would have been too much for us, one of nothing
 	From    Identity // who sent it, as the monitor knows
 	Label   Label    // of the mailbox
 }
@@ -45,18 +45,18 @@ func (m Mailbox) Post(ctx context.Context, data []byte, o Options) error {
 }
 
 // Put sends a message as soon as there is room, which takes being at the label of
-// m. It is ErrEmpty if there was none within the deadline of ctx.
+// m. It is ErrBusy if there was none within the deadline of ctx.
 func (m Mailbox) Put(ctx context.Context, data []byte, o Options) error {
 	a := m.asked(o)
 	a.Data = data
-	_, err := m.c.askUntil(ctx, wire.OpPut, m.String(), a)
+	_, err := m.c.askUntil(ctx, wire.OpPut, m.String(), a, o.Now)
 	return err
 }
 
 // Recv returns the next message of a mailbox that we own, as soon as there is one.
 // It is ErrEmpty if there was none within the deadline of ctx, and ErrLabel if we
 // are not at its label; with Raise we are raised first, and stay so, also if nothing
-// comes.
+// comes. With Now it does not wait.
 //
 // When ctx is canceled while a message is on its way to us, Recv returns that.
 func (m Mailbox) Recv(ctx context.Context, o Options) (Message, error) {
@@ -70,7 +70,7 @@ func (m Mailbox) Take(ctx context.Context, o Options) (Message, error) {
 }
 
 func (m Mailbox) next(ctx context.Context, op wire.Op, o Options) (Message, error) {
-	t, err := m.c.askUntil(ctx, op, m.String(), m.asked(o))
+	t, err := m.c.askUntil(ctx, op, m.String(), m.asked(o), o.Now)
 	if err != nil {
 		return Message{}, err
 	}

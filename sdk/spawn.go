@@ -21,7 +21,7 @@ type SpawnOptions struct {
 	Label     *Label    // of the instance; nil for the template's, joined with ours
 	Clearance *Label    // of the instance; nil for the template's, or Label if that is higher
 	Gives     []Formula // privileges of ours that it gets
-	Handles   []Handle  // of ours that it gets, as Labels.Handles
+	Handles   []Handle  // of ours that it gets, as its Labels.Handles, before those of Gives
 	Out, In   Formula   // the privileges that we use for it, as in Options
 }
 
@@ -33,6 +33,9 @@ type Exit = wire.Exit
 
 // Result is how an instance ended and what it printed, as a labeled value: known
 // when it has ended, to those who are at the label of the result.
+//
+// The instance lives as long as who started it has a handle of this: to drop it is
+// to kill the instance.
 type Result struct{ Handle }
 
 // Spawn runs one instance of a template to its end and returns what it printed
@@ -57,7 +60,8 @@ func (c *Client) Spawn(ctx context.Context, template string, options SpawnOption
 
 // Start starts one instance of a template and does not wait for it. What it prints
 // and how it ends is a Result, at the label that is given, whatever the instance
-// reads meanwhile: so it can run at a higher label than ours. It ends with us.
+// reads meanwhile: so it can run at a higher label than ours. The deadline of ctx, if
+// it has one, is that of the instance; otherwise ctx has to do with its start alone.
 //
 // Its errors are those of Spawn.
 func (c *Client) Start(ctx context.Context, template string, result Label, options SpawnOptions) (Result, error) {
@@ -96,10 +100,11 @@ func (o *SpawnOptions) wire(result *Label) *wire.Spawn {
 }
 
 // Wait returns how the instance ended, as soon as it has. It is ErrLabel if we are
-// not at the label of the result, ErrWithheld if the instance had risen above that,
-// of which nobody is told more, and ErrEmpty if it had not ended within the deadline of ctx.
+// not at the label of the result, ErrWithheld if the instance has risen above that,
+// of which nobody is told more, ErrEmpty if it had not ended within the deadline of ctx,
+// and ErrDeadline, ErrCanceled or ErrUnavailable if it was made to end, or could not begin.
 func (r Result) Wait(ctx context.Context, o Options) (Exit, error) {
-	t, err := r.c.askUntil(ctx, wire.OpWait, "result", o.ask(r.Handle))
+	t, err := r.c.askUntil(ctx, wire.OpWait, "result", o.ask(r.Handle), o.Now)
 	if err != nil {
 		return Exit{}, err
 	}

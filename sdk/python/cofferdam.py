@@ -152,7 +152,7 @@ class Withheld(Error):
 
 
 class Empty(Error):
-    """Nothing was there, or no room, within the time."""
+    """Nothing was there within the time."""
 
     code, word = 13, "empty"
 
@@ -470,7 +470,7 @@ class Client:
         body = bytes(memoryview(body))
         if len(body) + len(fields) + 4 * bool(fields) > MAX_BODY:
             raise TooLarge("%d bytes, at most %d" % (len(body) + len(fields), MAX_BODY))
-        certain = op in _CERTAIN
+        certain, late = op in _CERTAIN, False
         deadline = None
         if name or op in _TIMED:
             deadline = self._deadline
@@ -480,7 +480,7 @@ class Client:
         timeout_ms = 0
         if deadline is not None:
             left = deadline - time.monotonic()
-            if left <= 0 and not certain:
+            if left <= 0 and op not in _TIMED:
                 raise Deadline()
             timeout_ms = _milliseconds(left)
         self._last_id += 1
@@ -488,15 +488,15 @@ class Client:
         if self._sock is None:
             raise Unavailable(_GONE)
         self._send(_frame(op, id=id, timeout_ms=timeout_ms, name=name.encode(), body=body, fields=fields))
-        if certain and deadline is not None:
+        if op in _TIMED and deadline is not None:
             deadline = time.monotonic() + max(0, left) + _GRACE
         while True:
             frame = self._read(deadline)
             if frame is None:
                 self._send(_frame(_CANCEL, id=id))
                 if not certain:
-                    raise Deadline()
-                deadline = None  # the monitor says what became of the message
+                    raise Empty() if op in _TIMED else Deadline()
+                deadline, late = None, True  # the monitor says what became of the message
             elif frame.op == _REPLY and frame.id == id:
                 break
             else:
@@ -504,6 +504,8 @@ class Client:
         self._open(frame)
         if frame.code != 0:
             self._discard(frame.handles())
+            if frame.code == Canceled.code and late:
+                raise Busy() if op == _PUT else Empty()
             raise _ERRORS[frame.code](frame.body[:MAX_MESSAGE].decode(errors="replace"))
         return frame
 

@@ -22,8 +22,10 @@ a Formula or its text.
 Trusted: no. It runs inside, and the monitor decides.
 """
 
+import time
+
 import cofferdam as cd
-from cofferdam import Canceled, Empty, Error, Malformed
+from cofferdam import Busy, Empty, Error, Malformed
 
 MAX_GIVES = 16
 MAX_LABEL = 64 << 10
@@ -118,7 +120,7 @@ class Labels:
 
     label: what we may have read, and who vouches for us. clearance: how far label
     may rise. owns: the privileges that we have. handles: those that we were
-    started with, in the order of who started us.
+    started with, in the order of who started us, and those of the privileges that it gave.
     """
 
     __slots__ = ("label", "clearance", "owns", "handles")
@@ -133,8 +135,9 @@ class Reply:
 class Message:
     """What was in a mailbox.
 
-    data: bytes. handles: those that came with it, ours to drop. sender: the
-    Identity of who sent it, as the monitor knows. label: of the mailbox.
+    data: bytes. handles: those that came with it, ours to drop; of a privilege that would
+    have been too much for us, one of nothing. sender: the Identity of who sent
+    it, as the monitor knows. label: of the mailbox.
     """
 
     __slots__ = ("data", "handles", "sender", "label")
@@ -250,7 +253,7 @@ class Mailbox(Handle):
     def put(self, data=b"", handles=(), timeout=None, **options):
         """Sends a message as soon as there is room, which takes being at the label of the mailbox.
 
-        Raises Empty if there was none within the timeout, in seconds.
+        Raises Busy if there was none within the timeout, in seconds.
         """
         self._ask(_PUT, handles, timeout=timeout, data=data, **options)
 
@@ -287,7 +290,11 @@ class Mailbox(Handle):
 
 
 class Result(Handle):
-    """How an instance ended and what it printed, as a labeled value."""
+    """How an instance ended and what it printed, as a labeled value: known when it has ended, to those
+    who are at the label of the result.
+
+    The instance lives as long as who started it has a handle of this: to drop it is to kill().
+    """
 
     __slots__ = ()
 
@@ -295,8 +302,9 @@ class Result(Handle):
         """The Exit of the instance, as soon as it has ended.
 
         Raises Empty if it had not within the timeout, LabelError if we are not at the
-        label of the result, and Withheld if the instance had risen above that, of which
-        nobody is told more.
+        label of the result, Withheld if the instance has risen above that, of which
+        nobody is told more, and Deadline, Canceled or Unavailable if it was made to end,
+        or could not begin.
         """
         return cd._parse_exit(self._client._ask(_WAIT, "result", [self], timeout=timeout, **options).data)
 
@@ -448,11 +456,12 @@ class Labelled:
     def start(self, template, result, timeout=None, **fields):
         """spawn() that does not wait. What is printed, and how it ends, is a Result at the label result,
         whatever the instance reads meanwhile: so it can run at a higher label than ours.
-        It ends with us.
+        After the timeout it is killed.
 
         Further options, of spawn() too: label, clearance: its own, None for those of the
         template, raised to ours; gives: privileges of ours that it gets; handles: of ours
-        that it gets, as its labels().handles; out, in_: privileges that we use for it.
+        that it gets, as its labels().handles, before those of gives; out, in_: privileges
+        that we use for it.
         """
         fields["result"] = result
         return self._spawn(template, fields, timeout, lambda body: made(self, Result, parse_told(body)))
@@ -468,13 +477,17 @@ class Labelled:
         """Asks for an operation on labels and returns what is told."""
         try:
             body = ask_fields(handles, **options)
+            if timeout is not None or self._deadline is not None or op not in cd._TIMED:
+                return parse_told(self._request(op, "", body, timeout))
             while True:
+                began = time.monotonic()
                 try:
-                    until = _AGAIN if timeout is None and self._deadline is None else timeout
-                    return parse_told(self._request(op, "", body, until))
-                except (Empty, Canceled):
-                    if until is not _AGAIN:
-                        raise Empty() from None
+                    return parse_told(self._request(op, "", body, _AGAIN))
+                except Empty:
+                    pass
+                except Busy:
+                    if time.monotonic() - began < _AGAIN:
+                        raise  # not for lack of room
         except Error as e:
             e.request = _request(op, what)
             raise

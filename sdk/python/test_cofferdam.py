@@ -537,6 +537,18 @@ class TestLabelled(WithPeer):
                 self.assertIsInstance(self.result, cd.Empty)
             else:
                 self.assertEqual(self.result.data, b"not lost")
+        with self.meanwhile(moves.put, timeout=0.01):
+            f = self.peer.next()
+            self.assertEqual(self.peer.next().op, cd._CANCEL)
+            self.peer.reply(f.id, code=cd.Canceled.code)
+        self.assertIsInstance(self.result, cd.Busy)
+        with self.assertRaises(cd.Empty):
+            self.handle(1, labels.Result).wait(timeout=0.01)
+        self.assertEqual([self.peer.next().op for _ in range(2)], [cd._WAIT, cd._CANCEL])
+        with self.assertRaises(cd.Busy):  # at once: not for lack of room
+            self.ask(moves.put, op=labels._PUT, fields=dict(name="moves"), code=cd.Busy.code, timeout_ms=3600 * 1000)
+        with self.assertRaises(cd.Canceled):  # by somebody else
+            self.ask(moves.recv, op=labels._RECV, fields=dict(name="moves"), code=cd.Canceled.code, timeout_ms=3600 * 1000)
         with self.meanwhile(lambda: [m.data for m, _ in zip(moves, range(2))]):
             for data in (b"a", b"b", b"c"):
                 f = self.peer.next()
