@@ -2,7 +2,6 @@ package monitor
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -117,17 +116,17 @@ func (k *call) answer(by *Env, code wire.Code, body []byte, gives []object) {
 // refuse ends a call that nobody takes, because of the state of by (see mayKnow).
 // For one that an instance was lost with, the codes that mean "nothing was done"
 // would be a lie.
-func (k *call) refuse(code wire.Code, by *Env) {
+func (k *call) refuse(code wire.Code, body []byte, by *Env) {
 	if !k.mayKnow(by) {
 		k.withhold()
 		return
 	}
 	k.mu.Lock()
 	if k.repeated {
-		code = wire.Interrupted
+		code, body = wire.Interrupted, nil
 	}
 	k.mu.Unlock()
-	k.finish(code, nil)
+	k.finish(code, body)
 }
 
 // withhold leaves the call to its deadline: nobody is at it, and its caller must
@@ -270,37 +269,4 @@ func (k *call) interrupted(by *Env) {
 		return
 	}
 	k.finish(wire.Interrupted, nil)
-}
-
-// runLines answers the call by a program of its own.
-func (k *call) runLines(body []byte) {
-	e := k.from.env
-	if !e.startSpawn() {
-		k.finish(wire.Busy, nil)
-		return
-	}
-	ctx, cancel := context.WithDeadline(context.Background(), k.deadline)
-	k.mu.Lock()
-	k.stop = cancel
-	k.mu.Unlock()
-	if k.done.Load() {
-		cancel() // it ended before there was anything to stop
-	}
-	go func() {
-		defer e.endSpawn()
-		defer cancel()
-		out, err := e.m.spawner.Line(ctx, k.method.of.Name, k.method.Name, e.id, body)
-		switch {
-		case errors.Is(err, context.DeadlineExceeded):
-			k.finish(wire.Deadline, nil)
-		case errors.Is(err, wire.ErrBusy):
-			k.finish(wire.Busy, nil)
-		case err != nil:
-			k.finish(wire.Failed, errorText(err))
-		case len(out) > wire.MaxBody:
-			k.finish(wire.TooLarge, nil)
-		default:
-			k.finish(wire.OK, out)
-		}
-	}()
 }

@@ -27,10 +27,18 @@ func (s *Service) checkFlow() error {
 	if s.Instances == PerCall && !s.Lines {
 		return fmt.Errorf("policy: service %q: an instance per call is a program per call", s.Name)
 	}
+	for _, md := range s.Methods {
+		if (md.Gate != nil || md.Bits != 0) && !s.Lines || md.Bits < 0 || md.Bits > maxBits {
+			return fmt.Errorf("policy: method %q of %q: a gate is a program per call, and answers at most %d bits", md.Name, s.Name, maxBits)
+		}
+	}
 	if s.ofCaller() {
 		return nil
 	}
 	for i := range s.Methods {
+		if s.Methods[i].Gate != nil {
+			continue // what it can release depends on what it is given
+		}
 		if err := s.Flow.Serve(allOf(s.Flow.Owns), s.endpoint(&s.Methods[i])); err != nil {
 			return fmt.Errorf("policy: method %q of %q: %w", s.Methods[i].Name, s.Name, err)
 		}

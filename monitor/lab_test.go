@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -51,6 +53,7 @@ func newLab(t testing.TB, p Policy) *lab {
 	if l.m, err = New(log, p, l.spawner); err != nil {
 		t.Fatal(err)
 	}
+	l.spawner.m = l.m
 	return l
 }
 
@@ -395,7 +398,10 @@ func wayOut(to string, private bool) Grant {
 // fakeSpawner runs nothing: what it is asked for waits in asked, and ends as
 // the test says.
 type fakeSpawner struct {
-	asked chan *run
+	asked     chan *run
+	m         *Monitor
+	lines     atomic.Int64 // programs per call
+	unstarted bool         // none of which comes to be
 }
 
 type run struct {
@@ -404,9 +410,10 @@ type run struct {
 	template string // or service
 	method   string // of Line
 	req      wire.Spawn
-	flow     Flow
+	flow     Flow // also of Line
 	admit    func(*Env)
 	body     []byte
+	child    *Env // of Line
 	end      chan ending
 }
 
@@ -446,8 +453,18 @@ func (s *fakeSpawner) Spawn(ctx context.Context, by wire.Identity, template stri
 	return e.exit, e.err
 }
 
-func (s *fakeSpawner) Line(ctx context.Context, service, method string, caller wire.Identity, body []byte) ([]byte, error) {
-	e := s.run(&run{ctx: ctx, by: caller, template: service, method: method, body: slices.Clone(body)})
+func (s *fakeSpawner) Line(ctx context.Context, service, method string, caller wire.Identity, body []byte, flow Flow, admit func(*Env)) ([]byte, error) {
+	r := &run{ctx: ctx, by: caller, template: service, method: method, body: slices.Clone(body), flow: flow}
+	if !s.unstarted {
+		var err error
+		id := wire.Identity{Service: service, Instance: fmt.Sprintf("%s-line-%d", service, s.lines.Add(1)), Principal: caller.Principal}
+		if r.child, err = s.m.AdmitAt(id, flow); err != nil {
+			return nil, err
+		}
+		defer s.m.Remove(r.child)
+		admit(r.child)
+	}
+	e := s.run(r)
 	return e.out, e.err
 }
 

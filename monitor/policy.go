@@ -33,6 +33,7 @@ var (
 	opUnmount = op{name: "unmount", kind: KindShare}   // take that back
 	opEgress  = op{name: "egress", kind: KindEgress}   // open one to a machine outside
 	opAnswer  = op{name: "answer"}                     // answer a call that was sent to it
+	opRelease = op{name: "release"}                    // let the answer of a gate out
 
 	opRaise     = op{name: "raise"}     // have a higher label
 	opLower     = op{name: "lower"}     // have a lower one
@@ -122,6 +123,13 @@ type Method struct {
 	Deadline   time.Duration   // 0 means DefaultDeadline
 	Idempotent bool            // may be repeated on a replacement
 	Endpoint   *guard.Endpoint // nil: both are the label of the service's Flow
+
+	// Gate makes it one: what a caller must bring to have something released or
+	// endorsed. Only of programs per call; Endpoint is not looked at. What such a
+	// program answers is true or false if Bits is 1, and a number less than 2^Bits, in
+	// decimal, if that is more; 0 is no bound.
+	Gate *guard.Gate
+	Bits int
 }
 
 // Grant lets one service use one thing.

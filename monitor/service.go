@@ -52,7 +52,7 @@ type method struct {
 func newService(m *Monitor, s Service) *service {
 	svc := &service{Service: s, m: m, methods: make(map[string]*method), changed: make(chan struct{})}
 	for _, md := range s.Methods {
-		public := !s.ofCaller() && s.endpoint(&md) == (guard.Endpoint{}) && s.Flow.Label == label.Public
+		public := !s.ofCaller() && md.Gate == nil && s.endpoint(&md) == (guard.Endpoint{}) && s.Flow.Label == label.Public
 		svc.methods[md.Name] = &method{Method: md, nameBytes: []byte(md.Name), of: svc, public: public}
 	}
 	return svc
@@ -102,7 +102,7 @@ func (m *Monitor) SetState(name string, state State) {
 	s.notify()
 	s.mu.Unlock()
 	for _, k := range waiting {
-		k.refuse(state.code(), nil)
+		k.refuse(state.code(), nil, nil)
 	}
 }
 
@@ -196,7 +196,7 @@ func (md *method) dispatch(k *call, body []byte) {
 	}
 	s.mu.Unlock()
 	if code != wire.OK {
-		k.refuse(code, by)
+		k.refuse(code, nil, by)
 	}
 }
 

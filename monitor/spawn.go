@@ -23,8 +23,10 @@ type Spawner interface {
 	Spawn(ctx context.Context, by wire.Identity, template string, req wire.Spawn, flow Flow, admit func(*Env)) (wire.Exit, error)
 
 	// Line runs one instance of a service that is a program per call, with the
-	// request on its standard input, and returns its standard output.
-	Line(ctx context.Context, service, method string, caller wire.Identity, body []byte) ([]byte, error)
+	// request on its standard input, at the labels of flow, and returns its standard
+	// output. It calls admit with what [Monitor.AdmitAt] has made of it, before its
+	// program runs, and Remove after all.
+	Line(ctx context.Context, service, method string, caller wire.Identity, body []byte, flow Flow, admit func(*Env)) ([]byte, error)
 }
 
 // spawning is a request for a child that is answered with its result.

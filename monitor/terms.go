@@ -25,6 +25,8 @@ import (
 //	another is asked in its place then    that one          the same, and callee ⊑ the label that it started at
 //	one was not asked, but another        that one          callee ⊑ₚ the label that it started at: it may answer
 //	                                                        at others, but is asked no more
+//	a program per call fails, prints      caller            quiet does not hold, and the program ⊑ answer;
+//	too much, or is not started                             never of a gate
 //	the service is broken or stopped      caller            quiet does not hold, and none of its instances
 //	                                                        has ended above its label
 //
@@ -37,6 +39,7 @@ type terms struct {
 	with     label.Privileges // of the caller
 	shown    label.Formula
 	gives    []object
+	inside   Flow // of a program that is started for the call
 
 	// quiet says that the caller may learn nothing of what becomes of the call
 	// before it is answered: its requests are not at a label that it can read
@@ -116,8 +119,27 @@ func (t *terms) agree(e *Env, g *Grant, a *wire.Ask, md *method) (err error) {
 	if t.gives, err = e.objects(a.Handles); err != nil {
 		return err
 	}
-	t.endpoint = md.endpoint()
-	t.quiet = !t.endpoint.Request.FlowsTo(t.endpoint.Answer) || !md.of.Flow.Label.FlowsTo(t.endpoint.Answer)
+	t.inside = md.of.Flow
+	switch {
+	case md.Gate != nil:
+		if err := e.at().Enter(a.Shown, *md.Gate); err != nil {
+			return err
+		}
+		if t.inside.State, err = t.inside.Inside(e.at().Label); err != nil {
+			return err
+		}
+		t.endpoint = guard.Endpoint{Request: t.inside.Label, Answer: md.Gate.Output}
+		t.quiet = true
+		return nil
+	case md.of.ofCaller():
+		if t.inside.State, err = t.inside.Inside(e.at().Label); err != nil {
+			return err
+		}
+		t.endpoint = guard.Endpoint{Request: t.inside.Label, Answer: t.inside.Label}
+	default:
+		t.endpoint = md.endpoint()
+	}
+	t.quiet = !t.endpoint.Request.FlowsTo(t.endpoint.Answer) || !t.inside.Label.FlowsTo(t.endpoint.Answer)
 	return e.at().Connect(t.with, t.endpoint)
 }
 

@@ -56,7 +56,7 @@ func (s *Supervisor) Spawn(ctx context.Context, by wire.Identity, template strin
 
 // Line runs one instance of a service that is a program per call. A program
 // that fails is the service's error; what it printed about it is in its log.
-func (s *Supervisor) Line(ctx context.Context, service, method string, caller wire.Identity, body []byte) ([]byte, error) {
+func (s *Supervisor) Line(ctx context.Context, service, method string, caller wire.Identity, body []byte, flow monitor.Flow, admit func(*monitor.Env)) ([]byte, error) {
 	svc := s.service(service)
 	if svc == nil {
 		return nil, fmt.Errorf("no service %q", service)
@@ -66,6 +66,8 @@ func (s *Supervisor) Line(ctx context.Context, service, method string, caller wi
 		env:    []string{"COFFERDAM_METHOD=" + method, "COFFERDAM_CALLER=" + caller.Service},
 		stdin:  bytes.NewReader(append(body, '\n')),
 		stdout: &stdout,
+		flow:   &flow,
+		admit:  admit,
 	})
 	if err != nil {
 		if ctx.Err() == nil && !errors.Is(err, wire.ErrBusy) {

@@ -104,7 +104,7 @@ func (t *Trial) leftovers(n *neighbour) func() []string {
 		}
 		before = now
 	}
-	return func() []string { return s.Settle(before, 20*time.Second) }
+	return func() []string { return s.Settle(before, time.Minute) }
 }
 
 // neighbour is an environment that gives back every line it is given.

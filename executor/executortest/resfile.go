@@ -241,13 +241,4 @@ func volumeBomb(t *Trial) {
 		t.Check("the end", fmt.Sprint(r.Cause, r.Code), fmt.Sprint(executor.CauseExit, 0))
 	}
 	t.Check("what the neighbour got wrong", strings.Join(n.wrong, "; "), "")
-	removeDeep(t, dir)
-}
-
-// removeDeep empties a directory that may be nested deeper than a path can name.
-func removeDeep(t *Trial, dir string) {
-	t.Helper()
-	for err := os.RemoveAll(dir + "/d"); err != nil; err = os.RemoveAll(dir + "/d") {
-		t.Fatalf("clear %s: %v", dir, err)
-	}
 }

@@ -95,13 +95,13 @@ os._exit(0)
 				return
 			}
 			// Orphans are the init's to reap, or there would soon be no room.
-			for range 100 {
+			for range 48 {
 				if err := in.Again("parent").Run(); err != nil {
 					in.Attempt("one more that leaves an orphan", err, 0)
 					return
 				}
 			}
-			in.Attempt("a hundred orphans that ended", nil, 0)
+			in.Attempt("more orphans that ended than there is room for", nil, 0)
 			// One's own zombies count until one waits for them.
 			var err error
 			for range 64 {

@@ -158,7 +158,7 @@ func (s *Started) Wait() Result {
 func (s *Started) Also(args ...string) executor.Exit {
 	s.t.Helper()
 	var out, errs bytes.Buffer
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	exit, err := s.Exec(ctx, &executor.Command{
 		Args: append([]string{probePath, role, s.t.c.Name}, args...), Env: []string{"PATH=/usr/bin:/bin"},

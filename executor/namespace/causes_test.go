@@ -42,7 +42,7 @@ func TestCauses(t *testing.T) {
 		return func(s *executor.Spec) {
 			l.Wall = max(l.Wall, 0)
 			if l.Wall == 0 {
-				l.Wall = 20 * time.Second
+				l.Wall = time.Minute
 			}
 			s.Limits = l
 		}

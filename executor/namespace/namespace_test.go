@@ -64,7 +64,7 @@ func host(args ...string) *executor.Spec {
 		Command:       executor.Command{Args: args, Env: []string{"PATH=/usr/bin:/bin"}},
 		Mounts:        []executor.Mount{{Kind: executor.MountRuntime}},
 		AllowDegraded: degraded,
-		Limits:        executor.Limits{Wall: 20 * time.Second},
+		Limits:        executor.Limits{Wall: time.Minute},
 	}
 }
 

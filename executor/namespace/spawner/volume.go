@@ -140,8 +140,12 @@ func (i *instance) closeVolumes() {
 	i.volumes, i.volumesShut = nil, true
 }
 
-// maxDepth bounds how deep a tree is walked: each level holds a descriptor.
-const maxDepth = 64
+// maxDepth bounds how deep a tree is walked at a time: each level holds two
+// descriptors. maxDeeper is how many directories at that depth can wait for their turn.
+const (
+	maxDepth  = 64
+	maxDeeper = 256
+)
 
 // giveTree makes uid and gid the owners of the file or directory tree at fd, unless
 // they are already. Links are not followed and no other file system is entered: what is
@@ -156,7 +160,7 @@ func giveTree(fd, uid, gid int) error {
 	}
 	// The top comes last: it is what tells that the rest is done.
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		err := walk(fd, st.Dev, 0, func(dir int, name string, _ *unix.Stat_t) error {
+		err := walkAll(fd, st.Dev, func(dir int, name string, _ *unix.Stat_t) error {
 			return unix.Fchownat(dir, name, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
 		})
 		if err != nil {
@@ -172,11 +176,51 @@ func giveTree(fd, uid, gid int) error {
 // errEnough ends a walk.
 var errEnough = errors.New("enough")
 
+// visit is what walk calls for the file name in the directory dir.
+type visit func(dir int, name string, st *unix.Stat_t) error
+
+// walkAll is walk for a tree of any depth.
+func walkAll(fd int, dev uint64, f visit) error {
+	waiting := []int{}
+	defer func() {
+		for _, fd := range waiting {
+			unix.Close(fd)
+		}
+	}()
+	deeper := func(fd int) error {
+		if len(waiting) == maxDeeper {
+			return fmt.Errorf("more than %d directories nested deeper than %d", maxDeeper, maxDepth)
+		}
+		own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		if err == nil {
+			waiting = append(waiting, own)
+		}
+		return err
+	}
+	if err := walk(fd, dev, 0, deeper, f); err != nil {
+		return err
+	}
+	for len(waiting) > 0 {
+		next := waiting[len(waiting)-1]
+		waiting = waiting[:len(waiting)-1]
+		err := walk(next, dev, 0, deeper, f)
+		unix.Close(next)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tooDeep is for a walk that goes no deeper.
+func tooDeep(int) error { return fmt.Errorf("directories nested deeper than %d", maxDepth) }
+
 // walk calls f for everything below the directory fd, contents before their
-// directory, without following links or entering other file systems.
-func walk(fd int, dev uint64, depth int, f func(dir int, name string, st *unix.Stat_t) error) error {
+// directory, without following links or entering other file systems, and deeper for
+// directories at maxDepth, whose contents it leaves out.
+func walk(fd int, dev uint64, depth int, deeper func(fd int) error, f visit) error {
 	if depth > maxDepth {
-		return fmt.Errorf("directories nested deeper than %d", maxDepth)
+		return deeper(fd)
 	}
 	// A description of its own: reading a directory moves its offset.
 	own, err := openBeneath(fd, "", unix.O_RDONLY|unix.O_DIRECTORY)
@@ -200,7 +244,7 @@ func walk(fd int, dev uint64, depth int, f func(dir int, name string, st *unix.S
 				if err != nil {
 					continue
 				}
-				err = walk(sub, dev, depth+1, f)
+				err = walk(sub, dev, depth+1, deeper, f)
 				unix.Close(sub)
 				if err != nil {
 					return err
@@ -231,7 +275,7 @@ func measure(fd int, limit, files int64) (bytes, entries int64) {
 		return st.Blocks * 512, 1
 	}
 	var total int64
-	err := walk(fd, st.Dev, 0, func(_ int, _ string, st *unix.Stat_t) error {
+	err := walk(fd, st.Dev, 0, tooDeep, func(_ int, _ string, st *unix.Stat_t) error {
 		entries++
 		total += st.Blocks*512 + 256
 		if total > limit || entries > files {

@@ -1,8 +1,10 @@
 package spawner
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -90,4 +92,90 @@ func TestMeasure(t *testing.T) {
 	if got, _ := measure(fd, 1<<40, 100); got <= 1<<40 {
 		t.Errorf("a tree too deep to be measured counts as %d bytes, not as over any quota", got)
 	}
+}
+
+// What a program nested deeper than a path can name is handed over to the next one,
+// to the bottom.
+func TestDeepTreeIsGiven(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: to give files away")
+	}
+	const levels = 40 * maxDepth
+	top := openPath(t, t.TempDir())
+	at, err := unix.FcntlInt(uintptr(top), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	descend := func(name string) {
+		next, err := unix.Openat(at, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		unix.Close(at)
+		if at = next; err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range levels {
+		if err := unix.Mkdirat(at, "d", 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Mknodat(at, "file", unix.S_IFREG|0o600, 0); err != nil {
+			t.Fatal(err)
+		}
+		descend("d")
+	}
+	if err := giveTree(top, 1234, 5678); err != nil {
+		t.Fatal(err)
+	}
+	for level := levels; level > 0; level-- {
+		var dir, file unix.Stat_t
+		if err := unix.Fstatat(at, "", &dir, unix.AT_EMPTY_PATH); err != nil {
+			t.Fatal(err)
+		}
+		descend("..")
+		if err := unix.Fstatat(at, "file", &file, 0); err != nil {
+			t.Fatal(err)
+		}
+		if dir.Uid != 1234 || dir.Gid != 5678 || file.Uid != 1234 {
+			t.Fatalf("level %d is still of %d:%d, its file of %d", level, dir.Uid, dir.Gid, file.Uid)
+		}
+		for _, name := range []string{"file", "d"} {
+			flags := 0
+			if name == "d" {
+				flags = unix.AT_REMOVEDIR
+			}
+			if err := unix.Unlinkat(at, name, flags); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	unix.Close(at)
+}
+
+// A tree that is wide where it is deep is refused before it takes all descriptors.
+func TestWideDeepTreeIsNotGiven(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: to give files away")
+	}
+	dir := t.TempDir()
+	deep := dir + strings.Repeat("/d", maxDepth)
+	for n := range maxDeeper + 1 {
+		if err := os.MkdirAll(fmt.Sprintf("%s/%d", deep, n), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := len(openFiles(t))
+	if err := giveTree(openPath(t, dir), 1234, 5678); err == nil {
+		t.Error("given")
+	}
+	if after := len(openFiles(t)); after > before+1 { // the tree's own
+		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+}
+
+func openFiles(t *testing.T) []os.DirEntry {
+	t.Helper()
+	all, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
 }
