@@ -1,9 +1,12 @@
 package supervisor
 
 import (
+	"fmt"
 	"time"
 
+	"cofferdam/guard"
 	"cofferdam/manifest"
+	"cofferdam/monitor"
 )
 
 // doorPath is where a door finds its program, this very executable.
@@ -31,6 +34,39 @@ func NeedsDoor(app *manifest.App) bool {
 		}
 	}
 	return false
+}
+
+// doorOf is the gateway in the monitor's words.
+func doorOf(app *manifest.App) monitor.Door {
+	d := monitor.Door{Service: gatewayName, Port: BridgePort}
+	if TellsApart(app) {
+		d.People = func(route int, principal string) (guard.Endpoint, error) {
+			if app.Gateway == nil || route < 0 || route >= len(app.Gateway.Routes) {
+				return guard.Endpoint{}, fmt.Errorf("there is no route %d", route)
+			}
+			return app.Gateway.Routes[route].Labels(principal)
+		}
+	}
+	return d
+}
+
+// TellsApart tells whether it makes a difference on whose behalf the gateway
+// connects to a service: then it says so on each connection.
+func TellsApart(app *manifest.App) bool {
+	if app.Gateway != nil && app.Gateway.Authenticate != nil {
+		return true
+	}
+	for _, svc := range app.Services {
+		if svc.HTTP != 0 && (pooled(svc) || labelled(svc)) {
+			return true
+		}
+	}
+	return false
+}
+
+// labelled tells whether what svc hears or says over HTTP has a label.
+func labelled(svc *manifest.Service) bool {
+	return svc.Label != (manifest.Label{}) || svc.PortLabels[svc.HTTP] != (manifest.Endpoint{})
 }
 
 // gatewayService is the gateway as a service like any other. It is ready when

@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
 
 	"cofferdam/executor"
+	"cofferdam/guard"
 	"cofferdam/manifest"
 	"cofferdam/monitor"
 )
@@ -24,31 +26,29 @@ const BridgePort = 8080
 func policyOf(app *manifest.App, resolvers []netip.AddrPort) (monitor.Policy, error) {
 	var p monitor.Policy
 	for _, svc := range app.Services {
-		s := monitor.Service{Name: svc.Name, HTTP: svc.HTTP, Lines: svc.Stdio == "lines", Ports: svc.TCP}
-		if svc.Template {
-			s.Output = outputOf(svc)
-			s.For = func(principal string) (monitor.Service, []monitor.Grant, error) {
-				return templateFor(app, svc, s, principal)
-			}
-		}
 		if !forSomebody(svc) {
-			var err error
-			if s.Flow, err = flowOf(svc, ""); err != nil {
+			s, err := serviceFor(svc, "")
+			if err != nil {
 				return p, err
 			}
+			p.Services = append(p.Services, s)
+			continue
 		}
-		if svc.HTTP != 0 {
-			s.Ports = append(s.Ports, svc.HTTP)
-		}
-		for _, pr := range svc.Provides {
-			s.Methods = append(s.Methods, monitor.Method{Name: pr.Call, Deadline: pr.Deadline, Idempotent: pr.Idempotent})
+		s := unlabelled(svc)
+		s.For = func(principal string) (monitor.Service, []monitor.Grant, error) {
+			return somebodys(app, svc, principal)
 		}
 		p.Services = append(p.Services, s)
 	}
 	p.Shares = sharesOf(app)
+	for _, m := range app.Mailboxes {
+		p.Mailboxes = append(p.Mailboxes, monitor.Mailbox{
+			Name: m.Name, Label: m.Label, Owner: m.Owner, Messages: m.Messages, MessageBytes: int(m.SizeBytes),
+		})
+	}
 	if NeedsDoor(app) {
 		p.Services = append(p.Services, monitor.Service{Name: gatewayName})
-		p.Door = monitor.Door{Service: gatewayName, Port: BridgePort}
+		p.Door = doorOf(app)
 	}
 	if NeedsEgress(app) {
 		p.Services = append(p.Services, monitor.Service{Name: egressName})
@@ -56,30 +56,99 @@ func policyOf(app *manifest.App, resolvers []netip.AddrPort) (monitor.Policy, er
 		p.Grants = egressGrants(resolvers)
 	}
 	for _, e := range edges(app) {
+		// Privileges that name {principal} are those of somebody: see somebodys.
+		if from := app.Service(e.grant.From); from == nil || !forSomebody(from) {
+			if err := e.exercise(""); err != nil {
+				return p, err
+			}
+		}
 		p.Grants = append(p.Grants, e.grant)
 	}
 	return p, nil
 }
 
-// templateFor is the template svc, which the monitor knows as s, as it is for a
-// principal.
-func templateFor(app *manifest.App, svc *manifest.Service, s monitor.Service, principal string) (monitor.Service, []monitor.Grant, error) {
+// unlabelled is svc without what labels say of it.
+func unlabelled(svc *manifest.Service) monitor.Service {
+	s := monitor.Service{Name: svc.Name, HTTP: svc.HTTP, Lines: svc.Stdio == "lines", Ports: svc.TCP, Instances: instancesOf(svc)}
+	if svc.HTTP != 0 {
+		s.Ports = append(slices.Clip(s.Ports), svc.HTTP)
+	}
+	if svc.Template {
+		s.Output = outputOf(svc)
+	}
+	for _, pr := range svc.Provides {
+		s.Methods = append(s.Methods, monitor.Method{Name: pr.Call, Deadline: pr.Deadline, Idempotent: pr.Idempotent})
+	}
+	return s
+}
+
+func instancesOf(svc *manifest.Service) monitor.Instances {
+	switch {
+	case svc.Template: // nobody calls one
+	case svc.Instances == "per-call":
+		return monitor.PerCall
+	case svc.Instances == "per-label":
+		return monitor.PerLabel
+	case svc.Instances == "per-principal":
+		return monitor.PerPrincipal
+	}
+	return monitor.Shared
+}
+
+// serviceFor is svc as it is for a principal, "" for nobody.
+func serviceFor(svc *manifest.Service, principal string) (monitor.Service, error) {
+	s := unlabelled(svc)
 	var err error
 	if s.Flow, err = flowOf(svc, principal); err != nil {
-		return s, nil, err
+		return s, err
+	}
+	own := guard.Endpoint{Request: s.Flow.Label, Answer: s.Flow.Label}
+	for i, pr := range svc.Provides {
+		to, err := pr.Endpoint.For(principal)
+		if err != nil {
+			return s, fmt.Errorf("method %s of %s: %w", pr.Call, svc.Name, err)
+		}
+		if to != own && pr.Gate == nil {
+			s.Methods[i].Endpoint = &to
+		}
+	}
+	for _, port := range s.Ports {
+		to, err := svc.PortLabels[port].For(principal)
+		if err != nil {
+			return s, fmt.Errorf("port %d of %s: %w", port, svc.Name, err)
+		}
+		if to != own {
+			if s.PortEndpoints == nil {
+				s.PortEndpoints = make(map[int]guard.Endpoint)
+			}
+			s.PortEndpoints[port] = to
+		}
 	}
 	for _, v := range svc.Volumes {
 		l, err := v.Label.For(principal)
 		if err != nil {
-			return s, nil, fmt.Errorf("volume %q: %w", v.Name, err)
+			return s, fmt.Errorf("volume %q: %w", v.Name, err)
 		}
 		s.Volumes = append(s.Volumes, monitor.Volume{Name: v.Name, Label: l, Writable: !v.ReadOnly})
 	}
+	return s, nil
+}
+
+// somebodys is svc and what it was granted, for a principal.
+func somebodys(app *manifest.App, svc *manifest.Service, principal string) (monitor.Service, []monitor.Grant, error) {
+	s, err := serviceFor(svc, principal)
+	if err != nil {
+		return s, nil, err
+	}
 	var grants []monitor.Grant
 	for _, e := range edges(app) {
-		if e.grant.From == svc.Name {
-			grants = append(grants, e.grant)
+		if e.grant.From != svc.Name {
+			continue
 		}
+		if err := e.exercise(principal); err != nil {
+			return s, nil, err
+		}
+		grants = append(grants, e.grant)
 	}
 	return s, grants, nil
 }
@@ -89,6 +158,28 @@ type edge struct {
 	grant   monitor.Grant
 	service string // callee
 	port    int    // of a connection
+
+	out, in manifest.Formula  // privileges that are used with it
+	outside manifest.Endpoint // labels of an egress
+}
+
+// exercise puts into the grant what labels say of it for a principal, "" for nobody.
+func (e *edge) exercise(principal string) error {
+	g := &e.grant
+	var err error
+	if g.Out, err = e.out.For(principal); err != nil {
+		return fmt.Errorf("%s: out: %w", g.Rule, err)
+	}
+	if g.In, err = e.in.For(principal); err != nil {
+		return fmt.Errorf("%s: in: %w", g.Rule, err)
+	}
+	if g.Request, err = e.outside.Request.For(principal); err != nil {
+		return fmt.Errorf("%s: request: %w", g.Rule, err)
+	}
+	if g.Answer, err = e.outside.Answer.For(principal); err != nil {
+		return fmt.Errorf("%s: answer: %w", g.Rule, err)
+	}
+	return nil
 }
 
 // edges is the manifest's grants, and those of the gateway's second job: HTTP
@@ -97,7 +188,7 @@ func edges(app *manifest.App) []edge {
 	var out []edge
 	bridged := make(map[string]bool)
 	for _, g := range app.Grants() {
-		e := edge{service: g.To, grant: monitor.Grant{From: g.From, Bound: g.Bound, Rule: g.Rule}}
+		e := edge{service: g.To, grant: monitor.Grant{From: g.From, Bound: g.Bound, Rule: g.Rule}, out: g.Out, in: g.In}
 		switch g.Kind {
 		case "call":
 			e.grant.Kind, e.grant.To = monitor.KindCall, g.To+"."+g.Name
@@ -108,8 +199,9 @@ func edges(app *manifest.App) []edge {
 		case "egress":
 			e.grant.Kind, e.grant.To, e.grant.Private = monitor.KindEgress, g.Object(), g.Private
 			e.grant.Rate = monitor.Rate{Bytes: g.Rate.Bytes, Connections: int64(g.Rate.Connections)}
+			e.outside = g.Endpoint
 		case "post", "put", "take":
-			continue // of no use to a monitor without mailboxes
+			e.grant.Kind, e.grant.To = monitor.Kind(g.Kind), g.To
 		default: // http, tcp
 			e.grant.Kind, e.grant.To = monitor.KindConnect, g.To+":"+g.Name
 			e.port, _ = strconv.Atoi(g.Name)

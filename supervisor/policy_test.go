@@ -1,0 +1,168 @@
+package supervisor
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"cofferdam/guard"
+	"cofferdam/label"
+	"cofferdam/monitor"
+)
+
+const labelledApp = `
+principals: [alice, auth, {person: carol}]
+gateway:
+  listen: 127.0.0.1:0
+  authenticate: auth.check
+  routes:
+    - {path: /, to: page}
+    - {path: /open, to: front, request: 'True %% True', answer: 'True %% True'}
+mailboxes: [{name: news, label: 'alice %% True', owner: auth, messages: 3, size: 1K}, {name: jobs}]
+services:
+  auth:
+    runtime: host
+    command: [/bin/true]
+    label: 'auth %% auth'
+    clearance: 'auth & alice %% True'
+    owns: auth
+    provides: [{call: check, request: 'True %% True', answer: 'True %% True'}, {call: own}]
+    uses: [{post: jobs, out: auth}, {egress: 'example.com:443', request: 'True %% auth', answer: 'True %% auth', out: auth, in: auth}]
+  front: {runtime: host, command: [/bin/true], http: 80, tcp: [81], uses: [{call: auth.check}]}
+  page:
+    runtime: host
+    command: [/bin/true]
+    instances: per-principal
+    label: 'True %% {principal}'
+    owns: '{principal} | auth'
+    http: {port: 80, request: 'True %% {principal}', answer: 'True %% True'}
+    volumes: [{name: 'of-{principal}', to: /data, label: 'True %% {principal}'}]
+    uses: [{call: auth.check, out: '{principal} | auth'}]
+    provides: [{call: whose}]
+  each: {runtime: host, command: [/bin/true], instances: per-label, http: 80}
+`
+
+// What the manifest says of labels is what the monitor is told, with the principal
+// put in.
+func TestPolicyHasLabels(t *testing.T) {
+	app := parsed(t, labelledApp)
+	p, err := policyOf(app, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	services := make(map[string]monitor.Service)
+	for _, s := range p.Services {
+		services[s.Name] = s
+	}
+	auth := services["auth"]
+	same(t, "auth", auth.Flow, flow("auth %% auth", "auth & alice %% True", "auth"))
+	if check, own := auth.Methods[0].Endpoint, auth.Methods[1].Endpoint; check == nil || *check != (guard.Endpoint{}) || own != nil {
+		t.Errorf("auth's methods: %v, %v", check, own)
+	}
+	if got := services["front"]; got.Flow != (monitor.Flow{}) || got.PortEndpoints != nil || got.Instances != monitor.Shared {
+		t.Errorf("front: %+v", got)
+	}
+	if got := services["each"].Instances; got != monitor.PerLabel {
+		t.Errorf("each has its instances %v", got)
+	}
+	if got := p.Mailboxes; len(got) != 2 || got[0] != (monitor.Mailbox{Name: "news", Label: label.MustParse("alice %% True"), Owner: "auth", Messages: 3, MessageBytes: 1 << 10}) {
+		t.Errorf("mailboxes: %+v", got)
+	}
+	grants := make(map[string]monitor.Grant)
+	for _, g := range p.Grants {
+		grants[g.From+" "+string(g.Kind)+" "+g.To] = g
+	}
+	byAuth, a := label.MustParseFormula("auth"), label.MustParse("True %% auth")
+	if g := grants["auth egress example.com:443"]; g.Out != byAuth || g.In != byAuth || g.Request != a || g.Answer != a {
+		t.Errorf("a way out: %+v", g)
+	}
+	if g := grants["auth post jobs"]; g.Out != byAuth || g.In != label.True {
+		t.Errorf("a post: %+v", g)
+	}
+	if _, ok := grants["gateway call auth.check"]; !ok {
+		t.Error("the gateway may not ask who it is")
+	}
+
+	page := services["page"]
+	if page.For == nil || page.Instances != monitor.PerPrincipal {
+		t.Fatalf("page: %+v", page)
+	}
+	for _, who := range []string{"bob", "carol", "a b"} {
+		got, own, err := page.For(who)
+		if err != nil {
+			t.Errorf("page for %s: %v", who, err)
+			continue
+		}
+		q := fmt.Sprintf("%q", who)
+		same(t, "page for "+who, got.Flow, flow("True %% "+q, "True %% "+q, q+" | auth"))
+		if e := got.PortEndpoints[80]; e != (guard.Endpoint{Request: label.MustParse("True %% " + q)}) {
+			t.Errorf("page's port for %s: %+v", who, e)
+		}
+		if v := got.Volumes; len(v) != 1 || v[0].Label != label.MustParse("True %% "+q) {
+			t.Errorf("page's volumes for %s: %+v", who, v)
+		}
+		if len(own) != 1 || own[0].To != "auth.check" || own[0].Out != label.MustParseFormula(q+" | auth") {
+			t.Errorf("grants of page for %s: %+v", who, own)
+		}
+	}
+	for who, why := range map[string]string{"": "nobody", "auth": "declared"} {
+		if _, _, err := page.For(who); err == nil || !strings.Contains(err.Error(), why) {
+			t.Errorf("page for %q: %v, want %q in the error", who, err, why)
+		}
+	}
+
+	people := p.Door.People
+	if people == nil {
+		t.Fatal("nobody is told apart")
+	}
+	bob := label.MustParseFormula("bob")
+	for _, tt := range []struct {
+		route int
+		who   string
+		want  guard.Endpoint
+		ok    bool
+	}{
+		{0, "bob", guard.Endpoint{Request: label.New(label.True, bob), Answer: label.New(bob, label.True)}, true},
+		{0, "", guard.Endpoint{}, true},
+		{0, "auth", guard.Endpoint{}, false},
+		{1, "bob", guard.Endpoint{}, true},
+		{2, "bob", guard.Endpoint{}, false},
+		{-1, "bob", guard.Endpoint{}, false},
+	} {
+		if got, err := people(tt.route, tt.who); (err == nil) != tt.ok || err == nil && got != tt.want {
+			t.Errorf("route %d for %q: %+v, %v, want %+v", tt.route, tt.who, got, err, tt.want)
+		}
+	}
+}
+
+// Without labels the monitor is told of none, and the gateway has nothing to say.
+func TestPolicyWithoutLabels(t *testing.T) {
+	p, err := policyOf(parsed(t, `
+gateway: {listen: '127.0.0.1:0', routes: [{path: /, to: page}]}
+services:
+  page: {runtime: host, command: [/bin/true], http: 80, volumes: [{name: v, to: /data}], provides: [{call: c}]}
+  t: {runtime: host, command: [/bin/true], template: true}
+`), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Door.People != nil {
+		t.Error("the gateway is to tell people apart")
+	}
+	for _, s := range p.Services {
+		if s.Flow != (monitor.Flow{}) || s.PortEndpoints != nil || len(s.Methods) > 0 && s.Methods[0].Endpoint != nil {
+			t.Errorf("%+v", s)
+		}
+	}
+}
+
+func flow(l, clearance, owns string) monitor.Flow {
+	return monitor.Flow{State: guard.State{Label: label.MustParse(l), Clearance: label.MustParse(clearance)}, Owns: label.MustParseFormula(owns)}
+}
+
+func same(t *testing.T, what string, got, want monitor.Flow) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: %v %v %v, want %v %v %v", what, got.Label, got.Clearance, got.Owns, want.Label, want.Clearance, want.Owns)
+	}
+}
