@@ -284,8 +284,7 @@ func TestAndOverBound(t *testing.T) {
 func second[T any](_ T, err error) error { return err }
 
 // TestHostileTexts are made to multiply out. What a text may cost is bounded by its
-// length; the deadline here is of another order of magnitude, and for a loop
-// without end.
+// length: without that, some of these would not end before the test does.
 func TestHostileTexts(t *testing.T) {
 	wide := func(name string) string {
 		return "(" + strings.ReplaceAll(join(MaxClauses, " & "), "p", name) + ")"
@@ -316,9 +315,7 @@ func TestHostileTexts(t *testing.T) {
 	} {
 		start := time.Now()
 		f, err := ParseFormula(text)
-		if took := time.Since(start); took > time.Minute {
-			t.Errorf("%s: %d bytes took %v", name, len(text), took)
-		}
+		took := time.Since(start)
 		switch name {
 		case "six pairs", "deep", "the same again", "one name", "one clause":
 			if err != nil {
@@ -329,7 +326,7 @@ func TestHostileTexts(t *testing.T) {
 				t.Errorf("%s: %.40v, %v; want ErrBound", name, f, err)
 			}
 		}
-		t.Logf("%s: %d bytes, %v, %v", name, len(text), time.Since(start), err)
+		t.Logf("%s: %d bytes, %v, %v", name, len(text), took, err)
 	}
 }
 

@@ -42,6 +42,7 @@ func TestForgotten(t *testing.T) {
 	if entries > 1000 || peak > before+bound || after > before+bound/4 {
 		t.Errorf("%d entries left; heap %d KiB before, at most %d during, %d after", entries, before>>10, peak>>10, after>>10)
 	}
+	t.Logf("%d entries left; heap %d KiB before, at most %d during, %d after", entries, before>>10, peak>>10, after>>10)
 	if again := MustParse(kept.String()); again != kept {
 		t.Errorf("%v is another %v", again, kept)
 	}
