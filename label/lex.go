@@ -147,7 +147,7 @@ func (x *lexer) escape(name []byte) ([]byte, error) {
 		return append(name, byte(value)), nil
 	}
 	best := -1
-	for c, word := range escapes { // the longest: \SOH is not \SO and an H
+	for c, word := range escapes[:128] { // the longest: \SOH is not \SO and an H
 		if word != "" && strings.HasPrefix(rest, word) && (best < 0 || len(word) > len(escapes[best])) {
 			best = c
 		}

@@ -310,6 +310,7 @@ func TestHostileTexts(t *testing.T) {
 		"taking turns":    fill("("+wide("a")+"|"+wide("b")+"|True)", "&"),
 		"products, again": fill("("+pairs(6)+")", "&"),
 		"many ors":        fill("("+pairs(5)+"|True)", "&"),
+		"escapes":         `"` + strings.Repeat(`\a`, 1<<17) + `"`,
 		"one name":        fill("a", "|"),
 		"one clause":      fill("(a&b)", "|"),
 	} {

@@ -75,12 +75,10 @@ func appendClause(b []byte, names []*principal) []byte {
 
 // escapes are the bytes that a Haskell string writes with a word.
 var escapes = func() (words [256]string) {
-	for i, word := range [...]string{
+	copy(words[:], []string{
 		"NUL", "SOH", "STX", "ETX", "EOT", "ENQ", "ACK", "a", "b", "t", "n", "v", "f", "r", "SO", "SI",
 		"DLE", "DC1", "DC2", "DC3", "DC4", "NAK", "SYN", "ETB", "CAN", "EM", "SUB", "ESC", "FS", "GS", "RS", "US",
-	} {
-		words[i] = word
-	}
+	})
 	words[127], words['"'], words['\\'] = "DEL", `"`, `\`
 	return words
 }()
