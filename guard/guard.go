@@ -293,7 +293,12 @@ func (s State) Serve(p label.Privileges, e Endpoint) error {
 	if err := s.Read(p, e.Request); err != nil {
 		return err
 	}
-	return flows("label ⊑ answer", s.Label, either, p, e.Answer, "")
+	return s.Answer(p, e.Answer)
+}
+
+// Answer is the half of Serve that writes: cur ⊑ₚ t.
+func (s State) Answer(p label.Privileges, t label.Label) error {
+	return flows("label ⊑ answer", s.Label, either, p, t, "")
 }
 
 // Tell is for what is told of an environment without its asking, to those who may

@@ -30,6 +30,7 @@ type call struct {
 	ended    bool               // withdrawn or too late: at is to be told, once it was sent
 	repeated bool               // an instance was lost while at it, or its answer was withheld
 	stop     context.CancelFunc // of a program per call
+	over     context.CancelFunc // called at its end; nil for nothing
 	alone    bool               // nobody waits for it any more, and it goes on: see unheard
 }
 
@@ -149,6 +150,9 @@ func (k *call) end() bool {
 	k.body = nil
 	if k.alone {
 		k.from.env.inFlight.Add(-1)
+	}
+	if k.over != nil {
+		k.over()
 	}
 	return true
 }

@@ -459,7 +459,7 @@ func TestServeTwice(t *testing.T) {
 	for name, want := range map[string]int{"balance": 1, "look": 1, "give": 0} {
 		md := e.self.methods[name]
 		md.of.mu.Lock()
-		if n := len(md.servers); n != want {
+		if n := len(md.shared.servers); n != want {
 			t.Errorf("%s has %d servers, want %d", name, n, want)
 		}
 		md.of.mu.Unlock()

@@ -231,6 +231,10 @@ func (c *conn) call(f *wire.Frame) bool {
 		k.runLines(bytes.Clone(body))
 		return true
 	}
+	if md.of.Instances != Shared {
+		k.seek(body)
+		return true
+	}
 	md.dispatch(k, body)
 	return true
 }

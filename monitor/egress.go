@@ -10,6 +10,7 @@ import (
 
 	"cofferdam/address"
 	"cofferdam/audit"
+	"cofferdam/guard"
 	"cofferdam/wire"
 )
 
@@ -29,7 +30,7 @@ func (e *Env) Egress(l net.Listener, to string) {
 	e.accept(l, func(ctx context.Context, r *relay) {
 		far, through, code := e.leave(ctx, to)
 		if code == wire.OK && r.join(far) {
-			r.through = through
+			r.at(through)
 			r.run()
 		}
 	})
@@ -174,7 +175,10 @@ func (e *Env) proxy(ctx context.Context, r *relay) {
 		return
 	}
 	askCtx, cancel := context.WithCancel(context.Background())
-	out := newRelay(asking, cancel)
+	out, err := newRelay(asking, cancel)
+	if err != nil {
+		return
+	}
 	defer out.close()
 	if !e.holdRelay(out) {
 		return
@@ -208,7 +212,7 @@ func (e *Env) toDoor(ctx context.Context, what string, num uint64) (net.Conn, *E
 	if err != nil {
 		return nil, nil, err
 	}
-	c, by, err := door.connect(ctx, e.m.policy.egress.Port)
+	c, by, err := door.connect(ctx, e.m.policy.egress.Port, Key{}, guard.Endpoint{})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -241,6 +245,6 @@ func (e *Env) answerDoor(ctx context.Context, out *relay) {
 	if _, err := out.near.Write(reply); err != nil || code != wire.OK { // fits: nothing was sent before but a line
 		return
 	}
-	out.through = through
+	out.at(through)
 	out.run()
 }

@@ -2,20 +2,10 @@ package monitor
 
 import (
 	"fmt"
+	"slices"
 
 	"cofferdam/guard"
 	"cofferdam/label"
-)
-
-// Instances says which instance of a service is the one that a caller gets.
-type Instances int
-
-// The kinds of instances.
-const (
-	Shared       Instances = iota // any
-	PerCall                       // a new one, at the label of the service joined with the caller's; only of programs per call
-	PerLabel                      // one that is at that label
-	PerPrincipal                  // the one that runs for whom the caller runs for
 )
 
 // checkFlow tells whether the service can serve what it says, at the label that
@@ -51,12 +41,9 @@ func (s *Service) checkFlow() error {
 	return nil
 }
 
-// ofCaller tells whether the labels of an instance depend on its caller's.
-func (s *Service) ofCaller() bool { return s.Instances == PerCall || s.Instances == PerLabel }
-
-// endpoint is that of a method of a service whose instances are all at one label.
+// endpoint is that of a method, at the labels of Flow.
 func (s *Service) endpoint(md *Method) guard.Endpoint {
-	if md.Endpoint != nil {
+	if md.Endpoint != nil && !s.ofCaller() {
 		return *md.Endpoint
 	}
 	return guard.Endpoint{Request: s.Flow.Label, Answer: s.Flow.Label}
@@ -64,13 +51,47 @@ func (s *Service) endpoint(md *Method) guard.Endpoint {
 
 // portEndpoint is the same for a port.
 func (s *Service) portEndpoint(port int) guard.Endpoint {
-	if e, ok := s.PortEndpoints[port]; ok {
+	if e, ok := s.PortEndpoints[port]; ok && !s.ofCaller() {
 		return e
 	}
 	return guard.Endpoint{Request: s.Flow.Label, Answer: s.Flow.Label}
 }
 
-func (md *method) endpoint() guard.Endpoint { return md.of.endpoint(&md.Method) }
+// endpointOf is that of a method that e answers.
+func (e *Env) endpointOf(md *method) guard.Endpoint { return e.as.endpoint(e.as.method(md.Name)) }
+
+// method is the one with that name, which is there.
+func (s *Service) method(name string) *Method {
+	return &s.Methods[slices.IndexFunc(s.Methods, func(md Method) bool { return md.Name == name })]
+}
+
+// as are the grants with the labels and privileges that they have for a principal.
+func (g grants) as(s Service, own []Grant) (grants, error) {
+	all := make(grants, len(g))
+	for _, o := range own {
+		base, ok := g[o.Kind][o.To]
+		if !ok {
+			return nil, fmt.Errorf("policy %s: for a principal, %s %q is granted to %q as it is not otherwise", o.Rule, o.Kind, o.To, s.Name)
+		}
+		base.Out, base.In, base.Request, base.Answer = o.Out, o.In, o.Request, o.Answer
+		if err := base.owned(s.Flow.Owns); err != nil {
+			return nil, err
+		}
+		if all[o.Kind] == nil {
+			all[o.Kind] = make(map[string]Grant)
+		}
+		all[o.Kind][o.To] = base
+	}
+	return all, nil
+}
+
+// owned tells whether who owns that may use the privileges of g.
+func (g *Grant) owned(owns label.Formula) error {
+	if owns.Implies(g.Out) && owns.Implies(g.In) {
+		return nil
+	}
+	return fmt.Errorf("policy %s: %q owns %s, which does not imply the privileges of its %s %q: out %s, in %s", g.Rule, g.From, owns, g.Kind, g.To, g.Out, g.In)
+}
 
 // allOf is all that the owner of f may release and vouch for. Whoever answers uses
 // what the manifest gave it in advance: the labels of an endpoint say so.

@@ -3,8 +3,10 @@ package monitor
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +23,8 @@ type Env struct {
 	caller []byte // id as the field list that servers get
 	grants grants
 	self   *service
+	as     Service // self, as it is to those who get e; fixed
+	key    Key     // which instance of it e is; zero if any is as good
 
 	flow     flow
 	held     store
@@ -179,13 +183,7 @@ func (e *Env) close() {
 	for c := range e.conns {
 		conns = append(conns, c)
 	}
-	relays := make([]*relay, 0, len(e.relays)+len(e.inbound))
-	for r := range e.relays {
-		relays = append(relays, r)
-	}
-	for r := range e.inbound {
-		relays = append(relays, r)
-	}
+	relays, inbound := slices.Collect(maps.Keys(e.relays)), slices.Collect(maps.Keys(e.inbound))
 	e.mu.Unlock()
 
 	e.self.instanceGone(e)
@@ -199,6 +197,9 @@ func (e *Env) close() {
 		c.close()
 	}
 	for _, r := range relays {
-		r.close()
+		r.nearGone()
+	}
+	for _, r := range inbound {
+		r.farGone()
 	}
 }

@@ -1,9 +1,116 @@
 package monitor
 
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"cofferdam/label"
+	"cofferdam/wire"
+)
+
 // Key says which instance of a service is the one that a caller gets, of one that
 // has its instances per label or per principal: the instance that was started with it, and
 // never one that was started with another.
 type Key struct {
 	Principal string // for whom it runs; "" for nobody
 	Flow      Flow   // what it starts with
+}
+
+// Instances says which instance of a service is the one that a caller gets.
+type Instances int
+
+// The kinds of instances.
+const (
+	Shared       Instances = iota // any
+	PerCall                       // a new one, at the label of the service joined with the caller's; only of programs per call
+	PerLabel                      // one that is at that label
+	PerPrincipal                  // the one that runs for whom the caller runs for
+)
+
+// ofCaller tells whether the labels of an instance depend on its caller's.
+func (s *Service) ofCaller() bool { return s.Instances == PerCall || s.Instances == PerLabel }
+
+// meets says which instance somebody gets who runs for a principal and is at a label,
+// and what the service is to whoever gets that one.
+func (s *service) meets(principal string, at label.Label) (as Service, key Key, err error) {
+	as = s.Service
+	switch s.Instances {
+	case PerPrincipal:
+		if principal == "" {
+			return as, key, refused("%s has an instance for each principal, and there is none that you run for", s.Name)
+		}
+		if as, err = s.of(principal); err != nil {
+			return as, key, refused("%s: %v", s.Name, err)
+		}
+		return as, Key{principal, as.Flow}, nil
+	case PerCall, PerLabel:
+		if as.Flow.State, err = as.Flow.Inside(at); err != nil {
+			err = fmt.Errorf("label ⊔ service: %w", err)
+		}
+		return as, Key{Flow: as.Flow}, err
+	}
+	return as, key, nil
+}
+
+// starts says what its service is to those who get e, and which of its instances it
+// is.
+func (e *Env) starts(flow Flow) (err error) {
+	e.as, e.grants = e.self.Service, e.m.policy.of(e.id.Service)
+	if e.self.For != nil && e.id.Principal != "" {
+		var own []Grant
+		if e.as, own, err = e.self.For(e.id.Principal); err != nil {
+			return err
+		}
+		if e.grants, err = e.grants.as(e.as, own); err != nil {
+			return err
+		}
+	}
+	switch e.self.Instances {
+	case PerPrincipal:
+		e.key = Key{e.id.Principal, flow}
+	case PerLabel:
+		e.as.Flow, e.key = flow, Key{Flow: flow}
+	}
+	return nil
+}
+
+// seek sends the call to the instance for its key, which is started if there is none,
+// and does not end before the call has.
+func (k *call) seek(body []byte) {
+	if !k.keep(body) {
+		k.finish(wire.Busy, nil)
+		return
+	}
+	ctx, cancel := context.WithDeadline(context.Background(), k.deadline)
+	k.mu.Lock()
+	k.over = cancel
+	k.mu.Unlock()
+	if k.done.Load() {
+		cancel() // it ended before there was anything to wait for
+	}
+	go func() {
+		defer cancel()
+		md, key := k.method, k.terms.key
+		release, err := md.of.m.spawner.Instance(ctx, md.of.Name, key)
+		if err != nil {
+			if ctx.Err() == nil {
+				k.refuse(codeOf(err), nil, nil)
+			}
+			return
+		}
+		defer release()
+		md.dispatch(k, k.kept())
+		<-ctx.Done()
+		md.tidy(key)
+	}()
+}
+
+// codeOf is what a caller is told of an instance that did not come to serve.
+func codeOf(err error) wire.Code {
+	var coded wire.Error
+	if errors.As(err, &coded) && (coded.Code == wire.Busy || coded.Code == wire.Broken) {
+		return coded.Code
+	}
+	return wire.Unavailable
 }

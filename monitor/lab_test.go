@@ -153,7 +153,7 @@ func (l *lab) server(service, instance string, methods ...string) (*Env, *peer) 
 func (md *method) servedBy(e *Env) bool {
 	md.of.mu.Lock()
 	defer md.of.mu.Unlock()
-	return slices.ContainsFunc(md.servers, func(c *conn) bool { return c.env == e })
+	return slices.ContainsFunc(md.shared.servers, func(c *conn) bool { return c.env == e })
 }
 
 func socketpair(t testing.TB) (a, b *net.UnixConn) {
@@ -402,6 +402,8 @@ type fakeSpawner struct {
 	m         *Monitor
 	lines     atomic.Int64 // programs per call
 	unstarted bool         // none of which comes to be
+
+	instance func(service string, key Key) (func(), error)
 }
 
 type run struct {
@@ -451,6 +453,10 @@ func (s *fakeSpawner) run(r *run) ending {
 func (s *fakeSpawner) Spawn(ctx context.Context, by wire.Identity, template string, req wire.Spawn, flow Flow, admit func(*Env)) (wire.Exit, error) {
 	e := s.run(&run{ctx: ctx, by: by, template: template, req: req, flow: flow, admit: admit})
 	return e.exit, e.err
+}
+
+func (s *fakeSpawner) Instance(ctx context.Context, service string, key Key) (func(), error) {
+	return s.instance(service, key)
 }
 
 func (s *fakeSpawner) Line(ctx context.Context, service, method string, caller wire.Identity, body []byte, flow Flow, admit func(*Env)) ([]byte, error) {

@@ -158,13 +158,15 @@ func (m *Monitor) AdmitAt(id wire.Identity, flow Flow) (*Env, error) {
 		m:       m,
 		id:      id,
 		caller:  id.Append(nil),
-		grants:  m.policy.of(id.Service),
 		self:    s,
 		conns:   make(map[*conn]struct{}),
 		relays:  make(map[*relay]struct{}),
 		inbound: make(map[*relay]struct{}),
 
 		children: make(map[*result]struct{}),
+	}
+	if err := e.starts(flow); err != nil {
+		return nil, fmt.Errorf("admit %q: %w", id.Instance, err)
 	}
 	e.flow.start(flow, &m.revocations)
 	m.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"cofferdam/guard"
 	"cofferdam/wire"
 )
 
@@ -85,7 +86,7 @@ func (m *Monitor) resolve(ctx context.Context, name string) (wire.Answer, error)
 	}
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
-	c, _, err := door.connect(ctx, m.policy.egress.Port)
+	c, _, err := door.connect(ctx, m.policy.egress.Port, Key{}, guard.Endpoint{})
 	if err != nil {
 		return wire.Answer{}, err
 	}

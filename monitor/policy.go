@@ -200,8 +200,8 @@ func (p Policy) compile() (*policy, error) {
 		if !known[g.From] {
 			return nil, fmt.Errorf("policy %s: no service %q", g.Rule, g.From)
 		}
-		if owns := flows[g.From].Owns; !owns.Implies(g.Out) || !owns.Implies(g.In) {
-			return nil, fmt.Errorf("policy %s: %q owns %s, which does not imply the privileges of its %s %q: out %s, in %s", g.Rule, g.From, owns, g.Kind, g.To, g.Out, g.In)
+		if err := g.owned(flows[g.From].Owns); err != nil {
+			return nil, err
 		}
 		for _, door := range []Door{p.Door, p.Egress} {
 			if g.Kind == KindConnect && door.Service != "" && g.To == portOf(door.Service, door.Port) {

@@ -2,7 +2,6 @@ package monitor
 
 import (
 	"errors"
-	"io"
 	"net"
 	"sync"
 	"time"
@@ -95,37 +94,24 @@ func newMeter(r Rate) *meter {
 // slow grant does not stutter.
 func (m *meter) chunk() int { return int(min(max(m.bytes.rate/8, 256), 32<<10)) }
 
-// copy moves bytes at the pace of the grant until src ends or cut is closed.
-// What was read is passed on only once it is paid for, so that a grant gives no
-// more than its rate however many connections share it.
-func (p *passage) copy(dst io.Writer, src io.Reader, cut <-chan struct{}) error {
+// pay waits until n bytes that were read may be passed on: so a grant gives no more
+// than its rate however many connections share it. It gives up when ended is closed.
+func (p *passage) pay(n int, ended <-chan struct{}) error {
 	b := &p.grant.meter.bytes
 	if b.rate == 0 {
 		p.fired(b, "rate.bytes")
 		return errNoRate
 	}
-	buf := make([]byte, p.grant.meter.chunk())
-	for {
-		n, err := src.Read(buf)
-		if n > 0 {
-			if wait := b.take(n, time.Now()); wait > 0 {
-				p.fired(b, "rate.bytes")
-				select {
-				case <-time.After(wait):
-				case <-cut:
-					return net.ErrClosed
-				}
-			}
-			if _, err := dst.Write(buf[:n]); err != nil {
-				return err
-			}
-		}
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+	wait := b.take(n, time.Now())
+	if wait == 0 {
+		return nil
+	}
+	p.fired(b, "rate.bytes")
+	select {
+	case <-time.After(wait):
+		return nil
+	case <-ended:
+		return net.ErrClosed
 	}
 }
 

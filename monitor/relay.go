@@ -2,12 +2,15 @@ package monitor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"slices"
 	"sync"
 	"time"
+
+	"cofferdam/guard"
 )
 
 // Dialer connects to a port inside an instance.
@@ -40,23 +43,37 @@ func (s *service) instanceGone(e *Env) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.dialers = slices.DeleteFunc(s.dialers, func(i instance) bool { return i.env == e })
+	s.hidden = s.hidden || !e.at().Label.FlowsTo(e.flow.container)
 	s.notify()
 }
 
-// connect dials the next instance, waiting for one within ctx, and says which
-// it was.
-func (s *service) connect(ctx context.Context, port int) (net.Conn, *Env, error) {
+// lost is why a connection could not be made: because of the state of by, or without one
+// of the service as such.
+type lost struct {
+	by  *Env
+	err error
+}
+
+func (l *lost) Error() string { return l.err.Error() }
+
+// connect dials the next instance with that key which may be asked at an endpoint,
+// waiting for one within ctx, and says which it was. The error is of ctx, or a *lost.
+func (s *service) connect(ctx context.Context, port int, key Key, at guard.Endpoint) (net.Conn, *Env, error) {
 	for {
 		s.mu.Lock()
-		changed, state := s.changed, s.state
+		changed, state := s.changed, s.told()
 		var to instance
-		if n := len(s.dialers); n > 0 {
-			to = s.dialers[s.next%n]
+		for range s.dialers {
+			next := s.dialers[s.next%len(s.dialers)]
 			s.next++
+			if next.env.key == key && next.env.standsIn(next.env.at(), at) == nil {
+				to = next
+				break
+			}
 		}
 		s.mu.Unlock()
 		if state != Up {
-			return nil, nil, fmt.Errorf("connect to %s: %v", s.Name, state.code())
+			return nil, nil, &lost{nil, fmt.Errorf("connect to %s: %v", s.Name, state.code())}
 		}
 		var err error
 		if to.dial != nil {
@@ -64,7 +81,7 @@ func (s *service) connect(ctx context.Context, port int) (net.Conn, *Env, error)
 			if c, err = to.dial(ctx, port); err == nil {
 				return c, to.env, nil
 			}
-			err = fmt.Errorf("connect to %s: %w", s.Name, err)
+			err = &lost{to.env, fmt.Errorf("connect to %s: %w", s.Name, err)}
 		}
 		select {
 		case <-changed: // also if the instance ended while it was dialled
@@ -86,31 +103,58 @@ func (s *service) connect(ctx context.Context, port int) (net.Conn, *Env, error)
 
 // relay is one connection between two environments. Each side is a TCP socket
 // in the network of its own environment; the monitor moves the bytes.
+//
+// Labels bind it at both ends for as long as it goes on: what an environment writes
+// goes to the label of requests (of answers, if it was connected to), and what it reads
+// comes from the other one. When its label rises above that of what it writes, what
+// it has written is delivered, the other side sees that nothing more comes, and
+// then the label changes. From then on its end is hidden: what it writes is
+// read and dropped, and the other side sees of it neither that it does not read nor that
+// it ends.
 type relay struct {
-	near    net.Conn
-	stop    context.CancelFunc // of the attempt to reach the other side
-	through *passage           // whose rate applies, nil for none; set before run
-	cut     chan struct{}      // closed by close
+	near *side
+	stop context.CancelFunc // of the attempt to reach the other side
+	cut  chan struct{}      // closed by close
+	out  stream             // near to far
+	in   stream
 
 	mu     sync.Mutex // taken last, and alone
 	closed bool
-	far    net.Conn // nil until it is reached
+	far    *side // nil until it is reached
 }
 
-func newRelay(near net.Conn, stop context.CancelFunc) *relay {
-	return &relay{near: near, stop: stop, cut: make(chan struct{})}
+// newRelay takes c over. It is closed if it is not a socket, which is a bug.
+func newRelay(c net.Conn, stop context.CancelFunc) (*relay, error) {
+	near, err := newSide(c)
+	if err != nil {
+		stop()
+		c.Close()
+		return nil, err
+	}
+	r := &relay{near: near, stop: stop, cut: make(chan struct{})}
+	r.out.from, r.out.ended, r.in.ended = near, r.cut, r.cut
+	return r, nil
 }
 
 // join adds the far side, and closes it if the relay has been cut meanwhile.
-func (r *relay) join(far net.Conn) bool {
+func (r *relay) join(c net.Conn) bool {
+	far, err := newSide(c)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed {
-		far.Close()
+	if r.closed || err != nil {
+		c.Close()
 		return false
 	}
 	r.far = far
+	r.out.to, r.in.from, r.in.to = far, far, r.near
 	return true
+}
+
+// at lets the rate of a grant apply, before run.
+func (r *relay) at(p *passage) {
+	if p != nil && p.grant.Rate.Bytes != Unlimited {
+		r.out.through, r.in.through = p, p
+	}
 }
 
 // close cuts both sides.
@@ -126,6 +170,55 @@ func (r *relay) close() {
 	r.near.Close()
 	if r.far != nil {
 		r.far.Close()
+	}
+}
+
+// nearGone closes the relay because the near side has ended, or may not read any
+// more: for the far side to see, unless it may not.
+func (r *relay) nearGone() { r.gone(r.near) }
+
+func (r *relay) farGone() {
+	r.mu.Lock()
+	far := r.far
+	r.mu.Unlock()
+	r.gone(far)
+}
+
+func (r *relay) gone(x *side) {
+	if x != nil && x.hidden.Load() {
+		x.Close()
+		return
+	}
+	r.close()
+}
+
+// run moves bytes both ways until both directions have ended, or one has
+// broken. A half-closed connection goes on in the other direction.
+func (r *relay) run() {
+	done := make(chan struct{})
+	go func() {
+		r.move(&r.out)
+		close(done)
+	}()
+	r.move(&r.in)
+	<-done
+}
+
+// move runs one direction, and shows its end to those who may see it.
+func (r *relay) move(s *stream) {
+	err := s.run()
+	var unread *readerGone
+	switch {
+	case err == errCut:
+		s.to.halfClose()
+		s.discard()
+	case errors.As(err, &unread) && s.to.hidden.Load():
+		s.to.Close()
+		s.discard()
+	case err == io.EOF:
+		s.to.halfClose()
+	default:
+		r.close()
 	}
 }
 
@@ -148,7 +241,10 @@ func (e *Env) accept(l net.Listener, carry func(context.Context, *relay)) {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
-		r := newRelay(near, cancel)
+		r, err := newRelay(near, cancel)
+		if err != nil {
+			continue
+		}
 		if !e.holdRelay(r) {
 			r.close()
 			continue
@@ -162,83 +258,31 @@ func (e *Env) accept(l net.Listener, carry func(context.Context, *relay)) {
 }
 
 func (e *Env) relay(ctx context.Context, r *relay, to string, port int) {
-	target := e.m.services[to]
-	if err := e.m.open(e, opConnect, portOf(to, port), e.m.calls.Add(1)); err != nil || target == nil {
+	v, err := e.visits(r, e.m.services[to], portOf(to, port), port)
+	defer v.end()
+	if err != nil {
 		return
 	}
-	far, by, err := e.reach(ctx, target, port)
+	far, by, err := v.reach(ctx)
 	if err != nil {
-		refuse(r.near, target.HTTP == port)
+		v.refuse(ctx, err)
 		return
 	}
 	if !r.join(far) || !by.meet(r) {
 		return
 	}
 	defer by.part(r)
+	if v.met(by) != nil {
+		return // it has changed since it was chosen, at its own request
+	}
 	r.run() // ends by itself when either program does: the kernel closes its socket
-}
-
-// reach connects to the target itself, or, where one service speaks HTTP to
-// another, to the door that puts the caller's name into each request: parsing
-// HTTP is nothing for the monitor.
-func (e *Env) reach(ctx context.Context, target *service, port int) (net.Conn, *Env, error) {
-	door := e.m.policy.door
-	if target.HTTP != port || e.id.Service == door.Service {
-		return target.connect(ctx, port)
-	}
-	bridge := e.m.services[door.Service]
-	if bridge == nil {
-		return nil, nil, fmt.Errorf("no door that speaks HTTP")
-	}
-	far, by, err := bridge.connect(ctx, door.Port)
-	if err != nil {
-		return nil, nil, err
-	}
-	// A line fits into the empty buffer of a new socket: this does not wait.
-	if _, err := fmt.Fprintf(far, "COFFERDAM %s %s %d\n", e.id.Service, target.Name, port); err != nil {
-		far.Close()
-		return nil, nil, err
-	}
-	return far, by, nil
-}
-
-// run moves bytes both ways until both directions have ended, or one has
-// broken. A half-closed connection goes on in the other direction.
-func (r *relay) run() {
-	done := make(chan struct{})
-	go func() {
-		r.move(r.far, r.near)
-		close(done)
-	}()
-	r.move(r.near, r.far)
-	<-done
-}
-
-// move copies until src ends. Between TCP sockets the standard library splices
-// inside the kernel, through a pipe that it recycles.
-func (r *relay) move(dst, src net.Conn) {
-	var err error
-	if r.through == nil || r.through.grant.Rate.Bytes == Unlimited {
-		_, err = io.Copy(dst, src)
-	} else {
-		err = r.through.copy(dst, src, r.cut)
-	}
-	if err != nil {
-		r.close()
-		return
-	}
-	if half, ok := dst.(interface{ CloseWrite() error }); ok {
-		half.CloseWrite()
-		return
-	}
-	r.close()
 }
 
 // unavailable is what HTTP callers get for a service that is down or broken:
 // the monitor parses no HTTP, but it may say one fixed thing.
 const unavailable = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
-func refuse(near net.Conn, http bool) {
+func refuse(near *side, http bool) {
 	defer near.Close()
 	if !http {
 		return
@@ -247,9 +291,7 @@ func refuse(near net.Conn, http bool) {
 	if _, err := io.WriteString(near, unavailable); err != nil {
 		return
 	}
-	if tcp, ok := near.(*net.TCPConn); ok {
-		tcp.CloseWrite()
-	}
+	near.halfClose()
 	// Unread bytes would turn the close into a reset that overtakes the answer.
 	io.CopyN(io.Discard, near, 64<<10)
 }

@@ -70,7 +70,7 @@ func (c *conn) begin(md *method, name string) (*serving, error) {
 	if md == nil {
 		return nil, c.recordServe(name, v, guard.Endpoint{})
 	}
-	to := md.endpoint()
+	to := e.endpointOf(md)
 	s := &serving{method: md}
 	s.lasting = lasting{
 		name:  "method " + name,
@@ -102,9 +102,6 @@ func (c *conn) recordServe(name string, v Verdict, to guard.Endpoint) error {
 // end takes c away from the method.
 func (s *serving) end(c *conn) {
 	s.ended.Store(true)
-	of := s.method.of
-	of.mu.Lock()
-	defer of.mu.Unlock()
 	s.method.remove(c)
 }
 

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -33,6 +34,7 @@ type service struct {
 	changed chan struct{} // closed and renewed when dialers or state change
 	dialers []instance
 	next    int
+	hidden  bool // an instance has ended above the label that it started at, see terms
 }
 
 // method is one endpoint: who answers it, and who waits for somebody to.
@@ -43,16 +45,57 @@ type method struct {
 	calls     atomic.Uint64 // number of the last one that was allowed
 	public    bool          // labels have no part in a call of a caller without any
 
-	// guarded by of.mu
+	shared pool
+	pools  map[Key]*pool // of a service that has an instance for each key; guarded by of.mu
+}
+
+// pool is who answers a method, and who waits for somebody to: of those to whom one
+// answer is as good as another's. Guarded by of.mu.
+type pool struct {
 	servers []*conn
 	next    int
 	queue   []*call
 }
 
+// pool is the one for a key. Called with of.mu held.
+func (md *method) pool(key Key) *pool {
+	if md.of.Instances == Shared {
+		return &md.shared
+	}
+	p := md.pools[key]
+	if p == nil {
+		p = new(pool)
+		if md.pools == nil {
+			md.pools = make(map[Key]*pool)
+		}
+		md.pools[key] = p
+	}
+	return p
+}
+
+// tidy forgets the pool for a key if there is nobody in it.
+func (md *method) tidy(key Key) {
+	md.of.mu.Lock()
+	defer md.of.mu.Unlock()
+	p := md.pools[key]
+	if p == nil {
+		return
+	}
+	p.queue = slices.DeleteFunc(p.queue, func(k *call) bool { return k.done.Load() })
+	if len(p.servers)+len(p.queue) == 0 {
+		delete(md.pools, key)
+	}
+}
+
+// all are its pools. Called with of.mu held.
+func (md *method) all() []*pool {
+	return append(slices.Collect(maps.Values(md.pools)), &md.shared)
+}
+
 func newService(m *Monitor, s Service) *service {
 	svc := &service{Service: s, m: m, methods: make(map[string]*method), changed: make(chan struct{})}
 	for _, md := range s.Methods {
-		public := !s.ofCaller() && md.Gate == nil && s.endpoint(&md) == (guard.Endpoint{}) && s.Flow.Label == label.Public
+		public := s.Instances == Shared && md.Gate == nil && s.endpoint(&md) == (guard.Endpoint{}) && s.Flow.Label == label.Public
 		svc.methods[md.Name] = &method{Method: md, nameBytes: []byte(md.Name), of: svc, public: public}
 	}
 	return svc
@@ -63,7 +106,7 @@ func (s *service) ready() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, md := range s.methods {
-		if len(md.servers) == 0 && !s.Lines {
+		if len(md.shared.servers) == 0 && !s.Lines {
 			return false
 		}
 	}
@@ -76,7 +119,11 @@ func (e *Env) Serving() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, md := range s.methods {
-		if !s.Lines && !slices.ContainsFunc(md.servers, func(c *conn) bool { return c.env == e }) {
+		p := &md.shared
+		if s.Instances != Shared {
+			p = md.pools[e.key]
+		}
+		if !s.Lines && (p == nil || !slices.ContainsFunc(p.servers, func(c *conn) bool { return c.env == e })) {
 			return false
 		}
 	}
@@ -93,10 +140,12 @@ func (m *Monitor) SetState(name string, state State) {
 	s.mu.Lock()
 	s.state = state
 	var waiting []*call
-	if state != Up {
+	if s.told() != Up {
 		for _, md := range s.methods {
-			waiting = append(waiting, md.queue...)
-			md.queue = nil
+			for _, p := range md.all() {
+				waiting = append(waiting, p.queue...)
+				p.queue = nil
+			}
 		}
 	}
 	s.notify()
@@ -104,6 +153,16 @@ func (m *Monitor) SetState(name string, state State) {
 	for _, k := range waiting {
 		k.refuse(state.code(), nil, nil)
 	}
+}
+
+// told is the state as callers may know it. Called with mu held. That instances end
+// which have risen above the label of the service is nothing that those who
+// reach it could be told: they wait, as for one that does not answer.
+func (s *service) told() State {
+	if s.hidden {
+		return Up
+	}
+	return s.state
 }
 
 func (st State) code() wire.Code {
@@ -132,10 +191,10 @@ func (s *service) register(c *conn, methods []*serving) {
 		if one.ended.Load() {
 			continue // its label has changed already
 		}
-		md := one.method
-		md.servers = append(md.servers, c)
-		waiting = append(waiting, md.queue...)
-		md.queue = nil
+		p := one.method.pool(c.env.key)
+		p.servers = append(p.servers, c)
+		waiting = append(waiting, p.queue...)
+		p.queue = nil
 	}
 	s.mu.Unlock()
 	for _, k := range waiting {
@@ -145,15 +204,21 @@ func (s *service) register(c *conn, methods []*serving) {
 
 // unregister takes c away from all methods.
 func (s *service) unregister(c *conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	for _, md := range s.methods {
 		md.remove(c)
 	}
 }
 
+// remove takes c away from the method.
 func (md *method) remove(c *conn) {
-	md.servers = slices.DeleteFunc(md.servers, func(o *conn) bool { return o == c })
+	md.of.mu.Lock()
+	md.pool(c.env.key).remove(c)
+	md.of.mu.Unlock()
+	md.tidy(c.env.key)
+}
+
+func (p *pool) remove(c *conn) {
+	p.servers = slices.DeleteFunc(p.servers, func(o *conn) bool { return o == c })
 }
 
 // dispatch sends k to the next connection that answers the method, or queues
@@ -167,20 +232,22 @@ func (md *method) dispatch(k *call, body []byte) {
 	}
 	s := md.of
 	s.mu.Lock()
+	p := md.pool(k.key())
 	var fulls, others int
 	var by *Env // one that is full, and that the caller may not know of if there is such
-	for fulls+others < len(md.servers) {
-		c := md.servers[md.next%len(md.servers)]
-		md.next++
+	for fulls+others < len(p.servers) {
+		c := p.servers[p.next%len(p.servers)]
+		p.next++
 		s.mu.Unlock()
 		how := c.deliver(k, body)
 		if how == taken {
 			return
 		}
 		s.mu.Lock()
+		p = md.pool(k.key())
 		switch how {
 		case gone:
-			md.remove(c) // and whoever registered meanwhile gets its turn
+			p.remove(c) // and whoever registered meanwhile gets its turn
 		case full:
 			fulls++
 			if by == nil || k.mayKnow(by) {
@@ -192,7 +259,7 @@ func (md *method) dispatch(k *call, body []byte) {
 	}
 	code := wire.Busy // all who could are full
 	if fulls == 0 {
-		code = md.enqueue(k, body)
+		code = p.enqueue(s.told(), k, body)
 	}
 	s.mu.Unlock()
 	if code != wire.OK {
@@ -200,13 +267,13 @@ func (md *method) dispatch(k *call, body []byte) {
 	}
 }
 
-// enqueue lets k wait for somebody who answers the method. Called with of.mu held.
-func (md *method) enqueue(k *call, body []byte) wire.Code {
-	if md.of.state != Up {
-		return md.of.state.code()
+// enqueue lets k wait for somebody who answers the method.
+func (p *pool) enqueue(state State, k *call, body []byte) wire.Code {
+	if state != Up {
+		return state.code()
 	}
 	mine := 0
-	md.queue = slices.DeleteFunc(md.queue, func(o *call) bool {
+	p.queue = slices.DeleteFunc(p.queue, func(o *call) bool {
 		if o.done.Load() {
 			return true
 		}
@@ -215,9 +282,9 @@ func (md *method) enqueue(k *call, body []byte) wire.Code {
 		}
 		return false
 	})
-	if len(md.queue) >= MaxQueued || mine >= maxQueuedEach || !k.keep(body) {
+	if len(p.queue) >= MaxQueued || mine >= maxQueuedEach || !k.keep(body) {
 		return wire.Busy
 	}
-	md.queue = append(md.queue, k)
+	p.queue = append(p.queue, k)
 	return wire.OK
 }

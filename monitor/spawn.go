@@ -22,6 +22,11 @@ type Spawner interface {
 	// of that is returned too.
 	Spawn(ctx context.Context, by wire.Identity, template string, req wire.Spawn, flow Flow, admit func(*Env)) (wire.Exit, error)
 
+	// Instance returns once the instance of a service with that key serves, which it
+	// starts if need be with the flow and the principal of the key. It does not end
+	// before release was called, unless by itself.
+	Instance(ctx context.Context, service string, key Key) (release func(), err error)
+
 	// Line runs one instance of a service that is a program per call, with the
 	// request on its standard input, at the labels of flow, and returns its standard
 	// output. It calls admit with what [Monitor.AdmitAt] has made of it, before its

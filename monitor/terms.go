@@ -39,7 +39,8 @@ type terms struct {
 	with     label.Privileges // of the caller
 	shown    label.Formula
 	gives    []object
-	inside   Flow // of a program that is started for the call
+	inside   Flow // what the service is to the caller, or a program that is started for the call
+	key      Key  // of the instance that is to answer, see [service.meets]
 
 	// quiet says that the caller may learn nothing of what becomes of the call
 	// before it is answered: its requests are not at a label that it can read
@@ -60,6 +61,13 @@ func (k *call) with() label.Privileges {
 		return label.Privileges{}
 	}
 	return k.terms.with
+}
+
+func (k *call) key() Key {
+	if k.terms == nil {
+		return Key{}
+	}
+	return k.terms.key
 }
 
 // plain tells whether neither the call nor the state of any of these has a label.
@@ -119,28 +127,31 @@ func (t *terms) agree(e *Env, g *Grant, a *wire.Ask, md *method) (err error) {
 	if t.gives, err = e.objects(a.Handles); err != nil {
 		return err
 	}
-	t.inside = md.of.Flow
-	switch {
-	case md.Gate != nil:
-		if err := e.at().Enter(a.Shown, *md.Gate); err != nil {
-			return err
-		}
-		if t.inside.State, err = t.inside.Inside(e.at().Label); err != nil {
-			return err
-		}
-		t.endpoint = guard.Endpoint{Request: t.inside.Label, Answer: md.Gate.Output}
-		t.quiet = true
-		return nil
-	case md.of.ofCaller():
-		if t.inside.State, err = t.inside.Inside(e.at().Label); err != nil {
-			return err
-		}
-		t.endpoint = guard.Endpoint{Request: t.inside.Label, Answer: t.inside.Label}
-	default:
-		t.endpoint = md.endpoint()
+	as, key, err := md.of.meets(e.id.Principal, e.at().Label)
+	if err != nil {
+		return err
 	}
-	t.quiet = !t.endpoint.Request.FlowsTo(t.endpoint.Answer) || !t.inside.Label.FlowsTo(t.endpoint.Answer)
+	t.inside, t.key = as.Flow, key
+	own := as.method(md.Name)
+	if gate := own.Gate; gate != nil {
+		if err := e.at().Enter(a.Shown, *gate); err != nil {
+			return err
+		}
+		if t.inside.State, err = t.inside.Inside(e.at().Label); err != nil {
+			return err
+		}
+		t.endpoint, t.quiet = guard.Endpoint{Request: t.inside.Label, Answer: gate.Output}, true
+		return nil
+	}
+	t.endpoint = as.endpoint(own)
+	t.quiet = quiet(&as, t.endpoint)
 	return e.at().Connect(t.with, t.endpoint)
+}
+
+// quiet tells whether who may read the answers of an endpoint may know nothing else
+// of it: not what becomes of requests, or of the service.
+func quiet(as *Service, to guard.Endpoint) bool {
+	return !to.Request.FlowsTo(to.Answer) || !as.Flow.Label.FlowsTo(to.Answer)
 }
 
 // told is what the callee is told with the call, with handles of its own.

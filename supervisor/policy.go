@@ -108,7 +108,10 @@ func serviceFor(svc *manifest.Service, principal string) (monitor.Service, error
 		if err != nil {
 			return s, fmt.Errorf("method %s of %s: %w", pr.Call, svc.Name, err)
 		}
-		if to != own && pr.Gate == nil {
+		switch {
+		case pr.Gate != nil:
+			s.Methods[i].Gate, s.Methods[i].Bits = &pr.Gate.Gate, pr.Gate.Bits
+		case to != own:
 			s.Methods[i].Endpoint = &to
 		}
 	}

@@ -1,0 +1,353 @@
+package monitor
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// side is one of the two connections of a relay: a socket in the network of an
+// environment, or to a machine outside.
+type side struct {
+	net.Conn
+	raw syscall.RawConn
+
+	// hidden says that what becomes of this end is nothing for the other one to
+	// see: not that it ends, nor that it does not read.
+	hidden atomic.Bool
+}
+
+var errNoSocket = errors.New("not a socket")
+
+func newSide(c net.Conn) (*side, error) {
+	s, ok := c.(syscall.Conn)
+	if !ok {
+		return nil, errNoSocket
+	}
+	raw, err := s.SyscallConn()
+	return &side{Conn: c, raw: raw}, err
+}
+
+// halfClose tells whoever reads that nothing more comes.
+func (x *side) halfClose() {
+	if half, ok := x.Conn.(interface{ CloseWrite() error }); ok {
+		half.CloseWrite()
+		return
+	}
+	x.Close()
+}
+
+// stream is one direction of a relay: what the program at from writes, on its way to
+// the one at to.
+//
+// The bytes stay in the kernel, in a pipe, unless their rate is bounded or the reader
+// is hidden from the writer.
+type stream struct {
+	from, to *side
+	through  *passage      // whose rate applies; nil for none
+	ended    chan struct{} // closed when the relay is
+
+	mu    sync.Mutex // held for each step of reading; taken last, and alone
+	cut   bool       // nothing more of the writer is passed on,
+	rest  []byte     // but for this,
+	keeps *store     // which is counted here
+
+	hose [2]int // the pipe; zero if there is none
+	held int    // bytes in it
+	buf  []byte
+	late *late // where bytes wait for a reader that is hidden; nil as long as it is not
+}
+
+const (
+	chunk     = 1 << 20  // that the kernel moves at a time, at most
+	readChunk = 32 << 10 // that are read at a time
+	maxRest   = 1 << 20  // that a cut takes of what is in the buffer of a socket
+)
+
+var (
+	errCut     = errors.New("the writer is not to be heard any more")
+	errTooSlow = errors.New("the reader is too slow to be waited for")
+)
+
+// stop lets nothing more of what from writes pass, but for what has been accepted:
+// what has come to our socket by now, as far as held has room for it. It does not wait
+// for that to be passed on. From now on the other end does not see what becomes of
+// from.
+func (s *stream) stop(held *store) {
+	s.from.hidden.Store(true)
+	s.mu.Lock()
+	if !s.cut {
+		s.cut, s.keeps = true, held
+		s.from.raw.Control(func(fd uintptr) { s.rest = accepted(int(fd), held) })
+	}
+	s.mu.Unlock()
+	s.from.SetDeadline(time.Unix(1, 0)) // wakes who waits for it to write, or to read
+}
+
+// accepted reads what there is.
+func accepted(fd int, held *store) []byte {
+	n, _ := unix.IoctlGetInt(fd, unix.TIOCINQ)
+	for n = min(n, maxRest); n > 0 && !held.take(n); {
+		n /= 2
+	}
+	if n <= 0 {
+		return nil
+	}
+	b := make([]byte, n)
+	got, err := unix.Read(fd, b)
+	if err != nil {
+		got = 0
+	}
+	held.give(n - got)
+	return b[:got]
+}
+
+// last is what a cut has left over, and whether there was one.
+func (s *stream) last() ([]byte, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rest, s.cut
+}
+
+func (s *stream) isCut() bool {
+	_, cut := s.last()
+	return cut
+}
+
+// run moves bytes until the writer ends, or is cut, or nobody is left to read.
+func (s *stream) run() error {
+	defer s.close()
+	for {
+		if s.late == nil && s.to.hidden.Load() {
+			s.startLate()
+		}
+		if rest, cut := s.last(); cut {
+			return s.giveRest(rest)
+		}
+		n, err := s.take()
+		if n > 0 {
+			if err := s.give(n); err != nil {
+				return &readerGone{err}
+			}
+		}
+		if err != nil && !s.isCut() {
+			return err
+		}
+	}
+}
+
+// giveRest is the end of a stream that was cut.
+func (s *stream) giveRest(b []byte) error {
+	defer s.keeps.give(len(b))
+	s.buf = b
+	if len(b) > 0 {
+		if err := s.give(len(b)); err != nil {
+			return &readerGone{err}
+		}
+	}
+	return errCut
+}
+
+// readerGone is why a stream ended that could have gone on but for its reader.
+type readerGone struct{ err error }
+
+func (e *readerGone) Error() string { return e.err.Error() }
+
+// take reads some of what there is, into the pipe or into buf; after a cut, nothing.
+func (s *stream) take() (n int, err error) {
+	step, limit := s.splice, chunk
+	if s.through != nil || s.late != nil || !s.hoseReady() {
+		step, limit = s.read, readChunk
+		if s.through != nil {
+			limit = s.through.grant.meter.chunk()
+		}
+	}
+	for {
+		rawErr := s.from.raw.Read(func(fd uintptr) bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if s.cut {
+				n, err = 0, errCut
+				return true
+			}
+			n, err = step(int(fd), limit)
+			return err != unix.EAGAIN
+		})
+		switch {
+		case errors.Is(rawErr, os.ErrDeadlineExceeded) && s.from.hidden.Load():
+			s.from.SetReadDeadline(time.Time{}) // it was to be woken; see stop
+			continue
+		case rawErr != nil:
+			return 0, rawErr
+		case err == unix.EINTR:
+			continue
+		case err == nil && n <= 0:
+			return 0, io.EOF
+		}
+		return max(n, 0), err
+	}
+}
+
+func (s *stream) splice(fd, limit int) (int, error) {
+	n, err := unix.Splice(fd, nil, s.hose[1], nil, limit, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
+	s.held += int(max(n, 0))
+	return int(n), err
+}
+
+func (s *stream) read(fd, limit int) (int, error) {
+	s.buf = slices.Grow(s.buf[:0], limit)[:limit]
+	return unix.Read(fd, s.buf)
+}
+
+// give writes what take has read, the n bytes of buf or all that is in the pipe.
+func (s *stream) give(n int) error {
+	if s.through != nil {
+		if err := s.through.pay(n, s.ended); err != nil {
+			return err
+		}
+	}
+	if s.held > 0 {
+		return s.pump()
+	}
+	b := s.buf[:n]
+	if s.late == nil {
+		n, err := s.to.Write(b)
+		if err == nil {
+			return nil
+		}
+		if !s.woken(err) {
+			return err
+		}
+		b = b[n:]
+		s.startLate()
+	}
+	return s.late.put(slices.Clone(b))
+}
+
+// woken tells whether err is only that the reader is hidden now.
+func (s *stream) woken(err error) bool {
+	return errors.Is(err, os.ErrDeadlineExceeded) && s.to.hidden.Load()
+}
+
+// pump empties the pipe.
+func (s *stream) pump() error {
+	for s.held > 0 {
+		var n int64
+		var err error
+		rawErr := s.to.raw.Write(func(fd uintptr) bool {
+			n, err = unix.Splice(s.hose[0], nil, int(fd), nil, s.held, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
+			return err != unix.EAGAIN
+		})
+		switch {
+		case s.woken(rawErr):
+			s.startLate()
+			b := make([]byte, s.held)
+			if _, err := io.ReadFull(pipeReader(s.hose[0]), b); err != nil {
+				return err
+			}
+			s.held = 0
+			return s.late.put(b)
+		case rawErr != nil:
+			return rawErr
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return err
+		}
+		s.held -= int(n)
+	}
+	return nil
+}
+
+type pipeReader int
+
+func (fd pipeReader) Read(b []byte) (int, error) { return unix.Read(int(fd), b) }
+
+// hoseReady makes the pipe. Without one, bytes are copied.
+func (s *stream) hoseReady() bool {
+	if s.hose != [2]int{} {
+		return true
+	}
+	if unix.Pipe2(s.hose[:], unix.O_CLOEXEC|unix.O_NONBLOCK) != nil {
+		s.hose = [2]int{}
+		return false
+	}
+	unix.FcntlInt(uintptr(s.hose[0]), unix.F_SETPIPE_SZ, chunk) // or stays as it is
+	return true
+}
+
+func (s *stream) close() {
+	if s.hose != [2]int{} {
+		unix.Close(s.hose[0])
+		unix.Close(s.hose[1])
+	}
+	if s.late != nil {
+		close(s.late.queue)
+		<-s.late.done
+	}
+}
+
+// discard reads what the writer still writes, so that it does not see that nobody
+// does.
+func (s *stream) discard() {
+	for {
+		s.from.SetReadDeadline(time.Time{})
+		if _, err := io.Copy(io.Discard, s.from.Conn); !errors.Is(err, os.ErrDeadlineExceeded) || !s.from.hidden.Load() {
+			return
+		}
+	}
+}
+
+// late keeps bytes for a reader that is hidden from their writer, who therefore must
+// not be made to wait for it.
+type late struct {
+	queue  chan []byte
+	done   chan struct{}
+	failed atomic.Bool
+}
+
+// maxLate is how many chunks of bytes may wait for such a reader.
+const maxLate = 64
+
+func (s *stream) startLate() {
+	s.late = &late{queue: make(chan []byte, maxLate), done: make(chan struct{})}
+	s.to.SetWriteDeadline(time.Time{})
+	go s.late.run(s.to)
+}
+
+func (l *late) put(b []byte) error {
+	select {
+	case l.queue <- b:
+		if !l.failed.Load() {
+			return nil
+		}
+	default:
+	}
+	return errTooSlow
+}
+
+func (l *late) run(to *side) {
+	defer close(l.done)
+	for b := range l.queue {
+		if l.failed.Load() {
+			continue
+		}
+		for {
+			n, err := to.Write(b)
+			if b = b[n:]; errors.Is(err, os.ErrDeadlineExceeded) {
+				to.SetWriteDeadline(time.Time{}) // see stop
+				continue
+			}
+			l.failed.Store(err != nil)
+			break
+		}
+	}
+}

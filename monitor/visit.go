@@ -1,0 +1,162 @@
+package monitor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+
+	"cofferdam/guard"
+	"cofferdam/label"
+)
+
+// visit is a connection of an environment to a port of a service, as it was decided
+// on, with what lasts of it at both ends.
+type visit struct {
+	e     *Env
+	r     *relay
+	to    *service
+	port  int
+	key   Key // of the instance
+	at    guard.Endpoint
+	with  label.Privileges
+	quiet bool // see terms
+
+	by                   *Env // the instance; nil until it was met, or if it is a door
+	says, hears          lasting
+	byAnswers, byListens lasting
+}
+
+// visits decides whether programs of e may connect by r to a port of a service, which is nil
+// if there is none.
+func (e *Env) visits(r *relay, to *service, object string, port int) (*visit, error) {
+	v := &visit{e: e, r: r, to: to, port: port}
+	d := e.grants.decide(opConnect, object, len(e.id.Bound) > 0)
+	num := e.m.calls.Add(1)
+	if !d.Allowed || to == nil {
+		if err := e.m.conclude(e, opConnect, object, num, d); err != nil {
+			return v, err
+		}
+		return v, ErrDenied // the policy grants what is not there
+	}
+	g := e.grants[KindConnect][object]
+	err := v.agree(&g, object)
+	if err != nil {
+		d = Verdict{Rule: d.Rule + ": " + err.Error()}
+	}
+	if logErr := e.m.concludeLabels(e, opConnect, object, num, d, labelsOf(e.at(), v.with, v.at)); err == nil {
+		err = logErr
+	}
+	return v, err
+}
+
+// agree finds the labels of the connection, compares the caller with them, and books that it
+// lasts.
+func (v *visit) agree(g *Grant, object string) (err error) {
+	e := v.e
+	if v.with, err = e.may(g, label.Privileges{}); err != nil {
+		return err
+	}
+	as, key, err := v.to.meets(e.id.Principal, e.at().Label)
+	if err != nil {
+		return err
+	}
+	v.key, v.at = key, as.portEndpoint(v.port)
+	v.quiet = quiet(&as, v.at)
+	return e.lastAs("connection to "+object, v.with, v.at, v.r, &v.says, &v.hears)
+}
+
+// lastAs books both halves of a connection that e has made: what it says and what it
+// hears.
+func (e *Env) lastAs(name string, with label.Privileges, at guard.Endpoint, r *relay, says, hears *lasting) error {
+	out, in := label.Privileges{Out: with.Out}, label.Privileges{In: with.In}
+	*says = lasting{
+		name: name, with: out,
+		holds: func(s guard.State) error { return s.Alloc(out, at.Request) },
+		cut:   func() { r.out.stop(&e.held) },
+	}
+	*hears = lasting{
+		name: name + ", what it is answered", with: in,
+		holds: func(s guard.State) error { return s.Read(in, at.Answer) },
+		cut:   r.nearGone,
+	}
+	if err := e.flow.lasts(says); err != nil {
+		return err
+	}
+	return e.flow.lasts(hears)
+}
+
+// met books both halves at the other end.
+func (v *visit) met(by *Env) error {
+	if v.by = by; v.by.self != v.to {
+		return nil // the door: what it leads to is checked when it connects
+	}
+	r, name := v.r, fmt.Sprintf("connection from %s to port %d", v.e.id.Service, v.port)
+	v.byAnswers = lasting{
+		name:  name,
+		holds: func(s guard.State) error { return s.Answer(by.given(), v.at.Answer) },
+		cut:   func() { r.in.stop(&by.held) },
+	}
+	v.byListens = lasting{
+		name:  name + ", what it is asked",
+		holds: func(s guard.State) error { return s.Read(by.given(), v.at.Request) },
+		cut:   r.farGone,
+	}
+	if err := by.flow.lasts(&v.byAnswers); err != nil {
+		return err
+	}
+	return by.flow.lasts(&v.byListens)
+}
+
+// end releases what lasted.
+func (v *visit) end() {
+	v.e.flow.release(&v.says)
+	v.e.flow.release(&v.hears)
+	if v.by != nil {
+		v.by.flow.release(&v.byAnswers)
+		v.by.flow.release(&v.byListens)
+	}
+}
+
+// reach connects to the target itself, or, where one service speaks HTTP to
+// another, to the door that puts the caller's name into each request: parsing
+// HTTP is nothing for the monitor. The door is trusted not to mix what passes
+// it, and is told nothing before the caller may speak to the target.
+func (v *visit) reach(ctx context.Context) (net.Conn, *Env, error) {
+	door := v.e.m.policy.door
+	if v.to.HTTP != v.port || v.e.id.Service == door.Service {
+		return v.to.connect(ctx, v.port, v.key, v.at)
+	}
+	bridge := v.e.m.services[door.Service]
+	if bridge == nil {
+		return nil, nil, &lost{nil, errors.New("no door that speaks HTTP")}
+	}
+	far, by, err := bridge.connect(ctx, door.Port, Key{}, guard.Endpoint{})
+	if err != nil {
+		return nil, nil, err
+	}
+	// A line fits into the empty buffer of a new socket: this does not wait.
+	if _, err := fmt.Fprintf(far, "COFFERDAM %s %s %d\n", v.e.id.Service, v.to.Name, v.port); err != nil {
+		far.Close()
+		return nil, nil, &lost{by, err}
+	}
+	return far, by, nil
+}
+
+// refuse closes the connection because nobody is there. If the caller may not know
+// why, it waits for as long as it would for anybody.
+func (v *visit) refuse(ctx context.Context, err error) {
+	var why *lost
+	if errors.As(err, &why) && !v.mayKnow(why.by) {
+		<-ctx.Done()
+	}
+	refuse(v.r.near, v.to.HTTP == v.port)
+}
+
+// mayKnow is as that of a call.
+func (v *visit) mayKnow(by *Env) bool {
+	if by != nil && !by.at().Label.FlowsTo(v.at.Answer) {
+		return false
+	}
+	return !v.quiet
+}
