@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -33,6 +34,7 @@ type instance struct {
 
 // launch is what one instance gets beyond its service's declaration.
 type launch struct {
+	number         uint64 // of one that the supervisor keeps running: which it is of them; 0 for others
 	principal      string
 	bound          []byte
 	args, env      []string
@@ -44,9 +46,19 @@ type launch struct {
 	admit          func(*monitor.Env) // is called before the program runs, nil for none
 }
 
+// nameOf is what an instance is called, which programs get to see. One that was
+// started on demand has no number in an order: it would tell one who makes them how
+// many others do.
+func nameOf(svc *manifest.Service, number uint64) string {
+	if number == 0 {
+		return fmt.Sprintf("%s-%08x", svc.Name, rand.Uint32())
+	}
+	return fmt.Sprintf("%s-%d", svc.Name, number)
+}
+
 // start prepares the socket, starts the environment and admits it.
 func (s *Supervisor) start(ctx context.Context, svc *manifest.Service, l launch) (*instance, error) {
-	in := &instance{s: s, svc: svc, name: fmt.Sprintf("%s-%d", svc.Name, s.instances.Add(1))}
+	in := &instance{s: s, svc: svc, name: nameOf(svc, l.number)}
 	in.path = filepath.Join(s.socketsDir(), in.name)
 	listener, err := listenWire(in.path)
 	if err != nil {

@@ -28,7 +28,6 @@ import (
 	"path/filepath"
 	"sort"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"cofferdam/audit"
@@ -67,7 +66,6 @@ type Supervisor struct {
 	labels  volumeLabels
 	started time.Time
 
-	instances atomic.Uint64
 	admission *admission
 
 	shares []*os.File // the roots of the manifest's, in its order

@@ -40,6 +40,7 @@ type unit struct {
 
 	ready, failed chan struct{} // one of them is closed, once, by settle
 	settled       sync.Once
+	starts        uint64 // read and written by run alone
 
 	mu       sync.Mutex
 	state    State
@@ -125,9 +126,10 @@ func (u *unit) again(exit executor.Exit, err error) bool {
 
 // once runs one instance from start to end. When ctx ends it is stopped.
 func (u *unit) once(ctx context.Context) (executor.Exit, error) {
+	u.starts++
 	u.set(Starting, "")
 	u.s.monitor.SetState(u.spec.Name, monitor.Up)
-	in, err := u.s.start(ctx, u.spec, launch{})
+	in, err := u.s.start(ctx, u.spec, launch{number: u.starts})
 	if err != nil {
 		return executor.Exit{}, err
 	}
