@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -234,6 +236,10 @@ func benchRole(role string) error {
 			}
 			return err
 		})
+	case "write":
+		return write(nc)
+	case "write-back":
+		return writeBack(nc)
 	case "direct-serve":
 		return echoFrames(nc)
 	case "direct-call":
@@ -294,4 +300,185 @@ func onDemand(trip func() error) error {
 		slices.Sort(ns)
 		fmt.Println(ns[n/2])
 	}
+}
+
+// BenchmarkMail64 measures a round trip of 64 bytes by mailbox: one process posts, the
+// other receives and posts back, and the first receives. Beside it, in turn, is the
+// same by a call; ratio is that of the medians.
+func BenchmarkMail64(b *testing.B) {
+	p := bank()
+	p.Mailboxes = append(p.Mailboxes, Mailbox{Name: "answers", Owner: "front"})
+	p.Grants = append(p.Grants, Grant{From: "bank", Kind: KindPost, To: "answers", Rule: "m.yaml:5"})
+	l := newLab(b, p)
+	caller := startRole(b, "call", socketOf(b, l.admit("front", "front-1")))
+	bank := l.admit("bank", "bank-1")
+	startRole(b, "serve", socketOf(b, bank))
+	writer := l.admit("front", "front-2")
+	l.m.mailboxes["answers"].readers = []*Env{writer}
+	for _, e := range []*Env{writer, bank} {
+		e.flow.posts.rate = Unlimited
+	}
+	sender := startRole(b, "write", socketOf(b, writer))
+	startRole(b, "write-back", socketOf(b, bank))
+
+	const trips = 2000
+	sender.measure(trips)
+	caller.measure(trips) // both are warm
+	var mail, calls []float64
+	for b.Loop() {
+		mail = append(mail, sender.measure(trips))
+		calls = append(calls, caller.measure(trips))
+	}
+	slices.Sort(mail)
+	slices.Sort(calls)
+	m, c := mail[len(mail)/2], calls[len(calls)/2]
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(m/1e3, "µs/mail")
+	b.ReportMetric(c/1e3, "µs/call")
+	b.ReportMetric(m/c, "ratio")
+}
+
+// BenchmarkMailInside is the monitor's own part of a message: a recv that waits, and a
+// post that it gets, by peers that do next to nothing.
+func BenchmarkMailInside(b *testing.B) {
+	l := newLab(b, bank())
+	front := l.admit("front", "front-1")
+	front.flow.posts.rate = Unlimited
+	from, to := newLetters(l.connect(front).nc), newLetters(l.connect(l.admit("bank", "bank-1")).nc)
+	body := make([]byte, 64)
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := errors.Join(to.receive("letters"), from.post("letters", body), from.accepted(), to.received(body)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkMailMany is the same for many messages under way: a sender that has 32 posts
+// without an answer, and an owner that has 32 times asked for a message.
+func BenchmarkMailMany(b *testing.B) {
+	const window = 32
+	l := newLab(b, bank())
+	front := l.admit("front", "front-1")
+	front.flow.posts.rate = Unlimited
+	from, to := newLetters(l.connect(front).nc), newLetters(l.connect(l.admit("bank", "bank-1")).nc)
+	body := make([]byte, 64)
+	done := make(chan error)
+	b.ReportAllocs()
+	b.ResetTimer()
+	go func() {
+		var err error
+		for i := 0; i < b.N+window && err == nil; i++ {
+			if i < b.N {
+				err = to.receive("letters")
+			}
+			if i >= window {
+				err = errors.Join(err, to.received(body))
+			}
+		}
+		done <- err
+	}()
+	for i := 0; i < b.N+window; i++ {
+		if i < b.N {
+			// As many as there is room for may be under way, and what is full drops.
+			for l.m.mailboxes["letters"].waiting() >= DefaultMessages-window {
+				runtime.Gosched()
+			}
+			if err := from.post("letters", body); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if i >= window {
+			if err := from.accepted(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	if err := <-done; err != nil {
+		b.Fatal(err)
+	}
+}
+
+func (b *mailbox) waiting() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.queue)
+}
+
+// letters is one who posts and receives, frame by frame.
+type letters struct {
+	nc  net.Conn
+	r   *wire.Reader
+	id  uint64
+	buf []byte
+	ask []byte
+}
+
+func newLetters(nc net.Conn) *letters { return &letters{nc: nc, r: wire.NewReader(nc)} }
+
+func (x *letters) send(op wire.Op, timeout time.Duration, a wire.Ask) error {
+	x.id++
+	x.ask = a.Append(x.ask[:0], op)
+	x.buf = wire.AppendFrame(x.buf[:0], &wire.Frame{Header: wire.Header{Op: op, ID: x.id, Timeout: timeout}, Body: x.ask})
+	_, err := x.nc.Write(x.buf)
+	return err
+}
+
+func (x *letters) post(to string, data []byte) error {
+	return x.send(wire.OpPost, 0, wire.Ask{Name: to, Data: data})
+}
+
+func (x *letters) receive(of string) error {
+	return x.send(wire.OpRecv, time.Minute, wire.Ask{Name: of})
+}
+
+// accepted reads the answer to a post.
+func (x *letters) accepted() error {
+	f, err := x.r.Next()
+	if err == nil && (f.Code != wire.OK || len(f.Body) > 0) {
+		err = fmt.Errorf("a post gave %v %q", f.Code, f.Body)
+	}
+	return err
+}
+
+// received reads the answer to a recv.
+func (x *letters) received(want []byte) error {
+	f, err := x.r.Next()
+	if err != nil {
+		return err
+	}
+	told, err := wire.ParseTold(f.Body)
+	if err == nil && (f.Code != wire.OK || !bytes.Equal(told.Data, want)) {
+		err = fmt.Errorf("a recv gave %v %q", f.Code, told.Data)
+	}
+	return err
+}
+
+// writeBack posts what it receives.
+func writeBack(nc net.Conn) error {
+	x := newLetters(nc)
+	body := bytes.Repeat([]byte("x"), 64)
+	for {
+		if err := errors.Join(x.receive("letters"), x.received(body), x.post("answers", body), x.accepted()); err != nil {
+			return err
+		}
+	}
+}
+
+// write makes round trips to who writes back.
+func write(nc net.Conn) error {
+	x := newLetters(nc)
+	body := bytes.Repeat([]byte("x"), 64)
+	return onDemand(func() error {
+		if err := errors.Join(x.receive("answers"), x.post("letters", body)); err != nil {
+			return err
+		}
+		for range 2 { // the answer may come before it is known that the message was accepted
+			f, err := x.r.Next()
+			if err != nil || f.Code != wire.OK || f.ID == x.id != (len(f.Body) == 0) {
+				return fmt.Errorf("a round trip gave %v %v %q, %v", f.ID, f.Code, f.Body, err)
+			}
+		}
+		return nil
+	})
 }

@@ -14,20 +14,34 @@ import (
 // mailOps are the operations on a mailbox, but for making one.
 var mailOps = map[wire.Op]op{wire.OpPost: opPost, wire.OpPut: opPut, wire.OpRecv: opRecv, wire.OpTake: opTake}
 
+// errand is an operation of an environment on a mailbox.
+type errand struct {
+	env     *Env
+	op      op
+	box     *mailbox
+	with    label.Privileges
+	message // that is to be sent
+
+	// For the record.
+	object string
+	rule   string
+	labels *audit.Labels
+	quiet  bool // it is recorded already, or need not be
+}
+
 // mail answers an operation on a mailbox: at once if that is possible, and otherwise
 // if it may wait, when it is.
 func (c *conn) mail(f *wire.Frame) bool {
-	e := c.env
 	a, err := wire.ParseAsk(f.Op, f.Body)
 	if err != nil {
 		return c.reply(f.ID, wire.Malformed, errorText(err))
 	}
-	if f.Op == wire.OpPost {
-		return c.post(f.ID, &a)
+	w := &wait{errand: errand{env: c.env, op: mailOps[f.Op]}}
+	if w.op == opPost {
+		return c.post(f.ID, &w.errand, &a)
 	}
-	w, err := e.mail(mailOps[f.Op], &a)
 	var told wire.Told
-	if err == nil {
+	if err = w.recorded(w.decide(&a)); err == nil {
 		if told, err = w.try(false); err == errWait {
 			if f.Timeout > 0 {
 				return c.await(f, w)
@@ -37,110 +51,150 @@ func (c *conn) mail(f *wire.Frame) bool {
 	}
 	code, body := answerOf(&told, err)
 	ok := c.reply(f.ID, code, body)
-	if w != nil {
+	if w.box != nil {
 		w.box.serve()
 	}
 	return ok
 }
 
 // post sends a message blindly: whoever may is told that it was accepted,
-// whatever becomes of it, and before anything does that takes a time which
+// whatever becomes of it. Until then nothing is done that takes a time which
 // depends on that.
-func (c *conn) post(id uint64, a *wire.Ask) bool {
-	e := c.env
-	w, err := e.mail(opPost, a)
-	if err == nil && !e.flow.posts.try(time.Now()) {
-		e.postedTooMuch()
-		err = wire.ErrBusy
+func (c *conn) post(id uint64, r *errand, a *wire.Ask) bool {
+	err := r.decide(a)
+	if err == nil && !r.env.flow.posts.try(time.Now()) {
+		r.env.postedTooMuch()
+		return c.reply(id, wire.Busy, nil)
 	}
 	var dropped string
 	if err == nil {
-		dropped = w.box.post(w.message)
+		dropped, err = r.post()
+	} else {
+		err = r.recorded(err)
 	}
 	code, body := answerOf(&wire.Told{}, err)
 	ok := c.reply(id, code, body)
 	if err != nil {
 		return ok
 	}
-	if dropped != "" {
-		e.dropped(w.box, dropped)
+	if dropped != "" && r.quiet {
+		r.dropped(dropped)
 	}
-	w.box.serve()
+	r.box.serve()
 	return ok
 }
 
-// mail decides on an operation on a mailbox and records it. What it returns is
-// still to be done.
-func (e *Env) mail(o op, a *wire.Ask) (*wait, error) {
-	b, rule, err := e.mailbox(o, a)
+// post records the errand, with what becomes of its message, and does it: it adds
+// the message if there is room, and otherwise drops it.
+func (r *errand) post() (dropped string, err error) {
+	b := r.box
+	b.mu.Lock()
+	switch {
+	case b.ended:
+		dropped = "dropped: its owner has ended"
+	case !b.room(&r.message):
+		dropped = "dropped: it is full"
+	}
+	if !r.quiet {
+		err = r.env.m.noteLabels(r.env, r.op, r.object, 0, Verdict{Allowed: true, Rule: r.rule}, dropped, r.labels)
+	}
+	if err == nil && dropped == "" {
+		b.push(r.message)
+	}
+	b.mu.Unlock()
 	if err != nil {
-		name := a.Name
-		if name == "" {
-			name = "mailbox"
-		}
-		return nil, e.judged(o, name, rule, nil, err)
+		time.Sleep(r.env.records.take(time.Now()))
 	}
-	w := &wait{env: e, box: b, op: o, lasting: lasting{with: a.Privileges()}}
-	before := e.at()
-	if err = e.mayName(w.with); err == nil {
-		err = e.mayUse(o, a, b.label)
-	}
-	if err == nil && (o == opPost || o == opPut) {
-		if w.message, err = e.message(a); err == nil {
-			err = b.fits(&w.message)
-		}
-	}
-	if err == nil && !b.declared && e.at() == before && e.quiet(o, b, w.with) {
-		return w, nil
-	}
-	if err := e.judged(o, b.name, rule, e.labels(a, b.label), err); err != nil {
-		return nil, err
-	}
-	return w, nil
+	return dropped, err
 }
 
-// mailbox finds the mailbox that a is about, and why e may use it. It leaves in
-// a the privileges that are used and the handles that are sent.
+// decide decides on an errand that is asked for by a, up to what is to be
+// recorded of it.
+func (r *errand) decide(a *wire.Ask) (err error) {
+	e := r.env
+	r.object = a.Name
+	if r.object == "" {
+		r.object = "mailbox"
+	}
+	b, err := r.find(a)
+	if err != nil {
+		return err
+	}
+	r.box, r.object, r.with = b, b.name, a.Privileges()
+	before := e.at()
+	if err = e.mayName(r.with); err == nil {
+		err = e.mayUse(r.op, a, b.label)
+	}
+	if err == nil && (r.op == opPost || r.op == opPut) {
+		if r.message, err = e.message(a); err == nil {
+			err = b.fits(&r.message)
+		}
+	}
+	if err == nil && !b.declared && e.at() == before && r.known() {
+		r.quiet = true
+		return nil
+	}
+	r.labels = e.labels(a, b.label)
+	return err
+}
+
+// recorded records the decision on an errand, and returns it.
+func (r *errand) recorded(err error) error {
+	if r.quiet {
+		return err
+	}
+	v := Verdict{Allowed: err == nil, Rule: r.rule}
+	if err != nil && err != ErrDenied {
+		v.Rule += ": " + err.Error()
+	}
+	return r.env.concluded(r.op, r.object, v, r.labels, err)
+}
+
+// find finds the mailbox that a is about, and by what rule it may be used. It
+// leaves in a the privileges that are used and the handles that are sent.
 //
 // The name of one that is not there and of one that is not granted are the same, and
 // so are a handle of nothing and of something else.
-func (e *Env) mailbox(o op, a *wire.Ask) (b *mailbox, rule string, err error) {
+func (r *errand) find(a *wire.Ask) (*mailbox, error) {
+	e, o := r.env, r.op
 	if a.Name != "" {
-		b = e.m.mailboxes[a.Name]
+		b := e.m.mailboxes[a.Name]
 		if o == opRecv {
 			if b == nil || b.owner != e.id.Service {
-				return nil, noGrant, ErrDenied
+				r.rule = noGrant
+				return nil, ErrDenied
 			}
-			return b, "mailboxes." + a.Name + ".owner", nil
+			r.rule = "mailboxes." + a.Name + ".owner"
+			return b, nil
 		}
 		v := e.grants.decide(o, a.Name, len(e.id.Bound) > 0)
+		r.rule = v.Rule
 		if !v.Allowed {
-			return nil, v.Rule, ErrDenied
+			return nil, ErrDenied
 		}
 		g := e.grants[o.kind][a.Name]
 		a.Out, a.In = a.Out.And(g.Out), a.In.And(g.In)
-		return b, v.Rule, nil
+		return b, nil
 	}
+	r.rule = "handle"
 	first, err := held[object](e, a.Handles[0])
 	a.Handles = a.Handles[1:]
 	if err != nil {
-		return nil, "handle", err
+		return nil, err
 	}
 	switch to := first.(type) {
 	case owned:
-		b = to.mailbox
 		if o == opPost || o == opRecv {
-			return b, "handle", nil
+			return to.mailbox, nil
 		}
 	case *mailbox:
-		b = to
 		if o == opPost {
-			return b, "handle", nil
+			return to, nil
 		}
 	default:
-		return nil, "handle", wire.ErrDenied
+		return nil, wire.ErrDenied
 	}
-	return nil, "handle", refused("a handle of a mailbox is there to post to it, and its owner's to receive")
+	return nil, refused("a handle of a mailbox is there to post to it, and its owner's to receive")
 }
 
 // mayUse decides whether the labels let e do o to a mailbox with the label m, and raises
@@ -200,10 +254,9 @@ func (e *Env) newMailbox(a *wire.Ask) (wire.Told, error) {
 	f.made++
 	b.name = fmt.Sprintf("%s/%d", e.id.Instance, f.made)
 	f.mu.Unlock()
-	if err := e.judged(opMailbox, b.name, "labels", e.labels(a, a.Label), err); err != nil {
+	if err := e.decided(opMailbox, b.name, e.labels(a, a.Label), err); err != nil {
 		return wire.Told{}, err
 	}
-	time.Sleep(e.records.take(time.Now())) // it takes no grant
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.mailboxes >= MaxMailboxes {
@@ -217,15 +270,6 @@ func (e *Env) newMailbox(a *wire.Ask) (wire.Told, error) {
 	return wire.Told{Label: a.Label, Handles: []uint64{h}}, nil
 }
 
-// judged records the decision on something of a mailbox, and returns it.
-func (e *Env) judged(o op, object, rule string, labels *audit.Labels, err error) error {
-	v := Verdict{Allowed: err == nil, Rule: rule}
-	if err != nil && err != ErrDenied {
-		v.Rule += ": " + err.Error()
-	}
-	return e.concluded(o, object, v, labels, err)
-}
-
 // posting is what e has done to a mailbox that it has a handle of, without a
 // privilege, at a label. It is recorded when it begins.
 type posting struct {
@@ -233,16 +277,17 @@ type posting struct {
 	at  guard.State
 }
 
-// quiet tells whether an operation that needed no grant is recorded already, or need
+// known tells whether an errand that needed no grant is recorded already, or need
 // not be: what anybody can do who has made a mailbox, as often as he likes, would
-// fill the log. What a privilege was used for always is.
-func (e *Env) quiet(o op, b *mailbox, with label.Privileges) bool {
-	if with == (label.Privileges{}) {
-		if o == opRecv {
+// fill the log. What a privilege was used for always is recorded.
+func (r *errand) known() bool {
+	e := r.env
+	if r.with == (label.Privileges{}) {
+		if r.op == opRecv {
 			return true // of what was posted, by who made it
 		}
 		f := &e.flow
-		now := posting{b, e.at()}
+		now := posting{r.box, e.at()}
 		f.mu.Lock()
 		_, known := f.postings[now]
 		if !known {
@@ -260,28 +305,26 @@ func (e *Env) quiet(o op, b *mailbox, with label.Privileges) bool {
 	return false
 }
 
-// dropped records that a message of e was dropped, which e is not told. For a
-// mailbox without a grant it is not recorded each time.
-func (e *Env) dropped(b *mailbox, why string) {
-	if !b.declared {
-		b.mu.Lock()
-		now := time.Now()
-		news := now.Sub(b.said) >= sayEvery
-		if news {
-			b.said = now
-		}
-		b.mu.Unlock()
-		if !news {
-			return
-		}
+// dropped records that the message of a quiet errand was dropped, but not each
+// time.
+func (r *errand) dropped(why string) {
+	b := r.box
+	now := time.Now()
+	b.mu.Lock()
+	news := now.Sub(b.said) >= sayEvery
+	if news {
+		b.said = now
 	}
-	e.limited(opPost, b.name, "dropped: "+why)
+	b.mu.Unlock()
+	if news {
+		r.env.limited(opPost, b.name, fmt.Sprintf("%s; said at most once in %v", why, sayEvery))
+	}
 }
 
 // postedTooMuch records that e has used its posts up.
 func (e *Env) postedTooMuch() {
 	if e.flow.posts.news(time.Now()) {
-		e.limited(opPost, "", fmt.Sprintf("%d/s reached; said at most once in %v", postsEach, sayEvery))
+		e.limited(opPost, "", fmt.Sprintf("%d/s reached; said at most once in %v", e.flow.posts.rate, sayEvery))
 	}
 }
 

@@ -235,21 +235,6 @@ func (b *mailbox) enter() {
 	}
 }
 
-// post adds m if there is room, and otherwise drops it: it says why, for the
-// log and for nobody else.
-func (b *mailbox) post(m message) (dropped string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	switch {
-	case b.ended:
-		return "its owner has ended"
-	case !b.room(&m):
-		return "it is full"
-	}
-	b.push(m)
-	return ""
-}
-
 // reads tells whether e is who receives from a mailbox that has an owner. The caller
 // holds mu.
 func (b *mailbox) reads(e *Env) bool { return len(b.readers) > 0 && b.readers[0] == e }

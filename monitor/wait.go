@@ -17,15 +17,12 @@ import (
 // not is refused, or cuts it before. So what comes later never decides whether it
 // may, and a refusal never tells that something came.
 type wait struct {
-	env     *Env
-	box     *mailbox
-	op      op
-	message // that is to be put
+	errand
 
 	done    bool // nobody but who has set it answers; guarded by box.mu
 	claimed bool // it cannot be withdrawn any more; guarded by box.mu until it is done
 
-	lasting // with its privileges from the start, and the rest once it is in line
+	lasting // once it is in line
 	due
 	conn *conn
 	id   uint64
@@ -40,9 +37,9 @@ var (
 // holds is the check of the operation.
 func (w *wait) holds(s guard.State) error {
 	if w.op == opRecv {
-		return s.Read(w.with, w.box.label)
+		return s.Read(w.errand.with, w.box.label)
 	}
-	return s.Write(w.with, w.box.label)
+	return s.Write(w.errand.with, w.box.label)
 }
 
 // try does what w is for, if that can be done now. Otherwise it is errWait,
@@ -59,7 +56,7 @@ func (w *wait) try(line bool) (told wire.Told, err error) {
 		return told, errOver
 	}
 	s := *f.state.Load()
-	if err = f.mayName(w.with); err == nil {
+	if err = f.mayName(w.errand.with); err == nil {
 		err = w.holds(s)
 	}
 	switch {
@@ -82,7 +79,7 @@ func (w *wait) try(line bool) (told wire.Told, err error) {
 		return told, err
 	}
 	if line && !w.lined() {
-		w.lasting.name, w.lasting.holds, w.lasting.cut = w.op.name+" "+b.name, w.holds, w.cut
+		w.lasting = lasting{name: w.op.name + " " + b.name, with: w.errand.with, holds: w.holds, cut: w.cut}
 		f.book(&w.lasting)
 		if w.op == opPut {
 			b.putters = append(b.putters, w)
@@ -136,7 +133,7 @@ func (w *wait) receive(s guard.State) (wire.Told, error) {
 	if err != nil {
 		return wire.Told{}, err
 	}
-	if !b.shared && !s.Label.FlowsUnder(w.with, b.label) {
+	if !b.shared && !s.Label.FlowsUnder(w.errand.with, b.label) {
 		b.above = true
 	}
 	m := b.pop()
