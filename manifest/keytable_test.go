@@ -243,7 +243,8 @@ func reference() string {
 			if k.required {
 				absent = "an error"
 			}
-			fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", k.name, k.shape, absent, strings.ReplaceAll(k.doc, "|", `\|`))
+			row := strings.NewReplacer("|", `\|`)
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", k.name, row.Replace(string(k.shape)), row.Replace(absent), row.Replace(k.doc))
 		}
 		b.WriteByte('\n')
 		if len(s.refused) == 0 {
