@@ -66,8 +66,7 @@ func (r *result) admit(child *Env) {
 	for _, p := range r.gives {
 		first = append(first, p)
 	}
-	handles, err := child.holdObjects(first)
-	if err != nil {
+	if err := child.begin(first); err != nil {
 		r.settle(wire.Unavailable, nil) // together they are too much
 		r.stop()
 		return
@@ -75,11 +74,7 @@ func (r *result) admit(child *Env) {
 	r.mu.Lock()
 	r.child = child
 	r.mu.Unlock()
-	f := &child.flow
-	f.mu.Lock()
-	f.first = handles
-	f.mu.Unlock()
-	err = f.lasts(&lasting{
+	err := child.flow.lasts(&lasting{
 		name:  "what you print and how you end",
 		holds: func(s guard.State) error { return s.Tell(r.label) },
 		cut:   func() { r.settle(wire.Withheld, nil) },

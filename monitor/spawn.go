@@ -172,7 +172,7 @@ func (e *Env) childOf(template string, req *wire.Spawn) (*result, error) {
 	r.tie.by = &e.flow
 	t, err := e.m.services[template].of(req.Principal)
 	if err != nil {
-		return r, refused("%s: %v", template, err)
+		return r, refused("%v", err)
 	}
 	s := e.at()
 	r.start, r.label, r.output = t.Flow, s.Label, maxOutput

@@ -97,6 +97,8 @@ func program(args []string) error {
 			return err
 		}
 		fmt.Printf("%d for %s, %s\n", len(now), c.Self().Principal, c.Self().Bound)
+	case "family":
+		return family(ctx, args[1])
 	case "nap":
 		time.Sleep(30 * time.Millisecond)
 	case "storm": // spawns many at a time
