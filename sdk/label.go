@@ -12,9 +12,12 @@ type Label = label.Label
 // Formula says whose authority something takes: half of a label, or a privilege.
 type Formula = label.Formula
 
-// Public is the label of what anybody may read and nobody vouches for: of all that
-// no label was written for.
-var Public = label.Public
+// The corners of the lattice.
+var (
+	Public = label.Public // anybody may read it and nobody vouches for it: all that no label was written for
+	Bottom = label.Bottom // flows to everything
+	Top    = label.Top    // everything flows to it
+)
 
 // ParseLabel reads SECRECY %% INTEGRITY, as in `alice & (bob | carol) %% True`.
 func ParseLabel(text string) (Label, error) { return label.Parse(text) }
