@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -52,6 +54,7 @@ func policy() monitor.Policy {
 // world is that monitor, and environments at it.
 type world struct {
 	t        *testing.T
+	log      *audit.Log
 	m        *monitor.Monitor
 	started  atomic.Int64
 	children chan child
@@ -66,7 +69,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { log.Close() })
-	w := &world{t: t, children: make(chan child, 2)}
+	w := &world{t: t, log: log, children: make(chan child, 2)}
 	if w.m, err = monitor.New(log, policy(), w); err != nil {
 		t.Fatal(err)
 	}
@@ -126,6 +129,97 @@ func (w *world) Spawn(ctx context.Context, _ wire.Identity, template string, _ w
 	}
 	defer c.Close()
 	return (<-w.children)(ctx, c), ctx.Err()
+}
+
+// pythons is a world in which what is spawned is a program in Python, its
+// first argument.
+type pythons struct {
+	*world
+	dir string // of the sockets
+}
+
+func (w pythons) Spawn(ctx context.Context, _ wire.Identity, template string, req wire.Spawn, flow monitor.Flow, admit func(*monitor.Env)) (wire.Exit, error) {
+	id := w.is(template)
+	e, err := w.m.AdmitAt(id, flow)
+	if err != nil {
+		return wire.Exit{}, err
+	}
+	defer w.m.Remove(e)
+	admit(e)
+	path := filepath.Join(w.dir, id.Instance)
+	stop, err := w.listen(path, e.Serve)
+	if err != nil {
+		return wire.Exit{}, err
+	}
+	defer stop()
+	cmd := exec.CommandContext(ctx, "python3", "-B", "-c", req.Args[0])
+	cmd.Dir = "python"
+	cmd.Env = append(os.Environ(), "COFFERDAM_SOCKET="+path)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	exit := wire.Exit{Cause: "exit"}
+	if cmd.Run(); cmd.ProcessState.ExitCode() < 0 {
+		exit.Cause = "signal"
+	}
+	exit.Code, exit.Stdout, exit.Stderr = max(cmd.ProcessState.ExitCode(), 0), stdout.Bytes(), stderr.Bytes()
+	return exit, ctx.Err()
+}
+
+// listen has serve serve whoever connects to path. stop waits for the last of them.
+func (w *world) listen(path string, serve func(*net.UnixConn)) (stop func(), err error) {
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	var conns sync.WaitGroup
+	conns.Go(func() {
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			conns.Go(func() { serve(nc.(*net.UnixConn)) })
+		}
+	})
+	return func() {
+		l.Close()
+		conns.Wait()
+	}, nil
+}
+
+// TestMonitorPython runs the tests in Python.
+func TestMonitorPython(t *testing.T) {
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("needs python3: none on this machine")
+	}
+	w := pythons{newWorld(t), t.TempDir()}
+	if w.m, err = monitor.New(w.log, policy(), w); err != nil {
+		t.Fatal(err)
+	}
+	for _, service := range []string{"alice", "bob"} {
+		stop, err := w.listen(filepath.Join(w.dir, service), func(nc *net.UnixConn) {
+			e, err := w.m.Admit(w.is(service))
+			if err != nil {
+				t.Error(err)
+				nc.Close()
+				return
+			}
+			defer w.m.Remove(e)
+			e.Serve(nc)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(stop)
+	}
+	cmd := exec.CommandContext(limited(t), python, "-B", "-W", "error", "-m", "unittest", "-v", "test_monitor")
+	cmd.Dir = "python"
+	cmd.Env = append(os.Environ(), "COFFERDAM_TEST_MONITOR="+w.dir)
+	out, err := cmd.CombinedOutput()
+	if err != nil || bytes.Contains(out, []byte("skipped")) {
+		t.Errorf("python3 -m unittest: %v\n%s", err, out)
+	}
 }
 
 func (w *world) Line(context.Context, string, string, wire.Identity, []byte) ([]byte, error) {

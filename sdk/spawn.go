@@ -102,7 +102,7 @@ func (o *SpawnOptions) wire(result *Label) *wire.Spawn {
 // Wait returns how the instance ended, as soon as it has. It is ErrLabel if we are
 // not at the label of the result, ErrWithheld if the instance has risen above that,
 // of which nobody is told more, ErrEmpty if it had not ended within the deadline of ctx,
-// and ErrDeadline, ErrCanceled or ErrUnavailable if it was made to end, or could not begin.
+// and ErrUnavailable, or ErrDeadline or ErrCanceled, if it could not begin, or not in time.
 func (r Result) Wait(ctx context.Context, o Options) (Exit, error) {
 	t, err := r.c.askUntil(ctx, wire.OpWait, "result", o.ask(r.Handle), o.Now)
 	if err != nil {

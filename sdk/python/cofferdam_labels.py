@@ -303,8 +303,8 @@ class Result(Handle):
 
         Raises Empty if it had not within the timeout, LabelError if we are not at the
         label of the result, Withheld if the instance has risen above that, of which
-        nobody is told more, and Deadline, Canceled or Unavailable if it was made to end,
-        or could not begin.
+        nobody is told more, and Unavailable, or Deadline or Canceled, if it could not begin,
+        or not in time.
         """
         return cd._parse_exit(self._client._ask(_WAIT, "result", [self], timeout=timeout, **options).data)
 
