@@ -26,7 +26,8 @@ import (
 )
 
 // What follows is asked of the real monitor: of services alice, who owns what is
-// hers, and bob, who owns nothing, and of a template, reader, that alice may spawn.
+// hers, and bob, who owns nothing, of a gate, vault, and of a template, reader, that alice
+// may spawn.
 func policy() monitor.Policy {
 	state := func(clearance string) guard.State { return guard.State{Clearance: label.MustParse(clearance)} }
 	grant := func(from string, kind monitor.Kind, to string) monitor.Grant {
@@ -36,12 +37,17 @@ func policy() monitor.Policy {
 		Services: []monitor.Service{
 			{Name: "alice", Flow: monitor.Flow{State: state("alice & bob %% True"), Owns: label.MustParseFormula("alice")}},
 			{Name: "bob", Flow: monitor.Flow{State: state("alice & bob %% True")}, Methods: []monitor.Method{{Name: "echo"}}},
+			{
+				Name: "vault", Lines: true, Flow: monitor.Flow{State: state("alice %% True"), Owns: label.MustParseFormula("alice")},
+				Methods: []monitor.Method{{Name: "known", Bits: 1, Gate: &guard.Gate{Shows: label.MustParseFormula("alice"), Input: label.MustParse("alice %% True")}}},
+			},
 			{Name: "reader", Flow: monitor.Flow{State: state("alice & bob %% True")}},
 		},
 		Grants: []monitor.Grant{
 			grant("bob", monitor.KindPost, "letters"), grant("alice", monitor.KindPost, "inbox"),
 			grant("alice", monitor.KindPut, "jobs"), grant("bob", monitor.KindTake, "jobs"),
-			grant("alice", monitor.KindCall, "bob.echo"), grant("alice", monitor.KindSpawn, "reader"),
+			grant("alice", monitor.KindCall, "bob.echo"), grant("alice", monitor.KindCall, "vault.known"), grant("bob", monitor.KindCall, "vault.known"),
+			grant("alice", monitor.KindSpawn, "reader"),
 		},
 		Mailboxes: []monitor.Mailbox{
 			{Name: "letters", Label: label.MustParse("alice %% True"), Owner: "alice"},
@@ -53,6 +59,8 @@ func policy() monitor.Policy {
 
 // world is that monitor, and environments at it.
 type world struct {
+	monitor.Spawner // of instances on demand; there are none
+
 	t        *testing.T
 	log      *audit.Log
 	m        *monitor.Monitor
@@ -222,8 +230,15 @@ func TestMonitorPython(t *testing.T) {
 	}
 }
 
-func (w *world) Line(context.Context, string, string, wire.Identity, []byte) ([]byte, error) {
-	return nil, wire.ErrUnavailable
+// Line is a gate that says whether it was asked for anything.
+func (w *world) Line(_ context.Context, service, _ string, _ wire.Identity, body []byte, flow monitor.Flow, admit func(*monitor.Env)) ([]byte, error) {
+	e, err := w.m.AdmitAt(w.is(service), flow)
+	if err != nil {
+		return nil, err
+	}
+	defer w.m.Remove(e)
+	admit(e)
+	return fmt.Appendln(nil, len(body) > 0), nil
 }
 
 var (
@@ -548,4 +563,18 @@ func TestMonitorCalls(t *testing.T) {
 	<-saw
 	stop()
 	<-served
+}
+
+func TestMonitorGate(t *testing.T) {
+	ctx, w := limited(t), newWorld(t)
+	alice, bob := w.start("alice"), w.start("bob")
+	ok(t, alice.Raise(ctx, secret, none)) // what it puts in is as secret
+	for body, want := range map[string]string{"": "false", "alice's": "true"} {
+		if out := got(alice.Gate(ctx, "vault.known", mine.Out, []byte(body)))(t); string(out) != want {
+			t.Errorf("Gate(%q) = %q, want %q", body, out, want)
+		}
+	}
+	refused(t, second(alice.Gate(ctx, "vault.known", sdk.MustFormula("alice | bob"), nil)), "shown")
+	refused(t, second(bob.Gate(ctx, "vault.known", mine.Out, nil)), "you own True")
+	refused(t, second(bob.Call(ctx, "vault.known", nil)), "shown")
 }

@@ -155,6 +155,14 @@ class TestMonitor(unittest.TestCase):
         self.assertEqual(endless.wait().cause, "signal")
         self.assertEqual(self.alice.spawn("reader", args=["print(7)"]).stdout, b"7\n")
 
+    def test_gate(self):
+        self.alice.raise_(SECRET)
+        for body, want in ((b"", b"false"), (b"alice's", b"true")):
+            self.assertEqual(self.alice.gate("vault.known", "alice", body), want)
+        for client, shown, why in ((self.alice, "alice | bob", "shown"), (self.bob, "alice", "you own True"), (self.bob, None, "shown")):
+            with self.assertRaisesRegex(cd.LabelError, why):
+                client.gate("vault.known", shown)
+
     def test_calls(self):
         seen = []
 
