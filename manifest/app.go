@@ -88,6 +88,11 @@ func (r Route) Labels(principal string) (guard.Endpoint, error) {
 	return r.For(principal)
 }
 
+// Open tells whether somebody who was not recognised can come this way.
+func (r Route) Open() bool {
+	return r.Lenient || !r.Request.NamesPrincipal() && !r.Answer.NamesPrincipal()
+}
+
 // Service is something to run: at once, or as a template when spawned.
 type Service struct {
 	Pos      Pos

@@ -17,8 +17,9 @@ var cookieNames = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$")
 // Authenticate is who tells the gateway which principal a request comes from.
 type Authenticate struct {
 	Pos    Pos
-	Call   string // service.method: from the cookie's value to the principal's name, empty for nobody
+	Call   string // service.method
 	Cookie string // its name
+	Login  string // path of who is not recognised and has to be; "" for none
 }
 
 func readAuthenticate(r *reader, v value, g *Gateway) {
@@ -33,10 +34,11 @@ func readAuthenticate(r *reader, v value, g *Gateway) {
 
 func authenticateKeys() table[Authenticate] {
 	return table[Authenticate]{keys: []key[Authenticate]{
-		{"call", aMethod, true, "", "The method that is given the cookie's value and answers the name of the principal, or nothing if it knows none.", readAuthenticateCall},
+		{"call", aMethod, true, "", "The method that is asked with each request that shows the cookie. It is given `{\"cookies\": {NAME: value}}` and answers `{\"principal\": name}`, with an empty name for nobody. If it does not, nobody is let in.", readAuthenticateCall},
 		{"cookie", aCookie, false, defaultCookie, "The cookie's name.", func(r *reader, v value, a *Authenticate) {
 			a.Cookie, _ = r.name(v, aCookie, cookieNames)
 		}},
+		{"login", aWebPath, false, "they are refused", "The path to which those are sent who are not recognised, where somebody has to be: at a service that has its instances per principal, and where the labels of a route say so.", readLogin},
 	}}
 }
 
@@ -50,6 +52,30 @@ func readAuthenticateCall(r *reader, v value, into *Authenticate) {
 		case p.Gate != nil:
 			r.refuse(v, "", "%s is a gate, to which the gateway has nothing to show", into.Call)
 		}
+	})
+}
+
+// webPaths are those that mean the same to everybody, without anything to decode.
+var webPaths = regexp.MustCompile(`^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?$|^/$`)
+
+// readLogin refuses a path that leads nowhere, or to where it comes from.
+func readLogin(r *reader, v value, a *Authenticate) {
+	var ok bool
+	if a.Login, ok = r.name(v, aWebPath, webPaths); !ok {
+		return
+	}
+	r.check(func(app *App) {
+		for _, route := range app.Gateway.Routes {
+			re, err := regexp.Compile("^(?:" + route.Path + ")$")
+			if err != nil || !re.MatchString(a.Login) {
+				continue
+			}
+			if s := app.Service(route.To); s != nil && s.perPrincipal() || !route.Open() {
+				r.refuse(v, "give it a route to a service that has its instances shared", "%s leads to %q, which somebody who is not recognised cannot reach", a.Login, route.To)
+			}
+			return
+		}
+		r.refuse(v, "add a route for it", "no route has the path %s", a.Login)
 	})
 }
 
@@ -73,6 +99,7 @@ func (a *Authenticate) node() *yaml.Node {
 	var o object
 	o.add("call", text(a.Call))
 	o.add("cookie", text(a.Cookie))
+	o.add("login", someText(a.Login))
 	return o.done()
 }
 

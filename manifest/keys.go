@@ -63,6 +63,7 @@ const (
 	anAssert       shape = "an assertion: FROM -/-> TO, or FROM -/-> TO except NAME, NAME"
 	anAuthenticate shape = "service.method, or a mapping: the authenticator"
 	aCookie        shape = "a cookie's name"
+	aWebPath       shape = "a path of the web site, such as /login"
 	aLabelledPort  shape = "a port, or a mapping: a port with labels"
 	aGate          shape = "a mapping: a gate"
 	limits         shape = "a mapping: limits"

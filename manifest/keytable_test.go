@@ -144,6 +144,7 @@ func schemaOf() map[shape]any {
 		someAsserts:    listOf(pattern(asserts.String()), maxList),
 		anAuthenticate: members{{"anyOf", []any{method, ref("authenticate")}}},
 		aCookie:        pattern(cookieNames.String()),
+		aWebPath:       pattern(webPaths.String()),
 		aGate:          ref("gate"),
 		aBool:          members{{"type", "boolean"}},
 		aPath:          members{{"type", "string"}, {"minLength", 1}},

@@ -70,6 +70,9 @@ func (e Endpoint) For(principal string) (guard.Endpoint, error) {
 // NamesPrincipal tells whether For needs a principal.
 func (l Label) NamesPrincipal() bool { return l.open != nil }
 
+// Secret tells whether it is that of something that not everybody may read.
+func (l Label) Secret() bool { return l.text.Secrecy() != label.True }
+
 // String is the label as the manifest can have it.
 func (l Label) String() string { return l.text.String() }
 

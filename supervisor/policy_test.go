@@ -40,6 +40,7 @@ services:
     uses: [{call: auth.check, out: '{principal} | auth'}]
     provides: [{call: whose}]
   each: {runtime: host, command: [/bin/true], instances: per-label, http: 80}
+  gate: {runtime: host, command: [/bin/true], stdio: lines, owns: alice, clearance: 'alice %% True', provides: [{call: ask, gate: {shows: alice, integrity: auth, input: 'alice %% True', output: 'True %% True', bits: 3}}]}
 `
 
 // What the manifest says of labels is what the monitor is told, with the principal
@@ -64,6 +65,10 @@ func TestPolicyHasLabels(t *testing.T) {
 	}
 	if got := services["each"].Instances; got != monitor.PerLabel {
 		t.Errorf("each has its instances %v", got)
+	}
+	ask := services["gate"].Methods[0]
+	if want := (guard.Gate{Shows: label.MustParseFormula("alice"), Integrity: label.MustParseFormula("auth"), Input: label.MustParse("alice %% True")}); ask.Gate == nil || *ask.Gate != want || ask.Bits != 3 || ask.Endpoint != nil {
+		t.Errorf("the gate: %+v, %+v", ask, ask.Gate)
 	}
 	if got := p.Mailboxes; len(got) != 2 || got[0] != (monitor.Mailbox{Name: "news", Label: label.MustParse("alice %% True"), Owner: "auth", Messages: 3, MessageBytes: 1 << 10}) {
 		t.Errorf("mailboxes: %+v", got)

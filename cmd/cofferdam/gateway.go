@@ -31,7 +31,7 @@ func doorOf(app *manifest.App, self string) (supervisor.Door, error) {
 	if !supervisor.NeedsDoor(app) {
 		return supervisor.Door{}, nil
 	}
-	c := gateway.Config{Services: make(map[string]int), Bridge: supervisor.BridgePort}
+	c := gateway.Config{Services: make(map[string]int), Bridge: supervisor.BridgePort, Says: supervisor.TellsApart(app)}
 	for _, s := range app.Services {
 		if s.HTTP != 0 {
 			c.Services[s.Name] = s.HTTP
@@ -39,8 +39,11 @@ func doorOf(app *manifest.App, self string) (supervisor.Door, error) {
 	}
 	if g := app.Gateway; g != nil {
 		c.Outside = true
+		if a := g.Authenticate; a != nil {
+			c.Authenticate = &gateway.Authenticate{Call: a.Call, Cookie: a.Cookie, Login: a.Login}
+		}
 		for _, r := range g.Routes {
-			c.Routes = append(c.Routes, gateway.Route{Path: r.Path, To: r.To})
+			c.Routes = append(c.Routes, routeOf(app, r))
 		}
 		c.Limits = gateway.Limits{
 			HeaderBytes: int(g.Limits.HeaderBytes),
@@ -58,6 +61,23 @@ func doorOf(app *manifest.App, self string) (supervisor.Door, error) {
 		return supervisor.Door{}, fmt.Errorf("gateway: %w", err)
 	}
 	return supervisor.Door{Program: self, Runtime: runtime, Env: []string{gateway.ConfigEnv + "=" + string(text)}}, nil
+}
+
+// routeOf is a route in the gateway's words.
+func routeOf(app *manifest.App, r manifest.Route) gateway.Route {
+	out := gateway.Route{Path: r.Path, To: r.To}
+	to := app.Service(r.To)
+	each := to.Instances == "per-principal"
+	if app.Gateway.Authenticate != nil {
+		out.Asks = each || r.Request.NamesPrincipal() || r.Answer.NamesPrincipal()
+		out.Needs = out.Asks && (each || !r.Open())
+	}
+	if to.Instances == "per-label" { // then the answer has the labels of both
+		out.Secret = to.Label.Secret() || r.Request.Secret()
+	} else {
+		out.Secret = to.PortLabels[to.HTTP].Answer.Secret()
+	}
+	return out
 }
 
 // runtimeFor is the runtime that the program at path needs: the host's if it was

@@ -3,21 +3,26 @@ package gateway
 import (
 	"bufio"
 	"context"
+	"encoding/hex"
 	"errors"
 	"io"
 	"net"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // maxPreface is the longest preface, line feed included, in bytes.
-const maxPreface = 128
+const maxPreface = 128 + 2*maxPrincipal
 
 // preface is what the monitor says about a connection between services, in one
-// line: "COFFERDAM caller callee port\n".
+// line: "COFFERDAM caller callee port\n" or, where the gateway has to say on whose
+// behalf it connects, "COFFERDAM caller callee port number principal\n".
 type preface struct {
 	caller, callee string
-	port           int // of the callee
+	port           int    // of the callee
+	number         uint64 // of the connection; 0 for none
+	principal      string // for whom the caller runs, "" for nobody
 }
 
 var errPreface = errors.New("not a preface")
@@ -25,7 +30,7 @@ var errPreface = errors.New("not a preface")
 // parsePreface accepts one way of writing a preface.
 func parsePreface(line string) (preface, error) {
 	words := strings.Split(strings.TrimSuffix(line, "\n"), " ")
-	if len(words) != 4 || words[0] != "COFFERDAM" || !isName(words[1]) || !isName(words[2]) {
+	if len(words) != 4 && len(words) != 6 || words[0] != "COFFERDAM" || !isName(words[1]) || !isName(words[2]) {
 		return preface{}, errPreface
 	}
 	port, err := strconv.ParseUint(words[3], 10, 16)
@@ -35,7 +40,41 @@ func parsePreface(line string) (preface, error) {
 	if words[1] == callerOutside {
 		return preface{}, errPreface // no service has this name
 	}
-	return preface{caller: words[1], callee: words[2], port: int(port)}, nil
+	p := preface{caller: words[1], callee: words[2], port: int(port)}
+	if len(words) == 4 {
+		return p, nil
+	}
+	p.number, err = strconv.ParseUint(words[4], 10, 64)
+	if err != nil || p.number == 0 || strconv.FormatUint(p.number, 10) != words[4] {
+		return preface{}, errPreface
+	}
+	if p.principal, err = parsePrincipal(words[5]); err != nil {
+		return preface{}, err
+	}
+	return p, nil
+}
+
+// nobody stands for the name of nobody in a line.
+const nobody = "-"
+
+// parsePrincipal accepts one way of writing a name.
+func parsePrincipal(word string) (string, error) {
+	if word == nobody {
+		return "", nil
+	}
+	name, err := hex.DecodeString(word)
+	if err != nil || len(name) == 0 || len(name) > maxPrincipal || !utf8.Valid(name) || hex.EncodeToString(name) != word {
+		return "", errPreface
+	}
+	return string(name), nil
+}
+
+// writePrincipal is a name as parsePrincipal reads it.
+func writePrincipal(name string) string {
+	if name == "" {
+		return nobody
+	}
+	return hex.EncodeToString([]byte(name))
 }
 
 // prefaceListener gives connections that begin with a preface.

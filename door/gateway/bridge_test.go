@@ -53,6 +53,7 @@ func TestPreface(t *testing.T) {
 		{"a port with a zero", "COFFERDAM bank dynamic 08081\n", 0},
 		{"a port with a sign", "COFFERDAM bank dynamic +8081\n", 0},
 		{"a port too large", "COFFERDAM bank dynamic 73617\n", 0},
+		{"a number that nobody asked for", "COFFERDAM bank dynamic 8081 7 -\n", 404},
 		{"no end", strings.Repeat("x", 4096), 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -85,12 +86,17 @@ func TestPreface(t *testing.T) {
 func FuzzParsePreface(f *testing.F) {
 	f.Add("COFFERDAM bank dynamic 8081\n")
 	f.Add("COFFERDAM a b 65535\n\n")
+	f.Add("COFFERDAM a b 1 18446744073709551615 616c696365\n")
+	f.Add("COFFERDAM a b 1 7 -")
 	f.Fuzz(func(t *testing.T, line string) {
 		p, err := parsePreface(line)
 		if err != nil {
 			return
 		}
 		again := fmt.Sprintf("COFFERDAM %s %s %d", p.caller, p.callee, p.port)
+		if p.number != 0 {
+			again += fmt.Sprintf(" %d %s", p.number, writePrincipal(p.principal))
+		}
 		if strings.TrimSuffix(line, "\n") != again {
 			t.Errorf("parsePreface(%q) reads it as %q", line, again)
 		}

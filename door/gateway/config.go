@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 )
 
@@ -24,6 +25,14 @@ type Config struct {
 	// lead to these and to nothing else.
 	Services map[string]int `json:"services"`
 
+	// Says is whether it makes a difference on whose behalf the gateway connects to a
+	// service: then each of its connections begins with a line that says so.
+	Says bool `json:"says,omitempty"`
+
+	// Authenticate is who tells which principal a request from outside comes from;
+	// nil if nobody is told apart.
+	Authenticate *Authenticate `json:"authenticate,omitempty"`
+
 	// Bridge is the port on 127.0.0.1, inside the gateway's environment, where
 	// the monitor brings HTTP between services. 0 is none.
 	Bridge int `json:"bridge,omitempty"`
@@ -35,6 +44,10 @@ type Config struct {
 type Route struct {
 	Path string `json:"path"` // RE2, matched against the whole decoded path
 	To   string `json:"to"`   // a key of Services
+
+	Asks   bool `json:"asks,omitempty"`   // Authenticate is asked who sends what comes here
+	Needs  bool `json:"needs,omitempty"`  // and there is nothing here for nobody
+	Secret bool `json:"secret,omitempty"` // what is answered is not for everybody: browsers keep it to themselves
 }
 
 // Limits bounds what a client can do. A zero field is its default.
@@ -92,6 +105,20 @@ func (c Config) check() error {
 	for _, r := range c.Routes {
 		if c.Services[r.To] == 0 {
 			return fmt.Errorf("route %q: no service %q speaks HTTP", r.Path, r.To)
+		}
+	}
+	for _, r := range c.Routes {
+		if r.Asks && (c.Authenticate == nil || !c.Says) || r.Needs && !r.Asks {
+			return fmt.Errorf("route %q: there is nobody to ask who it is", r.Path)
+		}
+	}
+	if a := c.Authenticate; a != nil {
+		service, method, _ := strings.Cut(a.Call, ".")
+		if !isName(service) || !isName(method) || a.Cookie == "" {
+			return fmt.Errorf("authenticate %+v: not a method and a cookie", *a)
+		}
+		if a.Login != "" && (ambiguous(a.Login) || strings.ContainsAny(a.Login, "?#\\") || strings.HasPrefix(a.Login, "//")) {
+			return fmt.Errorf("authenticate: login %q: not a path", a.Login)
 		}
 	}
 	if c.Bridge < 0 || c.Bridge > 65535 {

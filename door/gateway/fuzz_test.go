@@ -3,6 +3,7 @@ package gateway
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"io"
 	"log/slog"
 	"net/http"
@@ -52,7 +53,7 @@ func FuzzHandle(f *testing.F) {
 			local.outside(newCapped(nil, 1)).ServeHTTP(w, r)
 		} else {
 			caller = "bank"
-			local.handle(w, r, caller, func(x *exchange) int {
+			local.handle(w, r, caller, func(_ context.Context, x *exchange) int {
 				x.service = "dynamic"
 				return 0
 			})
@@ -86,8 +87,8 @@ func FuzzHandle(f *testing.F) {
 			if err != nil {
 				t.Fatalf("%q reaches the service as %q: %v", raw, head, err)
 			}
-			if to, ok := g.find(seen.URL.Path); !ok || to != out.service || ambiguous(seen.URL.Path) {
-				t.Errorf("%q reaches %q, but its path leads to %q", raw, out.service, to)
+			if to := g.find(seen.URL.Path); to == nil || to.To != out.service || ambiguous(seen.URL.Path) {
+				t.Errorf("%q reaches %q, but its path leads to %v", raw, out.service, to)
 			}
 		}
 	})
@@ -106,7 +107,7 @@ func (w *wireTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	w.sent, w.service = b.Bytes(), exchangeOf(r).service
-	return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("ok"))}, nil
+	return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("ok")), Request: r}, nil
 }
 
 // ours is also what a service's name can never be mistaken for.

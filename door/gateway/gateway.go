@@ -13,6 +13,12 @@
 //     the preface, which names caller and callee. Every request on it goes to
 //     that callee, which is told Cofferdam-Caller: <caller>.
 //
+// A gateway with [Config.Authenticate] asks a service of the application, for each
+// request that shows the cookie, which principal it comes from, and says so: to the
+// monitor, which decides what that one may send and be sent, ahead of the connection,
+// and to the service in Cofferdam-Principal. What is answered at a label that is not for
+// everybody is sealed ([Route.Secret]): a browser shows it, and passes nothing on.
+//
 // Either way the headers by which a service knows who asks are taken out of what
 // came in and written anew, so that they are as good as the gateway: whoever
 // speaks to a service through it cannot choose them.
@@ -25,9 +31,9 @@
 // Goroutines are those of net/http: one per connection, and two more for each
 // connection to a service.
 //
-// Trusted: for the names of callers in HTTP, and to see what passes; it is
-// confined like any environment, and decides nothing. Broken, it could claim any
-// caller towards a service's HTTP port, and reach nothing else.
+// Trusted: for the names of callers and of principals in HTTP, to see what passes, and
+// to seal; it is confined like any environment, and decides nothing. Broken, it could
+// claim any caller and any principal towards a service's HTTP port, and reach nothing else.
 package gateway
 
 import (
@@ -65,6 +71,7 @@ type Gateway struct {
 	errors *log.Logger // of net/http, into log
 	newID  func() string
 	proxy  *httputil.ReverseProxy
+	who    *authenticator // nil if nobody is told apart
 }
 
 // New returns a gateway for c, which it checks. It logs one line per request to
@@ -84,6 +91,9 @@ func New(c Config, log *slog.Logger) (*Gateway, error) {
 		log:    log,
 		errors: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		newID:  func() string { return strings.ToLower(rand.Text()) },
+	}
+	if c.Authenticate != nil {
+		g.who = &authenticator{Authenticate: *c.Authenticate, call: new(line).call}
 	}
 	g.proxy = &httputil.ReverseProxy{
 		Rewrite:        rewrite,

@@ -387,7 +387,7 @@ func TestRetry(t *testing.T) {
 			late := listen(t)
 			port := late.Addr().(*net.TCPAddr).Port
 			late.Close()
-			g, err := New(Config{Routes: []Route{{`/late`, "localhost"}}, Services: map[string]int{"localhost": port}}, slog.New(slog.DiscardHandler))
+			g, err := New(Config{Routes: []Route{{Path: `/late`, To: "localhost"}}, Services: map[string]int{"localhost": port}}, slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -521,7 +521,7 @@ func TestLog(t *testing.T) {
 }
 
 func TestStopLetsRequestsFinish(t *testing.T) {
-	g, err := New(Config{Routes: []Route{{`/.*`, "localhost"}}, Services: map[string]int{"localhost": slowService(t)}}, slog.New(slog.DiscardHandler))
+	g, err := New(Config{Routes: []Route{{Path: `/.*`, To: "localhost"}}, Services: map[string]int{"localhost": slowService(t)}}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

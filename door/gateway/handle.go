@@ -13,11 +13,15 @@ const maxURI = 8 << 10
 // exchange is one request on its way through. It travels in the context of the
 // request, because net/http owns the calls in between.
 type exchange struct {
-	id      string
-	caller  string // as the service is told
-	service string // "" as long as nobody is found
-	port    int
-	body    *watched
+	id        string
+	caller    string // as the service is told
+	principal string // the same; "" for nobody
+	service   string // "" as long as nobody is found
+	port      int
+	behalf    string // the line ahead of the connection, "" for none; see dial.go
+	secret    bool   // the answer is to be sealed
+	cause     error  // of a refusal that the log should explain
+	body      *watched
 }
 
 type exchangeKey struct{}
@@ -33,15 +37,26 @@ func (g *Gateway) outside(l *capped) http.Handler {
 			// Whoever keeps a connection open without using it keeps others out.
 			w.Header().Set("Connection", "close")
 		}
-		g.handle(w, r, callerOutside, func(x *exchange) int {
+		g.handle(w, r, callerOutside, func(ctx context.Context, x *exchange) int {
 			if ambiguous(r.URL.Path) {
 				return http.StatusBadRequest
 			}
-			service, ok := g.find(r.URL.Path)
-			if !ok {
+			to := g.find(r.URL.Path)
+			if to == nil {
 				return http.StatusNotFound
 			}
-			x.service = service
+			x.service, x.secret = to.To, to.Secret
+			if to.Asks {
+				if status := g.recognise(ctx, x, r); status != 0 {
+					return status
+				}
+				if to.Needs && x.principal == "" {
+					return http.StatusUnauthorized
+				}
+			}
+			if g.config.Says {
+				x.behalf = forSomebody(x.principal, to.number)
+			}
 			return 0
 		})
 	})
@@ -50,18 +65,37 @@ func (g *Gateway) outside(l *capped) http.Handler {
 // bridged is the handler for services.
 func (g *Gateway) bridged(w http.ResponseWriter, r *http.Request) {
 	p := prefaceOf(r.Context())
-	g.handle(w, r, p.caller, func(x *exchange) int {
-		if port, ok := g.config.Services[p.callee]; !ok || port != p.port {
+	g.handle(w, r, p.caller, func(_ context.Context, x *exchange) int {
+		if port, ok := g.config.Services[p.callee]; !ok || port != p.port || g.config.Says != (p.number != 0) {
 			return http.StatusNotFound
 		}
-		x.service = p.callee
+		x.service, x.principal = p.callee, p.principal
+		if g.config.Says {
+			x.behalf = over(p.number)
+		}
 		return 0
 	})
 }
 
+// recognise finds out who sent r. It returns a status to refuse with: that nobody
+// can say who it is does not make it nobody.
+func (g *Gateway) recognise(ctx context.Context, x *exchange, r *http.Request) int {
+	principal, err := g.who.principal(ctx, r)
+	switch {
+	case errors.Is(err, errTwice):
+		x.cause = err
+		return http.StatusBadRequest
+	case err != nil:
+		x.cause = err
+		return http.StatusServiceUnavailable
+	}
+	x.principal = principal
+	return 0
+}
+
 // handle serves one request: it is checked, given to whom choose names, and
 // logged. choose returns a status to refuse with.
-func (g *Gateway) handle(out http.ResponseWriter, r *http.Request, caller string, choose func(*exchange) int) {
+func (g *Gateway) handle(out http.ResponseWriter, r *http.Request, caller string, choose func(context.Context, *exchange) int) {
 	start := time.Now()
 	x := &exchange{id: g.newID(), caller: caller}
 	w := &recorder{ResponseWriter: out}
@@ -82,10 +116,11 @@ func (g *Gateway) handle(out http.ResponseWriter, r *http.Request, caller string
 
 	status := refuse(r, limits)
 	if status == 0 {
-		status = choose(x)
+		status = choose(ctx, x)
 	}
 	if status != 0 {
-		page(w, status, x.id)
+		w.cause = x.cause
+		g.turnAway(w, r, status, x.id)
 		whole = true
 		return
 	}
@@ -104,6 +139,21 @@ func (g *Gateway) handle(out http.ResponseWriter, r *http.Request, caller string
 	scrub(r.Header)
 	g.proxy.ServeHTTP(w, r)
 	whole = true
+}
+
+// turnAway answers with a status. Somebody who could be recognised goes where that is
+// done.
+func (g *Gateway) turnAway(w http.ResponseWriter, r *http.Request, status int, id string) {
+	switch {
+	case status == http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", "2")
+	case status == http.StatusUnauthorized && g.config.Authenticate.Login != "":
+		w.Header().Set("Location", g.config.Authenticate.Login)
+		status = http.StatusSeeOther
+	case status == http.StatusUnauthorized: // which would take a header that says how
+		status = http.StatusForbidden
+	}
+	page(w, status, id)
 }
 
 // watch bounds the body of r in size, and in time: a client that stops sending

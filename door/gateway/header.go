@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"fmt"
 	"net/http"
 	"net/netip"
 	"net/textproto"
@@ -9,8 +10,9 @@ import (
 
 // The headers that services may believe.
 const (
-	headerCaller = "Cofferdam-Caller"
-	headerID     = "X-Request-Id"
+	headerCaller    = "Cofferdam-Caller"
+	headerPrincipal = "Cofferdam-Principal" // not there for nobody
+	headerID        = "X-Request-Id"
 
 	// callerOutside is the caller of what comes from outside.
 	callerOutside = "gateway"
@@ -67,6 +69,21 @@ func plainName(name string) bool {
 func ours(name string) bool {
 	return name == headerID || name == "Forwarded" || name == "X-Real-Ip" ||
 		strings.HasPrefix(name, "Cofferdam-") || strings.HasPrefix(name, "X-Forwarded-")
+}
+
+// principalText is a principal's name in a header: in percent-encoding but for letters,
+// digits and "-._~", as a segment of a path may have it.
+func principalText(name string) string {
+	var b strings.Builder
+	for i := range len(name) {
+		switch c := name[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '.', c == '_', c == '~':
+			b.WriteByte(c)
+		default:
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	return b.String()
 }
 
 // forwarded sets what a service is told about a client outside.

@@ -61,7 +61,7 @@ func role(t *testing.T, c Config, extra ...*os.File) {
 
 func TestRole(t *testing.T) {
 	static := &service{}
-	_, port, _ := net.SplitHostPort(serve(t, "static", static))
+	_, port, _ := net.SplitHostPort(serve(t, "static", static, false))
 	number, err := strconv.Atoi(port)
 	if err != nil {
 		t.Fatal(err)

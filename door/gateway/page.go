@@ -10,6 +10,8 @@ import (
 // under the same id: names, addresses and paths of the inside stay there.
 var sentences = map[int]string{
 	http.StatusBadRequest:              "The request could not be understood.",
+	http.StatusSeeOther:                "Please log in first.",
+	http.StatusForbidden:               "You may not see this.",
 	http.StatusNotFound:                "There is nothing at this address.",
 	http.StatusMethodNotAllowed:        "This method is not available here.",
 	http.StatusRequestTimeout:          "The request took too long to arrive.",

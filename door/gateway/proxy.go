@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/http/httputil"
 	"os"
 	"strconv"
@@ -27,10 +28,16 @@ const (
 func rewrite(p *httputil.ProxyRequest) {
 	x := exchangeOf(p.In)
 	p.Out.URL.Scheme = "http"
-	p.Out.URL.Host = net.JoinHostPort(x.service, strconv.Itoa(x.port))
+	to := net.JoinHostPort(x.service, strconv.Itoa(x.port))
+	p.Out.URL.Host = addressFor(to, x.behalf)
 	p.Out.URL.RawQuery = p.In.URL.RawQuery // as it came: nothing here reads it
-	p.Out.Host = p.In.Host
+	if p.Out.Host = p.In.Host; p.Out.Host == "" {
+		p.Out.Host = to
+	}
 	p.Out.Header.Set(headerCaller, x.caller)
+	if x.principal != "" {
+		p.Out.Header.Set(headerPrincipal, principalText(x.principal))
+	}
 	p.Out.Header.Set(headerID, x.id)
 	if x.caller == callerOutside {
 		forwarded(p.Out.Header, p.In)
@@ -45,6 +52,7 @@ var errUnavailable = errors.New("the service is not available")
 // cannot take the client's connection over, with whatever requests follow on it,
 // by switching protocols is seen to by net/http: nobody asked it to.
 func checkResponse(res *http.Response) error {
+	x := exchangeOf(res.Request)
 	if res.StatusCode == http.StatusServiceUnavailable && res.ContentLength == 0 {
 		return errUnavailable
 	}
@@ -52,6 +60,9 @@ func checkResponse(res *http.Response) error {
 		if ours(name) {
 			delete(res.Header, name)
 		}
+	}
+	if x.secret {
+		return seal(res)
 	}
 	return nil
 }
@@ -68,7 +79,7 @@ func newTransport() *transport {
 		},
 	}}
 	return &transport{http.Transport{
-		DialContext:            dialer.DialContext,
+		DialContext:            onBehalf(dialer.DialContext),
 		DisableKeepAlives:      true,
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: maxResponseHeader,
@@ -77,6 +88,7 @@ func newTransport() *transport {
 
 // RoundTrip implements [http.RoundTripper].
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.WithContext(unannounced{r.Context()})
 	res, err := t.Transport.RoundTrip(r)
 	if !errors.Is(err, syscall.ECONNREFUSED) || !repeatable(r) {
 		return res, err
@@ -87,6 +99,18 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	case <-r.Context().Done():
 		return nil, fmt.Errorf("%w, after %w", r.Context().Err(), err)
 	}
+}
+
+// unannounced hides from the transport that somebody wants to hear what a service says
+// ahead of its answer (status 103): headers that nobody has looked at.
+type unannounced struct{ context.Context }
+
+func (c unannounced) Value(key any) any {
+	v := c.Context.Value(key)
+	if _, hears := v.(*httptrace.ClientTrace); hears {
+		return nil
+	}
+	return v
 }
 
 // repeatable tells whether r can be sent twice: RFC 9110 section 9.2.2, and no
@@ -110,6 +134,8 @@ func proxyError(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, errUnavailable):
 		w.Header().Set("Retry-After", "2")
 		page(w, http.StatusServiceUnavailable, x.id)
+	case errors.Is(err, errRedirects):
+		page(w, http.StatusForbidden, x.id)
 	case errors.As(bodyErr, &tooLarge):
 		page(w, http.StatusRequestEntityTooLarge, x.id)
 	case errors.Is(bodyErr, os.ErrDeadlineExceeded):

@@ -51,6 +51,7 @@ func (g *Gateway) record(r *http.Request, x *exchange, w *recorder, took time.Du
 		"method", bounded(r.Method),
 		"path", bounded(r.URL.Path),
 		"service", x.service,
+		"principal", bounded(x.principal),
 		"status", w.status,
 		"bytes", w.bytes,
 		"ms", float64(took.Microseconds()) / 1000,

@@ -8,8 +8,9 @@ import (
 
 // route is a Route made ready.
 type route struct {
-	path *regexp.Regexp
-	to   string
+	Route
+	number int // in the configuration
+	path   *regexp.Regexp
 }
 
 func compile(routes []Route) ([]route, error) {
@@ -23,19 +24,19 @@ func compile(routes []Route) ([]route, error) {
 		if err != nil {
 			return nil, fmt.Errorf("route %q: %w", r.Path, err)
 		}
-		compiled[i] = route{path: re, to: r.To}
+		compiled[i] = route{Route: r, number: i, path: re}
 	}
 	return compiled, nil
 }
 
-// find returns the service that a decoded path leads to.
-func (g *Gateway) find(path string) (service string, ok bool) {
-	for _, r := range g.routes {
-		if r.path.MatchString(path) {
-			return r.to, true
+// find returns the route of a decoded path, nil if there is none.
+func (g *Gateway) find(path string) *route {
+	for i := range g.routes {
+		if r := &g.routes[i]; r.path.MatchString(path) {
+			return r
 		}
 	}
-	return "", false
+	return nil
 }
 
 // ambiguous tells whether two programs could read a decoded path differently,

@@ -30,7 +30,44 @@ type service struct {
 	mu   sync.Mutex
 	seen []*http.Request
 	body []string
+	said []string // the first lines of connections, in the order of their ends
 }
+
+func (s *service) lines() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.said
+}
+
+// saying gives connections that begin with a line, as the monitor does.
+type saying struct {
+	net.Listener
+	s *service
+}
+
+func (l saying) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	in := bufio.NewReader(c)
+	line, err := in.ReadString('\n')
+	if err != nil {
+		c.Close()
+		return l.Accept()
+	}
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	l.s.said = append(l.s.said, strings.TrimSuffix(line, "\n"))
+	return &said{c, in}, nil
+}
+
+type said struct {
+	net.Conn
+	in *bufio.Reader
+}
+
+func (c *said) Read(p []byte) (int, error) { return c.in.Read(p) }
 
 func (s *service) requests() []*http.Request {
 	s.mu.Lock()
@@ -73,24 +110,40 @@ var testRoutes = []Route{
 // one connection at a time, and may be nil. "down" is a port nobody listens on.
 func start(t testing.TB, limits Limits, raw func(net.Conn)) *site {
 	t.Helper()
+	return startWith(t, Config{Routes: testRoutes, Limits: limits}, raw, nil)
+}
+
+// startWith is start with what the gateway is told beside its services, and whom it asks
+// who somebody is.
+func startWith(t testing.TB, config Config, raw func(net.Conn), who func(cookie string) (string, error)) *site {
+	t.Helper()
 	s := &site{log: &syncBuffer{}, static: &service{}, dynamic: &service{}}
 	addrs := map[string]string{
-		"static":  serve(t, "static", s.static),
-		"dynamic": serve(t, "dynamic", s.dynamic),
+		"static":  serve(t, "static", s.static, config.Says),
+		"dynamic": serve(t, "dynamic", s.dynamic, config.Says),
 		"raw":     listenRaw(t, raw),
 		"down":    "127.0.0.1:1",
 	}
-	services := make(map[string]int)
+	config.Services = make(map[string]int)
 	for name := range addrs {
-		services[name] = 8081
+		config.Services[name] = 8081
 	}
-	g, err := New(Config{Routes: testRoutes, Services: services, Limits: limits}, slog.New(slog.NewJSONHandler(s.log, nil)))
+	g, err := New(config, slog.New(slog.NewJSONHandler(s.log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.proxy.Transport.(*transport).DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+	g.proxy.Transport.(*transport).DialContext = onBehalf(func(ctx context.Context, network, addr string) (net.Conn, error) {
 		name, _, _ := strings.Cut(addr, ":")
 		return new(net.Dialer).DialContext(ctx, network, addrs[name])
+	})
+	if who != nil {
+		g.who.call = func(_ context.Context, name string, body []byte) ([]byte, error) {
+			if want := config.Authenticate.Call; name != want {
+				return nil, fmt.Errorf("called %s, want %s", name, want)
+			}
+			answer, err := who(string(body))
+			return []byte(answer), err
+		}
 	}
 	outside, bridge := listen(t), listen(t)
 	s.outside, s.bridge = outside.Addr().String(), bridge.Addr().String()
@@ -116,8 +169,11 @@ func listen(t testing.TB) net.Listener {
 	return l
 }
 
-func serve(t testing.TB, name string, s *service) string {
+func serve(t testing.TB, name string, s *service, says bool) string {
 	l := listen(t)
+	if says {
+		l = saying{l, s}
+	}
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		s.mu.Lock()
