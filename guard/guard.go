@@ -314,6 +314,15 @@ func (s State) StandIn(p label.Privileges, start label.Label) error {
 	return flows("label ⊑ label at the start", s.Label, either, p, start, "start another environment at that label")
 }
 
+// Carry is for a door that carries the requests of somebody who may send and be sent
+// what the one endpoint says to another endpoint, and its answers back.
+func Carry(from, to Endpoint) error {
+	if err := flows("request ⊑ request", from.Request, neither, label.Privileges{}, to.Request, ""); err != nil {
+		return err
+	}
+	return flows("answer ⊑ answer", to.Answer, neither, label.Privileges{}, from.Answer, "")
+}
+
 // Kill is for ending an environment with this label blindly: cur ⊑ₚ child. The
 // answer must be the same if it does not hold.
 func (s State) Kill(p label.Privileges, child label.Label) error {

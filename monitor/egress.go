@@ -175,10 +175,11 @@ func (e *Env) proxy(ctx context.Context, r *relay) {
 		return
 	}
 	askCtx, cancel := context.WithCancel(context.Background())
-	out, err := newRelay(asking, cancel)
+	out, err := e.m.newRelay(asking, cancel)
 	if err != nil {
 		return
 	}
+	defer e.m.orphans.remove(out)
 	defer out.close()
 	if !e.holdRelay(out) {
 		return

@@ -83,6 +83,8 @@ type Monitor struct {
 	aliasKey  [32]byte     // new each time: what an alias stands for is told to nobody
 	conns     atomic.Int64 // wire connections of all environments
 	deadlines deadlines
+	bridged   bridged
+	orphans   orphans
 	pins      pins
 
 	revocations atomic.Uint64 // of privileges, so far

@@ -112,11 +112,12 @@ func (s *service) connect(ctx context.Context, port int, key Key, at guard.Endpo
 // read and dropped, and the other side sees of it neither that it does not read nor that
 // it ends.
 type relay struct {
-	near *side
-	stop context.CancelFunc // of the attempt to reach the other side
-	cut  chan struct{}      // closed by close
-	out  stream             // near to far
-	in   stream
+	near    *side
+	orphans *orphans
+	stop    context.CancelFunc // of the attempt to reach the other side
+	cut     chan struct{}      // closed by close
+	out     stream             // near to far
+	in      stream
 
 	mu     sync.Mutex // taken last, and alone
 	closed bool
@@ -124,14 +125,14 @@ type relay struct {
 }
 
 // newRelay takes c over. It is closed if it is not a socket, which is a bug.
-func newRelay(c net.Conn, stop context.CancelFunc) (*relay, error) {
+func (m *Monitor) newRelay(c net.Conn, stop context.CancelFunc) (*relay, error) {
 	near, err := newSide(c)
 	if err != nil {
 		stop()
 		c.Close()
 		return nil, err
 	}
-	r := &relay{near: near, stop: stop, cut: make(chan struct{})}
+	r := &relay{near: near, orphans: &m.orphans, stop: stop, cut: make(chan struct{})}
 	r.out.from, r.out.ended, r.in.ended = near, r.cut, r.cut
 	return r, nil
 }
@@ -186,10 +187,38 @@ func (r *relay) farGone() {
 
 func (r *relay) gone(x *side) {
 	if x != nil && x.hidden.Load() {
+		r.orphans.add(r)
 		x.Close()
 		return
 	}
 	r.close()
+}
+
+// maxOrphans is how many relays may go on though the program at one end is gone.
+const maxOrphans = 1024
+
+// orphans are those relays. Of too many the oldest ends, which then is seen.
+type orphans struct {
+	mu  sync.Mutex // taken last, and alone
+	all []*relay
+}
+
+func (o *orphans) add(r *relay) {
+	o.mu.Lock()
+	var oldest *relay
+	if o.all = append(o.all, r); len(o.all) > maxOrphans {
+		oldest, o.all = o.all[0], o.all[1:]
+	}
+	o.mu.Unlock()
+	if oldest != nil {
+		oldest.close()
+	}
+}
+
+func (o *orphans) remove(r *relay) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.all = slices.DeleteFunc(o.all, func(x *relay) bool { return x == r })
 }
 
 // run moves bytes both ways until both directions have ended, or one has
@@ -241,7 +270,7 @@ func (e *Env) accept(l net.Listener, carry func(context.Context, *relay)) {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
-		r, err := newRelay(near, cancel)
+		r, err := e.m.newRelay(near, cancel)
 		if err != nil {
 			continue
 		}
@@ -250,6 +279,7 @@ func (e *Env) accept(l net.Listener, carry func(context.Context, *relay)) {
 			continue
 		}
 		go func() {
+			defer e.m.orphans.remove(r)
 			defer e.dropRelay(r)
 			defer r.close()
 			carry(ctx, r)
@@ -258,7 +288,11 @@ func (e *Env) accept(l net.Listener, carry func(context.Context, *relay)) {
 }
 
 func (e *Env) relay(ctx context.Context, r *relay, to string, port int) {
-	v, err := e.visits(r, e.m.services[to], portOf(to, port), port)
+	decide := e.visits
+	if door := e.m.policy.door; door.People != nil && door.Service == e.id.Service {
+		decide = e.visitsFor
+	}
+	v, err := decide(ctx, r, e.m.services[to], portOf(to, port), port)
 	defer v.end()
 	if err != nil {
 		return

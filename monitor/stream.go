@@ -309,6 +309,7 @@ func (s *stream) discard() {
 // late keeps bytes for a reader that is hidden from their writer, who therefore must
 // not be made to wait for it.
 type late struct {
+	to     *side
 	queue  chan []byte
 	done   chan struct{}
 	failed atomic.Bool
@@ -318,9 +319,9 @@ type late struct {
 const maxLate = 64
 
 func (s *stream) startLate() {
-	s.late = &late{queue: make(chan []byte, maxLate), done: make(chan struct{})}
+	s.late = &late{to: s.to, queue: make(chan []byte, maxLate), done: make(chan struct{})}
 	s.to.SetWriteDeadline(time.Time{})
-	go s.late.run(s.to)
+	go s.late.run()
 }
 
 func (l *late) put(b []byte) error {
@@ -330,20 +331,21 @@ func (l *late) put(b []byte) error {
 			return nil
 		}
 	default:
+		l.to.Close() // which ends the write that it does not read
 	}
 	return errTooSlow
 }
 
-func (l *late) run(to *side) {
+func (l *late) run() {
 	defer close(l.done)
 	for b := range l.queue {
 		if l.failed.Load() {
 			continue
 		}
 		for {
-			n, err := to.Write(b)
+			n, err := l.to.Write(b)
 			if b = b[n:]; errors.Is(err, os.ErrDeadlineExceeded) {
-				to.SetWriteDeadline(time.Time{}) // see stop
+				l.to.SetWriteDeadline(time.Time{}) // see stop
 				continue
 			}
 			l.failed.Store(err != nil)

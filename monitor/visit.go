@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 
 	"cofferdam/guard"
@@ -22,6 +23,10 @@ type visit struct {
 	with  label.Privileges
 	quiet bool // see terms
 
+	number  uint64 // that a door knows it by, 0 for none
+	door    *Env   // to which it leads then
+	release func() // of the instance, if it was started for the key; nil for nothing
+
 	by                   *Env // the instance; nil until it was met, or if it is a door
 	says, hears          lasting
 	byAnswers, byListens lasting
@@ -29,7 +34,7 @@ type visit struct {
 
 // visits decides whether programs of e may connect by r to a port of a service, which is nil
 // if there is none.
-func (e *Env) visits(r *relay, to *service, object string, port int) (*visit, error) {
+func (e *Env) visits(_ context.Context, r *relay, to *service, object string, port int) (*visit, error) {
 	v := &visit{e: e, r: r, to: to, port: port}
 	d := e.grants.decide(opConnect, object, len(e.id.Bound) > 0)
 	num := e.m.calls.Add(1)
@@ -116,6 +121,12 @@ func (v *visit) end() {
 		v.by.flow.release(&v.byAnswers)
 		v.by.flow.release(&v.byListens)
 	}
+	if v.number != 0 {
+		v.e.m.bridged.remove(v.number)
+	}
+	if v.release != nil {
+		v.release()
+	}
 }
 
 // reach connects to the target itself, or, where one service speaks HTTP to
@@ -125,7 +136,7 @@ func (v *visit) end() {
 func (v *visit) reach(ctx context.Context) (net.Conn, *Env, error) {
 	door := v.e.m.policy.door
 	if v.to.HTTP != v.port || v.e.id.Service == door.Service {
-		return v.to.connect(ctx, v.port, v.key, v.at)
+		return v.dial(ctx)
 	}
 	bridge := v.e.m.services[door.Service]
 	if bridge == nil {
@@ -136,11 +147,26 @@ func (v *visit) reach(ctx context.Context) (net.Conn, *Env, error) {
 		return nil, nil, err
 	}
 	// A line fits into the empty buffer of a new socket: this does not wait.
-	if _, err := fmt.Fprintf(far, "COFFERDAM %s %s %d\n", v.e.id.Service, v.to.Name, v.port); err != nil {
+	if _, err := io.WriteString(far, v.prefaceTo(by)); err != nil {
 		far.Close()
 		return nil, nil, &lost{by, err}
 	}
 	return far, by, nil
+}
+
+// dial connects to the instance with the key, which is started if there is none.
+func (v *visit) dial(ctx context.Context) (net.Conn, *Env, error) {
+	if v.to.Instances != Shared {
+		release, err := v.e.m.spawner.Instance(ctx, v.to.Name, v.key)
+		if ctx.Err() != nil && err != nil {
+			return nil, nil, ctx.Err()
+		}
+		if err != nil {
+			return nil, nil, &lost{nil, err}
+		}
+		v.release = release
+	}
+	return v.to.connect(ctx, v.port, v.key, v.at)
 }
 
 // refuse closes the connection because nobody is there. If the caller may not know
