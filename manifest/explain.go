@@ -53,7 +53,9 @@ func (a *App) Table(w io.Writer) error {
 // node of the graph.
 type node struct {
 	Name string `json:"name"`
-	Kind string `json:"kind"` // gateway, service, template, mailbox, outside
+	Kind string `json:"kind"` // gateway, service, template, mailbox, volume, outside
+
+	Label string `json:"label,omitempty"` // where it is not public
 }
 
 // edge of the graph.
@@ -66,6 +68,9 @@ type edge struct {
 	Rule  string `json:"rule"`
 
 	Private bool `json:"private,omitempty"`
+
+	Out string `json:"out,omitempty"` // the privileges used for it
+	In  string `json:"in,omitempty"`
 }
 
 func (e edge) label() string {
@@ -76,6 +81,12 @@ func (e edge) label() string {
 	if e.Private {
 		label += " (private too)"
 	}
+	if e.Out != "" {
+		label += ", releasing " + e.Out
+	}
+	if e.In != "" {
+		label += ", vouching " + e.In
+	}
 	return label
 }
 
@@ -84,23 +95,36 @@ func (e edge) label() string {
 func (a *App) Graph(format string) (string, error) {
 	nodes, edges := []node{}, []edge{}
 	if a.Gateway != nil {
-		nodes = append(nodes, node{"gateway", "gateway"})
+		nodes = append(nodes, node{Name: "gateway", Kind: "gateway"})
 	}
 	for _, s := range a.Services {
 		kind := "service"
 		if s.Template {
 			kind = "template"
 		}
-		nodes = append(nodes, node{s.Name, kind})
+		nodes = append(nodes, node{s.Name, kind, shown(s.Label)})
 	}
 	for _, m := range a.Mailboxes {
-		nodes = append(nodes, node{m.Name, "mailbox"})
+		nodes = append(nodes, node{m.Name, "mailbox", shown(Label{text: m.Label})})
+	}
+	if a.Labelled() { // otherwise storage is a matter of its service alone
+		for _, s := range a.Services {
+			for _, v := range s.Volumes {
+				kind := "write"
+				if v.ReadOnly {
+					kind = "read"
+				}
+				// A service may have the same name.
+				nodes = append(nodes, node{"volume " + v.Name, "volume", shown(v.Label)})
+				edges = append(edges, edge{From: s.Name, Kind: kind, To: "volume " + v.Name, Rule: a.rule(v.Pos)})
+			}
+		}
 	}
 	for _, g := range a.Grants() {
-		if outside := (node{g.To, "outside"}); g.Kind == "egress" && !slices.Contains(nodes, outside) {
+		if outside := (node{Name: g.To, Kind: "outside"}); g.Kind == "egress" && !slices.Contains(nodes, outside) {
 			nodes = append(nodes, outside)
 		}
-		edges = append(edges, edge{g.From, g.Kind, g.To, g.Name, g.Bound, g.Rule, g.Private})
+		edges = append(edges, edge{g.From, g.Kind, g.To, g.Name, g.Bound, g.Rule, g.Private, power(g.Out), power(g.In)})
 	}
 	switch format {
 	case "dot":
@@ -118,16 +142,41 @@ func (a *App) Graph(format string) (string, error) {
 	return "", fmt.Errorf("graph: no format %q; there are dot, mermaid and json", format)
 }
 
-// dot writes Graphviz. Names and labels hold no character that it would read.
+// shown is a label for the graph, "" for the public one.
+func shown(l Label) string {
+	if l == (Label{}) {
+		return ""
+	}
+	return l.String()
+}
+
+func power(f Formula) string {
+	if f == (Formula{}) {
+		return ""
+	}
+	return f.String()
+}
+
+// dot writes Graphviz. Names and labels hold no character that it would read, but
+// for quotes and backslashes, which are escaped as in Go. What has a label has a
+// colour, and what uses a privilege another.
 func dot(name string, nodes []node, edges []edge) string {
-	shapes := map[string]string{"gateway": "doublecircle", "service": "box", "template": "component", "mailbox": "cds", "outside": "ellipse"}
+	shapes := map[string]string{"gateway": "doublecircle", "service": "box", "template": "component", "mailbox": "cds", "volume": "cylinder", "outside": "ellipse"}
 	var b strings.Builder
 	fmt.Fprintf(&b, "digraph %q {\n\trankdir=LR;\n", name)
 	for _, n := range nodes {
-		fmt.Fprintf(&b, "\t%q [shape=%s];\n", n.Name, shapes[n.Kind])
+		more := ""
+		if n.Label != "" {
+			more = fmt.Sprintf(", label=%q, style=filled, fillcolor=lightyellow", n.Name+"\n"+n.Label)
+		}
+		fmt.Fprintf(&b, "\t%q [shape=%s%s];\n", n.Name, shapes[n.Kind], more)
 	}
 	for _, e := range edges {
-		fmt.Fprintf(&b, "\t%q -> %q [label=%q];\n", e.From, e.To, e.label())
+		more := ""
+		if e.Out != "" || e.In != "" {
+			more = ", color=red"
+		}
+		fmt.Fprintf(&b, "\t%q -> %q [label=%q%s];\n", e.From, e.To, e.label(), more)
 	}
 	b.WriteString("}\n")
 	return b.String()
@@ -135,16 +184,23 @@ func dot(name string, nodes []node, edges []edge) string {
 
 // mermaid numbers the nodes: "end", a fine name, is a word of its own.
 func mermaid(nodes []node, edges []edge) string {
-	boxes := map[string]string{"gateway": "((%q))", "service": "[%q]", "template": "[[%q]]", "mailbox": ">%q]", "outside": "([%q])"}
+	boxes := map[string]string{"gateway": "((%s))", "service": "[%s]", "template": "[[%s]]", "mailbox": ">%s]", "volume": "[(%s)]", "outside": "([%s])"}
 	ids := make(map[string]string)
 	var b strings.Builder
 	b.WriteString("flowchart LR\n")
 	for i, n := range nodes {
 		ids[n.Name] = fmt.Sprintf("n%d", i)
-		fmt.Fprintf(&b, "    %s"+boxes[n.Kind]+"\n", ids[n.Name], n.Name)
+		name := n.Name
+		if n.Label != "" {
+			name += "<br>" + n.Label
+		}
+		fmt.Fprintf(&b, "    %s"+boxes[n.Kind]+"\n", ids[n.Name], mermaidText(name))
 	}
 	for _, e := range edges {
-		fmt.Fprintf(&b, "    %s -->|%q| %s\n", ids[e.From], e.label(), ids[e.To])
+		fmt.Fprintf(&b, "    %s -->|%s| %s\n", ids[e.From], mermaidText(e.label()), ids[e.To])
 	}
 	return b.String()
 }
+
+// mermaidText puts a text in quotes, in which Mermaid has entities for quotes.
+func mermaidText(s string) string { return `"` + strings.ReplaceAll(s, `"`, "#quot;") + `"` }

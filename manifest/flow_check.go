@@ -49,6 +49,9 @@ func (r *reader) checkFlow(top value, a *App) {
 		}
 	}
 	r.checkRoutes(top, a)
+	if len(a.Asserts) > 0 && r.count == 0 {
+		r.checkAsserts(top, a)
+	}
 }
 
 // at is where the label at that key stands, or what it belongs to if it was left out.

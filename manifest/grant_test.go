@@ -401,6 +401,9 @@ func checkFix(t *testing.T, f entry, before map[string]bool, from, kind, to, nam
 		return // a second port makes another's {connect: peer} ambiguous
 	}
 	if err != nil {
+		if strings.Contains(err.Error(), " does reach ") {
+			return // a grant that breaks what is asserted is refused
+		}
 		t.Errorf("%s: after %q: %v", f.name, fix, err)
 		return
 	}

@@ -35,6 +35,23 @@ func manyServices(key, item string) string {
 	return b.String()
 }
 
+// manyLabels are services that call each other across and may come to know each other's
+// secrets, some with privileges: more ways than anybody follows to the end.
+func manyLabels(n int) string {
+	var b strings.Builder
+	b.WriteString("version: 1\nprincipals: [a, b, c, d, e]\nassert: [s1 -/-> people]\nservices:\n")
+	names := []string{"True", "a", "b", "c", "d", "e"}
+	for i := range n {
+		fmt.Fprintf(&b, "  s%d:\n    runtime: host\n    command: [/bin/true]\n    clearance: 'False %%%% True'\n    provides: [{call: m}]\n    label: '%s %%%% %s'\n",
+			i, names[i%6], names[i/6%6])
+		if i%3 == 0 {
+			fmt.Fprintf(&b, "    owns: %s\n", names[1+i%5])
+		}
+		fmt.Fprintf(&b, "    uses: [{call: s%d.m}, {call: s%d.m}, {call: s%d.m}, {egress: 'h%d.example.com:80'}]\n", (i*7+1)%n, (i*3+2)%n, (i*11+8)%n, i)
+	}
+	return b.String()
+}
+
 // TestHostile feeds the worst that fits in a manifest. It is about the shape of
 // the curve: what is quadratic takes minutes here.
 func TestHostile(t *testing.T) {
@@ -56,6 +73,7 @@ func TestHostile(t *testing.T) {
 		{"methods", manyServices("provides", "{call: m%d}"), ""},
 		{"volumes", manyServices("volumes", "{name: v-%i-%d, to: /v%d}"), "more than 16 entries"},
 		{"files", manyServices("files", "{from: a, to: /v%d}"), ""},
+		{"labels", manyLabels(200), "cannot be told"},
 		{"files below files", manyServices("files", "{from: a, to: /v}"), "taken"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

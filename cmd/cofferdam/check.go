@@ -24,9 +24,14 @@ func checkCommand(p *project) *cobra.Command {
 what it means: every service with what it sees and may use, and every grant with
 the line that gives it. What is not in the table is refused.
 
+If it has labels, it also says of all that has one, and of what comes from outside,
+where its data can get, on any path that the grants, the labels and the privileges
+leave: cannot reach; reaches, with the shortest way; or only through a gate or a
+service that uses a privilege. Then it lists the grants that no label lets anybody use.
+
   --format table    for people (default)
   --format yaml     the manifest with nothing left to a default
-  --format json     {"resolved": the same, "graph": nodes and edges}
+  --format json     {"resolved": the same, "graph": nodes and edges, "flow": the report}
   --format dot      the graph for Graphviz
   --format mermaid  the graph for Markdown
 
@@ -67,7 +72,13 @@ func showApp(w io.Writer, app *manifest.App, allowed supervisor.Budget, format s
 		}
 		enc := json.NewEncoder(w)
 		enc.SetIndent("", "  ")
-		return enc.Encode(map[string]json.RawMessage{"resolved": app.ResolvedJSON(), "graph": json.RawMessage(graph)})
+		out := map[string]any{"resolved": json.RawMessage(app.ResolvedJSON()), "graph": json.RawMessage(graph)}
+		if app.Labelled() {
+			if out["flow"], err = app.Flow(); err != nil {
+				return err
+			}
+		}
+		return enc.Encode(out)
 	case "dot", "mermaid":
 		graph, err := app.Graph(format)
 		if err != nil {
@@ -120,7 +131,24 @@ func showSummary(w io.Writer, app *manifest.App, allowed supervisor.Budget) erro
 		}
 		fmt.Fprintln(w)
 	}
-	return app.Table(w)
+	if err := app.Table(w); err != nil {
+		return err
+	}
+	return showReach(w, app)
+}
+
+// showReach is where data can get.
+func showReach(w io.Writer, app *manifest.App) error {
+	if !app.Labelled() {
+		_, err := fmt.Fprintln(w, "\nnothing has a label: data can get wherever a grant leads")
+		return err
+	}
+	report, err := app.Flow()
+	if err != nil {
+		return fmt.Errorf("where data can get: %w", err)
+	}
+	fmt.Fprintln(w)
+	return report.Text(w)
 }
 
 func kindOf(s *manifest.Service) string {

@@ -1,0 +1,566 @@
+package manifest
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"cofferdam/guard"
+	"cofferdam/label"
+)
+
+// placeKind is what a place is.
+type placeKind string
+
+// The places that data can be at.
+const (
+	atService placeKind = "service" // an instance of one, or of a template
+	atVolume  placeKind = "volume"
+	atShare   placeKind = "share"
+	atMailbox placeKind = "mailbox"
+	atOutside placeKind = "outside" // a machine outside
+	atPeople  placeKind = "people"  // whoever uses the gateway
+	atMade    placeKind = "made"    // the mailboxes that an instance makes while it runs
+)
+
+// place is somewhere that data can be, for one principal. An instance with the
+// labels of its caller is one place for each service that may call it.
+type place struct {
+	kind      placeKind
+	name      string
+	principal string
+	via       string // the service that calls or spawns it, and the method if that is a gate
+}
+
+// flowNode is a place and what leads from it and to it.
+type flowNode struct {
+	place
+	number int           // of its making
+	svc    *Service      // of an instance
+	label  label.Label   // of what has one label
+	state  guard.State   // of an instance: the lowest label it may start with, and the highest clearance
+	owns   label.Formula // what the manifest gives an instance, if it is used
+	shows  label.Formula // the same, if it is not used either
+	power  string        // who is named when that is used: the service or the gate
+	pairs  []given       // privileges that may have been delegated to it
+	sits   []label.Label // of what it has mounted for writing: its label cannot rise above
+
+	out, in []*link
+	options []option // of privileges to use; nil until they are asked for
+}
+
+// given is a privilege of an instance, and whose it is.
+type given struct {
+	by   string
+	what label.Formula
+}
+
+// link is one way for data from one place to another, and back if it is asked and
+// answers.
+type link struct {
+	kind     linkKind
+	from, to *flowNode
+	pair     guard.Endpoint // of a meeting
+	gate     *Gate
+	rule     string // the place of the grant, and what it grants, for notes
+}
+
+type linkKind string
+
+const (
+	toMeet   linkKind = "meet"   // a call or a connection, with the labels of an endpoint
+	toOwn    linkKind = "own"    // a call or a connection to an instance with the label of its caller
+	toGate   linkKind = "gate"   // a call of a gate
+	toSpawn  linkKind = "spawn"  // of a template
+	toPost   linkKind = "post"   // into a mailbox
+	toPut    linkKind = "put"    // into a mailbox, learning of its state
+	toTake   linkKind = "take"   // out of a mailbox; from is who takes
+	toOwner  linkKind = "recv"   // out of a mailbox, as the owner; from is the owner
+	toMount  linkKind = "mount"  // of a volume or a share, to read; from is who mounts
+	toWrite  linkKind = "write"  // of a volume or a share
+	toLeave  linkKind = "egress" // to a machine outside, and back
+	toPeople linkKind = "route"  // from is who answers, pair what the person may send and get
+	toMade   linkKind = "made"   // into and out of mailboxes made while it runs
+)
+
+// Two principals that the manifest does not name stand for all of them: what
+// flows from one to the other flows between any two.
+const (
+	somebody     = principalMark
+	somebodyElse = "another " + principalMark
+	nobody       = ""
+)
+
+// Bounds of the analysis of one manifest. Beyond them it says so, which is an
+// error where something is asserted.
+const (
+	maxFlowNodes = 4096
+	maxFlowSteps = 4 << 20 // of the report
+	maxSteps     = 1 << 19 // of all assertions, whenever the manifest is read
+)
+
+// flowGraph is the manifest as a graph.
+type flowGraph struct {
+	app    *App
+	grants []Grant
+	nodes  map[place]*flowNode
+	order  []*flowNode // as they were made
+	made   int
+
+	without func(owner string) bool // whose privileges are not used
+	avoid   func(name string) bool  // services and gates through which nothing passes
+	steps   *int                    // that are left
+	keeps   bool                    // nobody gives a privilege away
+	tokens  bool                    // what is followed is no data, but handles
+	known   map[*flowNode]circle    // for tokens: whom those reach that were asked about
+	err     error                   // what is too large
+}
+
+// newFlowGraph builds the graph in which the privileges of some are not used,
+// some services and gates are not passed through, and everybody may keep
+// their privileges for themselves.
+func newFlowGraph(a *App, steps *int, without, avoid func(string) bool, keeps bool) (*flowGraph, error) {
+	g := &flowGraph{keeps: keeps, app: a, grants: a.Grants(), nodes: make(map[place]*flowNode), steps: steps, without: without, avoid: avoid}
+	for _, s := range a.Services {
+		if s.ofCaller() || s.Template || avoid(s.Name) {
+			continue
+		}
+		for _, p := range g.principalsOf(s) {
+			g.instance(s, p, "", "")
+		}
+	}
+	g.people()
+	for i := 0; i < len(g.order); i++ { // those made on the way as well
+		if n := g.order[i]; n.kind == atService {
+			g.links(n)
+		}
+	}
+	g.settle()
+	g.delegate()
+	return g, g.err
+}
+
+// principals are all that are told apart.
+func (a *App) flowPrincipals() []string {
+	all := []string{somebody, somebodyElse}
+	for _, p := range a.Principals {
+		if p.Person {
+			all = append(all, p.Name)
+		}
+	}
+	return all
+}
+
+func (g *flowGraph) principalsOf(s *Service) []string {
+	if s.perPrincipal() {
+		return g.app.flowPrincipals()
+	}
+	return []string{nobody}
+}
+
+// as is a label of the manifest for one of the principals.
+func (g *flowGraph) as(l Label, principal string) label.Label {
+	if principal == somebody || l.open == nil {
+		return l.text
+	}
+	out, err := l.For(principal)
+	if err != nil {
+		g.fail(err)
+	}
+	return out
+}
+
+func (g *flowGraph) pairAs(e Endpoint, principal string) guard.Endpoint {
+	return guard.Endpoint{Request: g.as(e.Request, principal), Answer: g.as(e.Answer, principal)}
+}
+
+func (g *flowGraph) fail(err error) {
+	if g.err == nil {
+		g.err = err
+	}
+}
+
+// node is the place p, made if it is new.
+func (g *flowGraph) node(p place) (n *flowNode, isNew bool) {
+	if n := g.nodes[p]; n != nil {
+		return n, false
+	}
+	if len(g.order) >= maxFlowNodes {
+		g.fail(fmt.Errorf("more than %d places that data can be at", maxFlowNodes))
+	}
+	n = &flowNode{place: p, number: g.made}
+	g.made++
+	g.nodes[p] = n
+	g.order = append(g.order, n)
+	return n, true
+}
+
+func (g *flowGraph) object(kind placeKind, name, principal string, l label.Label) *flowNode {
+	n, _ := g.node(place{kind: kind, name: name, principal: principal})
+	n.label = l
+	return n
+}
+
+// instance is the place of an instance of s for a principal; of one with the labels
+// of who called or spawned it, via says who that is.
+func (g *flowGraph) instance(s *Service, principal, via, gate string) *flowNode {
+	n, isNew := g.node(place{kind: atService, name: s.Name, principal: principal, via: via + gate})
+	if !isNew {
+		return n
+	}
+	n.svc, n.power = s, s.Name
+	if gate != "" {
+		n.power = s.Name + "." + gate
+	}
+	n.state = guard.State{Label: g.as(s.Label, principal), Clearance: g.as(s.Clearance, principal)}
+	if owns := g.as(Label{text: label.New(s.Owns.text, label.True), open: s.Owns.open}, principal).Secrecy(); !g.without(n.power) {
+		n.owns, n.shows = owns, owns
+	} else {
+		n.shows = owns
+	}
+	for _, v := range s.Volumes {
+		l := g.as(v.Label, principal)
+		o := g.object(atVolume, v.Name, principal, l)
+		if !strings.Contains(v.Name, principalMark) {
+			o = g.object(atVolume, v.Name, nobody, l)
+		}
+		g.link(&link{kind: toMount, from: n, to: o})
+		if !v.ReadOnly {
+			g.link(&link{kind: toWrite, from: n, to: o})
+			if !s.Template && !s.ofCaller() { // one at another label does without it
+				n.sits = append(n.sits, l)
+			}
+		}
+	}
+	for _, grant := range g.grants {
+		if grant.Kind != "share" || grant.To != s.Name {
+			continue
+		}
+		share := g.app.Share(grant.Name)
+		o := g.object(atShare, share.Name, nobody, share.Label)
+		g.link(&link{kind: toMount, from: n, to: o})
+		if share.Writable {
+			g.link(&link{kind: toWrite, from: n, to: o})
+		}
+	}
+	for _, m := range g.app.Mailboxes {
+		if m.Owner == s.Name {
+			g.link(&link{kind: toOwner, from: n, to: g.object(atMailbox, m.Name, nobody, m.Label)})
+		}
+	}
+	return n
+}
+
+func (g *flowGraph) link(l *link) {
+	for _, other := range l.from.out {
+		if *other == *l {
+			return
+		}
+	}
+	l.from.out = append(l.from.out, l)
+	l.to.in = append(l.to.in, l)
+}
+
+// links makes what the grants let n do.
+func (g *flowGraph) links(n *flowNode) {
+	for _, grant := range g.grants {
+		if grant.From != n.name {
+			continue
+		}
+		rule := fmt.Sprintf("%s: %s may %s %s", grant.Rule, grant.From, grant.Kind, grant.Object())
+		switch grant.Kind {
+		case "call":
+			g.meet(n, g.app.Service(grant.To), grant.Name, 0, rule)
+		case "http", "tcp":
+			port, _ := strconv.Atoi(grant.Name)
+			g.meet(n, g.app.Service(grant.To), "", port, rule)
+		case "spawn":
+			t := g.app.Service(grant.To)
+			if g.avoid(t.Name) {
+				continue
+			}
+			for _, p := range g.app.flowPrincipals() {
+				g.link(&link{kind: toSpawn, from: n, to: g.instance(t, p, n.name, "")})
+			}
+		case "egress":
+			g.link(&link{kind: toLeave, from: n, to: g.object(atOutside, grant.Object(), nobody, label.Public), pair: g.pairAs(grant.Endpoint, n.principal), rule: rule})
+		case "post", "put", "take":
+			m := g.app.Mailbox(grant.To)
+			g.link(&link{kind: linkKind(grant.Kind), from: n, to: g.object(atMailbox, m.Name, nobody, m.Label), rule: rule})
+		}
+	}
+}
+
+// meet links n with a method or a port of s.
+func (g *flowGraph) meet(n *flowNode, s *Service, method string, port int, rule string) {
+	p := s.provide(method)
+	isGate := p != nil && p.Gate != nil
+	if g.avoid(s.Name) || isGate && g.avoid(s.Name+"."+method) {
+		return
+	}
+	switch {
+	case isGate:
+		g.link(&link{kind: toGate, from: n, to: g.instance(s, nobody, n.name, method), gate: p.Gate, rule: rule})
+	case s.ofCaller():
+		g.link(&link{kind: toOwn, from: n, to: g.instance(s, nobody, n.name, "")})
+	default:
+		principal := nobody
+		if s.perPrincipal() {
+			principal = n.principal
+		}
+		e := s.PortLabels[port]
+		if p != nil {
+			e = p.Endpoint
+		}
+		g.link(&link{kind: toMeet, from: n, to: g.instance(s, principal, "", ""), pair: g.pairAs(e, principal), rule: rule})
+	}
+}
+
+// people makes who uses the gateway, and what its routes let them reach.
+func (g *flowGraph) people() {
+	if g.app.Gateway == nil {
+		return
+	}
+	all := []string{nobody}
+	who := g.app.Gateway.Authenticate
+	if who != nil {
+		all = append(all, g.app.flowPrincipals()...)
+	}
+	for _, principal := range all {
+		n := g.object(atPeople, thePeople, principal, label.Public)
+		for _, route := range g.app.Gateway.Routes {
+			s := g.app.Service(route.To)
+			open := route.Request.open != nil || route.Answer.open != nil
+			if g.avoid(s.Name) || principal == nobody && (s.perPrincipal() || open && !route.Lenient) {
+				continue
+			}
+			pair := guard.Endpoint{}
+			if principal != nobody || !route.Lenient {
+				pair = g.pairAs(route.Endpoint, principal)
+			}
+			at := nobody
+			if s.perPrincipal() {
+				at = principal
+			}
+			via := ""
+			if s.ofCaller() {
+				via = thePeople
+			}
+			rule := fmt.Sprintf("%s: people may http %s", g.app.rule(route.Pos), s.Name)
+			g.link(&link{kind: toPeople, from: g.instance(s, at, via, ""), to: n, pair: pair, rule: rule})
+		}
+	}
+	if who == nil {
+		return
+	}
+	// What somebody sends in a cookie reaches who authenticates.
+	service, method, _ := strings.Cut(who.Call, ".")
+	if s := g.app.Service(service); !g.avoid(s.Name) && !s.ofCaller() {
+		for _, principal := range all {
+			l := &link{kind: toPeople, from: g.instance(s, nobody, "", ""), to: g.nodes[place{kind: atPeople, name: thePeople, principal: principal}], gate: &Gate{}}
+			l.pair = g.pairAs(s.provide(method).Endpoint, nobody)
+			g.link(l)
+		}
+	}
+}
+
+// settle finds how low an instance with the labels of its caller may start, and how
+// high it may rise. Several callers of one service are taken together, which may
+// give it more than any of them would.
+func (g *flowGraph) settle() {
+	first := make(map[*flowNode]bool)
+	for changed, round := true, 0; changed; round++ {
+		if changed = false; round > 64 {
+			g.fail(fmt.Errorf("services that start each other have no end of labels"))
+			return
+		}
+		for _, n := range g.order {
+			for _, l := range n.in {
+				to := l.to
+				if l.kind != toOwn && l.kind != toGate && l.kind != toSpawn {
+					continue
+				}
+				from := guard.State{Label: g.lowest(l.from), Clearance: g.highest(l.from)}
+				g.grow(first, &changed, to, from, l.kind)
+			}
+			for _, l := range n.out {
+				if l.kind == toPeople && n.svc.ofCaller() {
+					g.grow(first, &changed, n, guard.State{Label: l.pair.Request, Clearance: l.pair.Request}, toOwn)
+				}
+			}
+		}
+	}
+}
+
+// grow adds what a caller in the state from brings to an instance.
+func (g *flowGraph) grow(first map[*flowNode]bool, changed *bool, n *flowNode, from guard.State, kind linkKind) {
+	own := guard.State{Label: g.as(n.svc.Label, n.principal), Clearance: g.as(n.svc.Clearance, n.principal)}
+	next := from
+	if kind != toSpawn { // of a template it is the spawner's to say
+		var err error
+		if next.Label, err = own.Label.Join(from.Label); err != nil {
+			g.fail(err)
+		}
+		if next.Clearance, err = own.Clearance.Join(from.Clearance); err == nil {
+			next.Clearance, err = next.Clearance.Join(next.Label)
+		}
+		if err != nil {
+			g.fail(err)
+		}
+	}
+	if first[n] {
+		low, err := n.state.Label.Meet(next.Label)
+		if err != nil {
+			g.fail(err)
+		}
+		high, err := n.state.Clearance.Join(next.Clearance)
+		if err != nil {
+			g.fail(err)
+		}
+		next = guard.State{Label: low, Clearance: high}
+	}
+	if !first[n] || next != n.state {
+		first[n], n.state, n.options, *changed = true, next, nil, true
+	}
+}
+
+// lowest is the least label that an instance can start something at.
+func (g *flowGraph) lowest(n *flowNode) label.Label {
+	l := n.state.Label
+	for _, p := range g.powers(n) {
+		l = l.Downgrade(p.what)
+	}
+	return l
+}
+
+// highest is the most that an instance can raise its clearance to.
+func (g *flowGraph) highest(n *flowNode) label.Label {
+	o := g.options(n)
+	return o[len(o)-1].clearance
+}
+
+// clearanceUnder is the highest clearance that p lets an environment set.
+func clearanceUnder(c label.Label, p label.Formula) label.Label {
+	missing := label.New(label.True, label.True).Missing(label.Privileges{In: p}, c)
+	return label.New(c.Secrecy().And(p), missing.In)
+}
+
+// powers are the privileges that n has or may have been given.
+func (g *flowGraph) powers(n *flowNode) []given {
+	if n.owns == label.True {
+		return n.pairs
+	}
+	return append([]given{{n.power, n.owns}}, n.pairs...)
+}
+
+func (g *flowGraph) all(n *flowNode) label.Formula {
+	f := label.True
+	for _, p := range g.powers(n) {
+		f = f.And(p.what)
+	}
+	return f
+}
+
+// delegate finds who may be given a privilege or a mailbox of whom: everybody whom
+// its owner can send something to, and so on.
+func (g *flowGraph) delegate() {
+	before := ""
+	for changed := true; changed && g.err == nil; {
+		changed = false
+		var made []circle
+		g.known = make(map[*flowNode]circle)
+		for _, n := range g.order {
+			if n.kind != atService {
+				continue
+			}
+			g.tokens = true
+			c := circle{of: n, members: map[*flowNode]bool{n: true}}
+			reached := g.reach([]start{{n, n.state.Label}}, nil)
+			g.tokens = false
+			for to := range reached.states {
+				for m := range g.known[to].members {
+					if reached.through[to] {
+						c.members[m] = true
+					}
+				}
+			}
+			for _, to := range g.order {
+				if to.kind != atService || to == n || !reached.at(to) && !c.members[to] {
+					continue
+				}
+				c.members[to] = true
+				for _, p := range g.powers(n) {
+					if g.keeps || g.all(to).Implies(p.what) {
+						continue
+					}
+					to.pairs, to.options = append(to.pairs, p), nil
+					changed = true
+				}
+			}
+			g.known[n] = c
+			if len(c.members) > 1 && !slices.ContainsFunc(made, c.within) {
+				made = append(slices.DeleteFunc(made, func(d circle) bool { return d.within(c) }), c)
+			}
+		}
+		if after := fmt.Sprint(made); after != before {
+			before, changed = after, true
+			g.make(made)
+		}
+		if changed {
+			g.settle()
+		}
+	}
+}
+
+// circle is who may be given a handle of a mailbox that an instance makes.
+type circle struct {
+	of      *flowNode
+	members map[*flowNode]bool
+}
+
+// within tells whether all that can be done with the mailboxes of c can be done with
+// those of d.
+func (c circle) within(d circle) bool {
+	if len(c.members) > len(d.members) || !d.of.state.Label.FlowsTo(c.of.state.Label) || !c.of.state.Clearance.FlowsTo(d.of.state.Clearance) {
+		return false
+	}
+	for n := range c.members {
+		if !d.members[n] {
+			return false
+		}
+	}
+	return true
+}
+
+func (c circle) String() string {
+	var b strings.Builder
+	fmt.Fprint(&b, c.of.place, c.of.state)
+	for _, n := range slices.SortedFunc(maps.Keys(c.members), func(x, y *flowNode) int { return cmp.Compare(x.number, y.number) }) {
+		fmt.Fprint(&b, " ", n.number)
+	}
+	return b.String()
+}
+
+// make puts mailboxes that are made at run time in the place of those before.
+func (g *flowGraph) make(all []circle) {
+	isMade := func(l *link) bool { return l.kind == toMade }
+	g.order = slices.DeleteFunc(g.order, func(n *flowNode) bool {
+		n.out = slices.DeleteFunc(n.out, isMade)
+		if n.kind == atMade {
+			delete(g.nodes, n.place)
+		}
+		return n.kind == atMade
+	})
+	for _, c := range all {
+		n, _ := g.node(place{kind: atMade, name: c.of.name, principal: c.of.principal, via: c.of.via})
+		n.state = c.of.state
+		for _, m := range g.order {
+			if c.members[m] {
+				g.link(&link{kind: toMade, from: m, to: n})
+			}
+		}
+	}
+}
