@@ -35,7 +35,8 @@ type result struct {
 	with   label.Privileges // that its spawner named
 	output int              // bytes that it prints at most
 	gives  []*privilege
-	shares []object // that the child starts with
+	given  []object // that the child starts with; nil once it has them
+	weight int      // of those, in bytes
 	stop   context.CancelFunc
 	told   func(wire.Code, []byte) // is called once it is known; nil for none
 
@@ -46,13 +47,14 @@ type result struct {
 	body    []byte
 	waiters map[*waiter]struct{}
 	left    bool // by its spawner
+	charged bool // its spawner for the weight, as it has no handle
 }
 
 func (*result) kind() string { return "result" }
 
-// size is what it may come to be. What it is may not show in what its holders have
-// room for.
-func (r *result) size() int     { return r.output }
+// size is what it may come to be, and what it keeps for the child. What it is may not
+// show in what its holders have room for.
+func (r *result) size() int     { return r.output + r.weight }
 func (r *result) leash() *leash { return &r.tie }
 func (r *result) gone(by *Env) {
 	if by == r.by && r.tie.slack() {
@@ -62,7 +64,7 @@ func (r *result) gone(by *Env) {
 
 // admit makes child the one that r is of, before its program runs.
 func (r *result) admit(child *Env) {
-	first := r.shares
+	first := r.give()
 	for _, p := range r.gives {
 		first = append(first, p)
 	}
@@ -83,6 +85,15 @@ func (r *result) admit(child *Env) {
 	if err != nil {
 		r.settle(wire.Withheld, nil)
 	}
+}
+
+// give hands out what the child starts with, once.
+func (r *result) give() []object {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	given := r.given
+	r.given = nil
+	return given
 }
 
 // settle makes the result known, once.
@@ -126,6 +137,7 @@ func (r *result) forget(w *waiter) {
 // run runs the child to its end.
 func (r *result) run(ctx context.Context, template string, req wire.Spawn) {
 	exit, err := r.by.m.spawner.Spawn(ctx, r.by.id, template, req, r.start, r.admit)
+	r.give() // to nobody, if it did not begin
 	if r.told == nil && exit.Cause != "" {
 		err = nil // how it was made to end is how it ended
 	}
@@ -175,6 +187,7 @@ func (r *result) leave() {
 	}
 	r.kill(r.by.at(), with)
 	r.takeBack()
+	r.discharge()
 	time.AfterFunc(endUnseen, func() { r.by.endChild(r) })
 }
 

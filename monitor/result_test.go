@@ -477,6 +477,37 @@ func TestChildrenCount(t *testing.T) {
 		told, err := a.spawns(wire.Spawn{Result: at("True %% True")})
 		return err == nil && len(told.Handles) == 1
 	})
+	// What waits to be given to a child is its spawner's to keep.
+	l = newLab(t, nursery(Service{Output: 1000}))
+	b := l.public("b", "True")
+	big := b.does(wire.OpSeal, wire.Ask{Data: make([]byte, maxValue/2)}).Handles[0]
+	give := wire.Spawn{}
+	for range wire.MaxHandles {
+		give.Handles = append(give.Handles, big)
+	}
+	var runs []*run
+	for range 3 {
+		b.ask(wire.OpSpawn, "sandbox", 0, give.Append(nil))
+		runs = append(runs, l.spawner.next(t))
+	}
+	b.want(b.ask(wire.OpSpawn, "sandbox", 0, give.Append(nil)), wire.Busy, "") // the value itself has room, too
+	if _, err := b.spawns(wire.Spawn{Handles: give.Handles, Result: at("True %% True")}); err != wire.ErrBusy {
+		t.Errorf("a fourth: %v, want %v", err, wire.ErrBusy)
+	}
+	runs[0].end <- ending{exit: wire.Exit{Cause: "exit"}}
+	b.next()
+	eventually(t, "there is room", func() bool {
+		told, err := b.spawns(wire.Spawn{Handles: give.Handles, Result: at("True %% True")})
+		if err == nil {
+			b.drops(told.Handles[0], big)
+		}
+		return err == nil
+	})
+	for _, r := range runs[1:] {
+		r.end <- ending{exit: wire.Exit{Cause: "exit"}}
+		b.next()
+	}
+	eventually(t, "nothing is kept for it", func() bool { return b.env.flow.kept.bytes.Load() == 0 })
 	// As a rule its output is longer.
 	l = newLab(t, bank())
 	a = l.public("a", "True")

@@ -84,6 +84,10 @@ func (c *conn) spawn(f *wire.Frame) bool {
 	if req.Result != nil {
 		return c.spawnApart(ctx, f.ID, r, template, req)
 	}
+	if !r.charge() {
+		r.discard()
+		return c.reply(f.ID, wire.Busy, nil)
+	}
 	s := &spawning{conn: c, id: f.ID, result: r}
 	if code := c.ask(f.ID, s); code != wire.OK {
 		r.discard()
@@ -179,8 +183,11 @@ func (e *Env) childOf(template string, req *wire.Spawn) (*result, error) {
 	if t.Output > 0 {
 		r.output = min(t.Output, maxOutput)
 	}
-	if r.shares, err = e.objects(req.Handles); err != nil {
+	if r.given, err = e.objects(req.Handles); err != nil {
 		return r, err
+	}
+	for _, o := range r.given {
+		r.weight += o.size() + handleBytes
 	}
 	if req.Label != nil {
 		r.start.Label = *req.Label
@@ -236,6 +243,23 @@ func (s *service) of(principal string) (Service, error) {
 func (r *result) discard() {
 	r.stop()
 	r.takeBack()
+	r.discharge()
+}
+
+// charge counts what is kept for the child against its spawner, if that does not
+// have a handle of the result.
+func (r *result) charge() bool {
+	r.charged = r.by.flow.kept.take(r.weight)
+	return r.charged
+}
+
+func (r *result) discharge() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.charged {
+		r.by.flow.kept.give(r.weight)
+	}
+	r.charged = false
 }
 
 func (r *result) takeBack() {
