@@ -40,7 +40,7 @@ var callCases = []Case{
 				}
 			}
 			spec := t.Spec(accounted)
-			spec.Limits.Wall = time.Minute
+			spec.Limits.Wall = patience
 			t.Run(spec)
 		},
 		Inside: everyCall,

@@ -27,9 +27,14 @@ import (
 	"os"
 	"slices"
 	"testing"
+	"time"
 
 	"cofferdam/executor"
 )
+
+// patience is for what takes no time on a real processor, and minutes on an
+// emulated one that is short of memory.
+const patience = 10 * time.Minute
 
 // Case is one way out, tried.
 type Case struct {

@@ -198,13 +198,13 @@ var ipcCases = []Case{
 			spec.Listen = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:700")}
 			s := t.Start(spec)
 			l := s.Listeners()[0].(*net.TCPListener)
-			l.SetDeadline(time.Now().Add(time.Minute))
+			l.SetDeadline(time.Now().Add(patience))
 			c, err := l.AcceptTCP()
 			if err != nil {
 				t.Fatalf("%v\n%+v", err, s.Wait())
 			}
 			defer c.Close()
-			c.SetReadDeadline(time.Now().Add(time.Minute))
+			c.SetReadDeadline(time.Now().Add(patience))
 			raw, err := c.SyscallConn()
 			if err != nil {
 				t.Fatal(err)
@@ -320,7 +320,7 @@ func (t *Trial) mustRefuse(what string, spec *executor.Spec) {
 // waitFor waits until the probe has made a file.
 func (t *Trial) waitFor(s *Started, name string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	_, err := s.Exec(ctx, &executor.Command{Args: []string{"/bin/sh", "-c", "until test -e " + name + "; do sleep 0.01; done"}, Env: []string{"PATH=/usr/bin:/bin"}})
 	if err != nil {

@@ -80,7 +80,7 @@ func reused(t *Trial, path string, accept func() *net.UnixConn, spec *executor.S
 	defer stdout.Close()
 	spec.Command.Stdin, spec.Command.Stdout = stdin, stdoutW
 	spec.Limits.Pids = 512
-	spec.Limits.Wall = time.Minute
+	spec.Limits.Wall = patience
 	s := t.Start(spec)
 	stdin.Close()
 	stdoutW.Close()

@@ -253,7 +253,7 @@ var procCases = []Case{
 		// not yet the program that was asked for.
 		Outside: func(t *Trial) {
 			s := t.Start(t.Spec("race"))
-			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			defer cancel()
 			for range 40 {
 				if _, err := s.Exec(ctx, &executor.Command{Args: []string{"/usr/bin/true"}}); err != nil {

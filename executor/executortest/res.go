@@ -104,7 +104,7 @@ func (t *Trial) leftovers(n *neighbour) func() []string {
 		}
 		before = now
 	}
-	return func() []string { return s.Settle(before, time.Minute) }
+	return func() []string { return s.Settle(before, patience) }
 }
 
 // neighbour is an environment that gives back every line it is given.
@@ -127,7 +127,7 @@ func (t *Trial) neighbour() *neighbour {
 		t.Fatal(err)
 	}
 	spec := t.Spec()
-	spec.Name, spec.Limits.Wall = "neighbour", time.Minute
+	spec.Name, spec.Limits.Wall = "neighbour", patience
 	spec.Command.Args = []string{"cat"}
 	spec.Command.Stdin, spec.Command.Stdout = inR, outW
 	n := &neighbour{Started: t.Start(spec), in: inW, out: bufio.NewReader(outR)}

@@ -48,7 +48,7 @@ func (t *Trial) Spec(args ...string) *executor.Spec {
 			{Kind: executor.MountBind, Source: self, Target: probePath},
 		},
 		AllowDegraded: []string{"cgroup", "landlock", "disk-quota"},
-		Limits:        executor.Limits{Wall: 2 * time.Minute}, // that of no case, on the slowest machine
+		Limits:        executor.Limits{Wall: 2 * patience}, // that of no case, on the slowest machine
 	}
 }
 
@@ -147,7 +147,7 @@ func (s *Started) Wait() Result {
 	s.t.Helper()
 	select {
 	case <-s.Done():
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		s.t.Fatalf("%s: the probe does not end", s.t.c.Name)
 	}
 	return Result{s.Exit(), s.t.read(s.out.String()), s.err.String()}
@@ -158,7 +158,7 @@ func (s *Started) Wait() Result {
 func (s *Started) Also(args ...string) executor.Exit {
 	s.t.Helper()
 	var out, errs bytes.Buffer
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	exit, err := s.Exec(ctx, &executor.Command{
 		Args: append([]string{probePath, role, s.t.c.Name}, args...), Env: []string{"PATH=/usr/bin:/bin"},
