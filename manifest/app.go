@@ -73,6 +73,8 @@ type Route struct {
 	Path string // RE2, matched against the whole decoded path
 	To   string // service
 
+	Nobody string // the service of who was not recognised, "" for To
+
 	// Request is the label of what a person sends here, Answer the bound on what
 	// the person may be sent; see Labels.
 	Endpoint

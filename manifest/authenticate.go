@@ -70,8 +70,12 @@ func readLogin(r *reader, v value, a *Authenticate) {
 			if err != nil || !re.MatchString(a.Login) {
 				continue
 			}
-			if s := app.Service(route.To); s != nil && s.perPrincipal() || !route.Open() {
-				r.refuse(v, "give it a route to a service that has its instances shared", "%s leads to %q, which somebody who is not recognised cannot reach", a.Login, route.To)
+			to := route.To
+			if route.Nobody != "" {
+				to = route.Nobody
+			}
+			if s := app.Service(to); s != nil && s.perPrincipal() || !route.Open() {
+				r.refuse(v, "give it a route to a service that has its instances shared", "%s leads to %q, which somebody who is not recognised cannot reach", a.Login, to)
 			}
 			return
 		}

@@ -196,12 +196,23 @@ func (f flowChecker) checkUses() {
 }
 
 func (r *reader) checkRoutes(top value, a *App) {
-	if a.Gateway == nil || a.Gateway.Authenticate != nil {
+	if a.Gateway == nil {
 		return
 	}
 	for i, route := range a.Gateway.Routes {
+		at := fmt.Sprintf("gateway.routes[%d]", i)
+		switch s := a.Service(route.Nobody); {
+		case s == nil:
+		case a.Gateway.Authenticate == nil:
+			r.refuse(r.at(top, at+".nobody", route.Pos), "write gateway.authenticate: service.method", "nobody is told apart")
+		case s.perPrincipal():
+			r.refuse(r.at(top, at+".nobody", route.Pos), "name a service that has its instances shared", "%q has an instance for each principal", s.Name)
+		}
+		if a.Gateway.Authenticate != nil {
+			continue
+		}
 		if s := a.Service(route.To); s != nil && s.perPrincipal() {
-			r.refuse(r.at(top, fmt.Sprintf("gateway.routes[%d].to", i), route.Pos), "write gateway.authenticate: service.method",
+			r.refuse(r.at(top, at+".to", route.Pos), "write gateway.authenticate: service.method",
 				"%q has an instance for each principal, and nobody is told apart", s.Name)
 		}
 	}

@@ -23,8 +23,10 @@ func (a *App) Grants() []Grant {
 	var all []Grant
 	if a.Gateway != nil {
 		for _, route := range a.Gateway.Routes {
-			if s := a.Service(route.To); s != nil && s.HTTP != 0 {
-				all = append(all, Grant{From: "gateway", Kind: "http", To: s.Name, Name: strconv.Itoa(s.HTTP), Rule: a.rule(route.Pos)})
+			for _, to := range []string{route.To, route.Nobody} {
+				if s := a.Service(to); s != nil && s.HTTP != 0 {
+					all = append(all, Grant{From: gatewayName, Kind: "http", To: s.Name, Name: strconv.Itoa(s.HTTP), Rule: a.rule(route.Pos)})
+				}
 			}
 		}
 		if who := a.Gateway.Authenticate; who != nil {

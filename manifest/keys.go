@@ -143,6 +143,7 @@ func routeKeys() table[Route] {
 	return table[Route]{keys: []key[Route]{
 		{"path", aPattern, true, "", "Matched against the whole path, as if between ^ and $.", readPattern},
 		{"to", aName, true, "", "The service, which must have http.", readRouteTo},
+		{"nobody", aName, false, "they go where the others go; from a service with an instance for each principal to login, or they are refused", "The service of those who are not recognised, which must have http and one instance for all.", readRouteNobody},
 		{"request", aLabel, false, "True %% {principal} with authenticate, and public from who is not recognised; public without", "Label of what a person sends.", func(r *reader, v value, route *Route) {
 			route.Request = r.label(v)
 		}},

@@ -146,8 +146,13 @@ func readPattern(r *reader, v value, route *Route) {
 	route.Path = text
 }
 
-func readRouteTo(r *reader, v value, route *Route) {
-	r.peer(v, &route.To, func(s *Service) {
+func readRouteTo(r *reader, v value, route *Route) { r.speaker(v, &route.To) }
+
+func readRouteNobody(r *reader, v value, route *Route) { r.speaker(v, &route.Nobody) }
+
+// speaker reads the name of a service that speaks HTTP to people.
+func (r *reader) speaker(v value, into *string) {
+	r.peer(v, into, func(s *Service) {
 		switch {
 		case s.Template:
 			r.refuse(v, "", "%q is a template; the gateway starts nothing", s.Name)

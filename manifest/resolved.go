@@ -195,6 +195,7 @@ func (g *Gateway) node() *yaml.Node {
 		var o object
 		o.add("path", text(route.Path))
 		o.add("to", text(route.To))
+		o.add("nobody", someText(route.Nobody))
 		if !route.Lenient {
 			o.add("request", someLabel(route.Request, g.person.Request))
 			o.add("answer", someLabel(route.Answer, g.person.Answer))

@@ -65,12 +65,12 @@ func doorOf(app *manifest.App, self string) (supervisor.Door, error) {
 
 // routeOf is a route in the gateway's words.
 func routeOf(app *manifest.App, r manifest.Route) gateway.Route {
-	out := gateway.Route{Path: r.Path, To: r.To}
+	out := gateway.Route{Path: r.Path, To: r.To, Nobody: r.Nobody}
 	to := app.Service(r.To)
 	each := to.Instances == "per-principal"
 	if app.Gateway.Authenticate != nil {
-		out.Asks = each || r.Request.NamesPrincipal() || r.Answer.NamesPrincipal()
-		out.Needs = out.Asks && (each || !r.Open())
+		out.Asks = each || r.Nobody != "" || r.Request.NamesPrincipal() || r.Answer.NamesPrincipal()
+		out.Needs = out.Asks && (each && r.Nobody == "" || !r.Open())
 	}
 	if to.Instances == "per-label" { // then the answer has the labels of both
 		out.Secret = to.Label.Secret() || r.Request.Secret()

@@ -21,6 +21,7 @@ func people(t testing.TB, login string) *site {
 			{Path: `/mine(/.*)?`, To: "dynamic", Asks: true, Needs: true},
 			{Path: `/all(/.*)?`, To: "static", Asks: true},
 			{Path: `/open(/.*)?`, To: "static"},
+			{Path: `/home(/.*)?`, To: "dynamic", Nobody: "static", Asks: true},
 		},
 		Says:         true,
 		Authenticate: &Authenticate{Call: "auth.check", Cookie: "session", Login: login},
@@ -61,6 +62,9 @@ func TestWhoeverIsRecognised(t *testing.T) {
 		{"a session that is over", "/all", "session=over", 200, "COFFERDAM for - 1", ""},
 		{"a cookie that is no text", "/all", "session=\xff", 200, "COFFERDAM for - 1", ""},
 		{"another cookie", "/all", "Session=is-alice; xsession=is-alice", 200, "COFFERDAM for - 1", ""},
+		{"somebody at home", "/home", "session=is-alice", 200, "COFFERDAM for 616c696365 3", "alice"},
+		{"nobody at home", "/home", "", 200, "COFFERDAM for - 3", ""},
+		{"at home, when nobody knows", "/home", "session=broken", 503, "", ""},
 		{"where nobody is asked", "/open", "session=is-alice", 200, "COFFERDAM for - 2", ""},
 		{"where a broken one is not asked", "/open", "session=broken", 200, "COFFERDAM for - 2", ""},
 		{"nobody where somebody is needed", "/mine", "", 403, "", ""},
@@ -80,7 +84,7 @@ func TestWhoeverIsRecognised(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			service := s.static
-			if strings.HasPrefix(tt.path, "/mine") {
+			if strings.HasPrefix(tt.path, "/mine") || tt.path == "/home" && tt.principal != "" {
 				service = s.dynamic
 			}
 			before := len(service.requests())
@@ -243,6 +247,8 @@ func TestAuthenticateIsChecked(t *testing.T) {
 		"nobody to ask":     {Routes: []Route{{Path: "/", To: "a", Asks: true}}, Says: true},
 		"nothing to say":    {Routes: []Route{{Path: "/", To: "a", Asks: true}}, Authenticate: &Authenticate{Call: "a.b", Cookie: "c"}},
 		"needs, not asked":  {Routes: []Route{{Path: "/", To: "a", Needs: true}}},
+		"nobody, not asked": {Routes: []Route{{Path: "/", To: "a", Nobody: "a"}}},
+		"nobody, nowhere":   {Routes: []Route{{Path: "/", To: "a", Nobody: "b", Asks: true}}, Says: true, Authenticate: &Authenticate{Call: "a.b", Cookie: "c"}},
 		"no method":         {Authenticate: &Authenticate{Call: "a", Cookie: "c"}},
 		"no cookie":         {Authenticate: &Authenticate{Call: "a.b"}},
 		"login elsewhere":   {Authenticate: &Authenticate{Call: "a.b", Cookie: "c", Login: "//evil.example/"}},

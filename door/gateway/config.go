@@ -45,6 +45,9 @@ type Route struct {
 	Path string `json:"path"` // RE2, matched against the whole decoded path
 	To   string `json:"to"`   // a key of Services
 
+	// Nobody is where who is not recognised goes, a key of Services; "" for To.
+	Nobody string `json:"nobody,omitempty"`
+
 	Asks   bool `json:"asks,omitempty"`   // Authenticate is asked who sends what comes here
 	Needs  bool `json:"needs,omitempty"`  // and there is nothing here for nobody
 	Secret bool `json:"secret,omitempty"` // what is answered is not for everybody: browsers keep it to themselves
@@ -105,6 +108,9 @@ func (c Config) check() error {
 	for _, r := range c.Routes {
 		if c.Services[r.To] == 0 {
 			return fmt.Errorf("route %q: no service %q speaks HTTP", r.Path, r.To)
+		}
+		if r.Nobody != "" && (c.Services[r.Nobody] == 0 || !r.Asks) {
+			return fmt.Errorf("route %q: no service %q for who is not recognised, or nobody is", r.Path, r.Nobody)
 		}
 	}
 	for _, r := range c.Routes {

@@ -53,6 +53,9 @@ func (g *Gateway) outside(l *capped) http.Handler {
 				if to.Needs && x.principal == "" {
 					return http.StatusUnauthorized
 				}
+				if to.Nobody != "" && x.principal == "" {
+					x.service = to.Nobody
+				}
 			}
 			if g.config.Says {
 				x.behalf = forSomebody(x.principal, to.number)
