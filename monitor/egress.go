@@ -11,6 +11,7 @@ import (
 	"cofferdam/address"
 	"cofferdam/audit"
 	"cofferdam/guard"
+	"cofferdam/label"
 	"cofferdam/wire"
 )
 
@@ -28,7 +29,9 @@ const (
 // host:port, until l is closed. See [Env.Relay] for l.
 func (e *Env) Egress(l net.Listener, to string) {
 	e.accept(l, func(ctx context.Context, r *relay) {
-		far, through, code := e.leave(ctx, to)
+		through := &passage{env: e}
+		defer through.end()
+		far, code := e.leave(ctx, to, through, r, nil)
 		if code == wire.OK && r.join(far) {
 			r.at(through)
 			r.run()
@@ -39,26 +42,36 @@ func (e *Env) Egress(l net.Listener, to string) {
 // leave opens a connection to the endpoint to, if that is granted: it decides on
 // the name, finds its addresses, and decides on each of them right before it is
 // dialled. Nothing but a literal address is ever dialled.
-func (e *Env) leave(ctx context.Context, to string) (net.Conn, *passage, wire.Code) {
+//
+// The program is at the near side of r, and what it may not say any more is cut
+// there; cut, if there is one, is called besides. What becomes of an attempt is of the
+// label of answers, and so is what a name leads to: that it was asked for is known to
+// the resolver as well, at most once in pinFloor.
+func (e *Env) leave(ctx context.Context, to string, pass *passage, r *relay, cut func()) (net.Conn, wire.Code) {
 	num := e.m.calls.Add(1)
 	v := e.grants.decide(opEgress, to, len(e.id.Bound) > 0)
 	if !v.Allowed {
-		e.m.refuse(e, to, num, v, "")
-		return nil, nil, wire.Denied
+		e.m.refuse(e, to, num, v, "", nil)
+		return nil, wire.Denied
 	}
 	grant := e.grants[KindEgress][to]
-	pass := &passage{env: e, grant: grant}
+	pass.grant = grant
+	if err := pass.agree(r, cut); err != nil {
+		e.m.refuse(e, to, num, Verdict{Rule: v.Rule + ": " + err.Error()}, "", pass.labels())
+		return nil, wire.Denied
+	}
 	if !grant.meter.connections.try(time.Now()) {
 		pass.fired(&grant.meter.connections, "rate.connections")
 		time.Sleep(e.records.take(time.Now()))
-		return nil, nil, wire.Busy
+		return nil, wire.Busy
 	}
+	labels := pass.labels()
 	addrs := []netip.Addr{grant.endpoint.Addr}
 	if grant.endpoint.Name != "" {
 		var err error
 		if addrs, err = e.m.lookup(ctx, grant.endpoint.Name); err != nil {
-			e.m.note(e, opEgress, to, num, v, "not resolved: "+err.Error())
-			return nil, nil, wire.Unavailable
+			e.m.noteLabels(e, opEgress, to, num, v, "not resolved: "+err.Error(), labels)
+			return nil, wire.Unavailable
 		}
 	}
 	code := wire.Denied
@@ -68,27 +81,27 @@ func (e *Env) leave(ctx context.Context, to string) (net.Conn, *passage, wire.Co
 		v := grant.leadsTo(addr, class)
 		detail := fmt.Sprintf("address %s, %s", addr, class)
 		if !v.Allowed {
-			e.m.refuse(e, to, num, v, detail)
+			e.m.refuse(e, to, num, v, detail, labels)
 			continue
 		}
-		if e.m.note(e, opEgress, to, num, v, detail) != nil {
+		if e.m.noteLabels(e, opEgress, to, num, v, detail, labels) != nil {
 			break
 		}
 		code = wire.Unavailable
 		far, err := e.m.dial(ctx, netip.AddrPortFrom(addr, grant.endpoint.Port))
 		if err == nil {
-			return far, pass, wire.OK
+			return far, wire.OK
 		}
 		if ctx.Err() != nil {
 			break
 		}
 	}
-	return nil, nil, code
+	return nil, code
 }
 
 // refuse records a refusal, for which its subject waits (see ration).
-func (m *Monitor) refuse(e *Env, to string, call uint64, v Verdict, detail string) {
-	m.note(e, opEgress, to, call, v, detail)
+func (m *Monitor) refuse(e *Env, to string, call uint64, v Verdict, detail string, labels *audit.Labels) {
+	m.noteLabels(e, opEgress, to, call, v, detail, labels)
 	time.Sleep(e.records.take(time.Now()))
 }
 
@@ -136,6 +149,29 @@ func dialOut(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 type passage struct {
 	env   *Env
 	grant Grant
+
+	with        label.Privileges
+	says, hears lasting
+}
+
+// agree compares the environment with the labels of the grant, and books that the
+// connection lasts.
+func (p *passage) agree(r *relay, cut func()) (err error) {
+	g := &p.grant
+	if p.with, err = p.env.may(g, label.Privileges{}); err != nil {
+		return err
+	}
+	at := guard.Endpoint{Request: g.Request, Answer: g.Answer}
+	return p.env.lastAs("connection to "+g.To, p.with, at, r, cut, &p.says, &p.hears)
+}
+
+func (p *passage) labels() *audit.Labels {
+	return labelsOf(p.env.at(), p.with, guard.Endpoint{Request: p.grant.Request, Answer: p.grant.Answer})
+}
+
+func (p *passage) end() {
+	p.env.flow.release(&p.says)
+	p.env.flow.release(&p.hears)
 }
 
 // fired records that a limit of the grant was reached, but not each time.
@@ -159,6 +195,10 @@ func (p *passage) fired(b *bucket, key string) {
 // may ask, once, for an endpoint, which is then what that one leads to. The
 // question is decided with the grants of e, whoever asks it: the door itself
 // has none.
+//
+// What the program says to the door, which reads it, takes no privilege of a grant:
+// nobody knows which one it will be. So whoever is above the door, which is public,
+// leaves by the names that it was granted.
 func (e *Env) Proxy(l net.Listener) {
 	e.accept(l, func(ctx context.Context, r *relay) {
 		if e.proxied.Add(1) <= MaxProxied {
@@ -169,6 +209,17 @@ func (e *Env) Proxy(l net.Listener) {
 }
 
 func (e *Env) proxy(ctx context.Context, r *relay) {
+	var toDoor passage
+	toDoor.env = e
+	defer toDoor.end()
+	if s := e.m.services[e.m.policy.egress.Service]; s != nil {
+		at := s.portEndpoint(e.m.policy.egress.Port)
+		if err := e.lastAs("connection to the proxy", label.Privileges{}, at, r, nil, &toDoor.says, &toDoor.hears); err != nil {
+			v := Verdict{Rule: "labels: " + err.Error() + "; the proxy is for those who are public: connect by the name that is granted"}
+			e.m.refuse(e, "proxy", 0, v, "", labelsOf(e.at(), label.Privileges{}, at))
+			return
+		}
+	}
 	num := e.m.pairs.Add(1)
 	asking, by, err := e.toDoor(ctx, "remote", num)
 	if err != nil {
@@ -199,7 +250,7 @@ func (e *Env) proxy(ctx context.Context, r *relay) {
 	go func() {
 		defer close(done)
 		defer out.close()
-		e.answerDoor(askCtx, out)
+		e.answerDoor(askCtx, out, r)
 	}()
 	r.run()
 	out.close() // the door has nothing to ask for a program that has gone
@@ -225,8 +276,9 @@ func (e *Env) toDoor(ctx context.Context, what string, num uint64) (net.Conn, *E
 }
 
 // answerDoor waits for the door's question on out, and lets out lead to what it
-// asked for.
-func (e *Env) answerDoor(ctx context.Context, out *relay) {
+// asked for. The program is at the near side of client. When that is cut, out is the
+// door's alone, so that it does not end with the program.
+func (e *Env) answerDoor(ctx context.Context, out, client *relay) {
 	out.near.SetReadDeadline(time.Now().Add(askTimeout))
 	in := wire.NewReader(out.near)
 	f, err := in.Next()
@@ -237,7 +289,9 @@ func (e *Env) answerDoor(ctx context.Context, out *relay) {
 	to := strings.ToValidUTF8(string(f.Body), "\uFFFD")
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	far, through, code := e.leave(ctx, to)
+	through := &passage{env: e}
+	defer through.end()
+	far, code := e.leave(ctx, to, through, client, func() { e.dropRelay(out) })
 	reply := wire.AppendFrame(nil, &wire.Frame{Header: wire.Header{Op: wire.OpReply, ID: f.ID, Code: code}})
 	if code == wire.OK && !out.join(far) {
 		return

@@ -68,17 +68,22 @@ func (v *visit) agree(g *Grant, object string) (err error) {
 	}
 	v.key, v.at = key, as.portEndpoint(v.port)
 	v.quiet = quiet(&as, v.at)
-	return e.lastAs("connection to "+object, v.with, v.at, v.r, &v.says, &v.hears)
+	return e.lastAs("connection to "+object, v.with, v.at, v.r, nil, &v.says, &v.hears)
 }
 
 // lastAs books both halves of a connection that e has made: what it says and what it
-// hears.
-func (e *Env) lastAs(name string, with label.Privileges, at guard.Endpoint, r *relay, says, hears *lasting) error {
+// hears. If what it says is to be cut, so is r, and cut is called if there is one.
+func (e *Env) lastAs(name string, with label.Privileges, at guard.Endpoint, r *relay, cut func(), says, hears *lasting) error {
 	out, in := label.Privileges{Out: with.Out}, label.Privileges{In: with.In}
 	*says = lasting{
 		name: name, with: out,
 		holds: func(s guard.State) error { return s.Alloc(out, at.Request) },
-		cut:   func() { r.out.stop(&e.held) },
+		cut: func() {
+			r.out.stop(&e.held)
+			if cut != nil {
+				cut()
+			}
+		},
 	}
 	*hears = lasting{
 		name: name + ", what it is answered", with: in,
