@@ -17,7 +17,9 @@ help: ## what can be made
 
 build: ## bin/cofferdam and the programs of the examples
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/cofferdam
-	$(GO) build -trimpath -ldflags '-s -w' -o examples/zoobar/bin/ ./examples/zoobar/cmd/...
+	for app in zoobar draft; do \
+		$(GO) build -trimpath -ldflags '-s -w' -o examples/$$app/bin/ ./examples/$$app/cmd/... || exit; \
+	done
 
 install: ## the binary, units, profile and documents to $(DESTDIR)$(PREFIX)
 	@[ -x bin/cofferdam ] || $(MAKE) --no-print-directory build
@@ -55,4 +57,4 @@ bench: ## our figures as ratios to named peers, measured side by side
 	@scripts/bench
 
 clean: ## what was built
-	rm -rf bin examples/zoobar/bin
+	rm -rf bin examples/*/bin

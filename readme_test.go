@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -20,6 +21,20 @@ func TestReadmeManifest(t *testing.T) {
 	}
 	if len(blocks) != 1 || blocks[0] != string(example) {
 		t.Errorf("the manifest of README.md is not examples/hello/cofferdam.yaml")
+	}
+}
+
+// TestSDKPrograms holds the programs in docs/SDK.md against the example, whose test
+// runs them.
+func TestSDKPrograms(t *testing.T) {
+	for language, file := range map[string]string{"python": "draft.py", "go": "cmd/draft/main.go", "yaml": "cofferdam.yaml"} {
+		example, err := os.ReadFile("examples/draft/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if blocks := fenced(t, "docs/SDK.md", language); !slices.Contains(blocks, string(example)) {
+			t.Errorf("the %s program of docs/SDK.md is not examples/draft/%s", language, file)
+		}
 	}
 }
 

@@ -157,10 +157,14 @@ func (a *App) Up(t *testing.T) {
 	go func() {
 		opened := regexp.MustCompile(`open +(http://\S+)/`)
 		lines := bufio.NewScanner(read)
+		url := "" // without a gateway
 		for lines.Scan() {
 			fmt.Fprintln(a.log, lines.Text())
 			if m := opened.FindStringSubmatch(lines.Text()); m != nil {
-				found <- m[1]
+				url = m[1]
+			}
+			if strings.HasPrefix(lines.Text(), "  denials ") { // the last of what it says when it is up
+				found <- url
 			}
 		}
 		a.end <- a.cmd.Wait()
