@@ -79,84 +79,23 @@ class Error(Exception):
         return ": ".join(filter(None, (self.request, self.word, self.message)))
 
 
-class Denied(Error):
-    """Not granted, or not there: no way to tell."""
-
-    code, word = 1, "denied"
+def _error(name, code, word, doc):
+    return type(name, (Error,), {"code": code, "word": word, "__doc__": doc, "__module__": __name__})
 
 
-class Unavailable(Error):
-    """No instance answered in time, or there is no connection: nothing was done."""
-
-    code, word = 2, "unavailable"
-
-
-class Broken(Error):
-    """The service has crashed too often."""
-
-    code, word = 3, "broken"
-
-
-class Deadline(Error):
-    """Too late; the work may or may not have been done."""
-
-    code, word = 4, "deadline"
-
-
-class Canceled(Error):
-    """Withdrawn; the work may or may not have been done."""
-
-    code, word = 5, "canceled"
-
-
-class TooLarge(Error):
-    """Request or reply beyond MAX_BODY."""
-
-    code, word = 6, "too large"
-
-
-class Busy(Error):
-    """A queue or a rate limit is full: try later."""
-
-    code, word = 7, "busy"
-
-
-class Malformed(Error):
-    """The request, or what came from the monitor, makes no sense."""
-
-    code, word = 8, "malformed"
-
-
-class Failed(Error):
-    """The server's own error, in its words; trust them as you trust the server."""
-
-    code, word = 9, "failed"
-
-
-class Interrupted(Error):
-    """The instance or the connection died; the work may or may not have been done."""
-
-    code, word = 10, "interrupted"
-
-
-class LabelError(Error):
-    """Forbidden by labels: message says which, and what would allow it."""
-
-    code, word = 11, "forbidden by a label"
-
-
-class Withheld(Error):
-    """There is a result, and its label is above the one that was agreed on."""
-
-    code, word = 12, "withheld"
-
-
-class Empty(Error):
-    """Nothing was there within the time."""
-
-    code, word = 13, "empty"
-
-
+Denied = _error("Denied", 1, "denied", "Not granted, or not there: no way to tell.")
+Unavailable = _error("Unavailable", 2, "unavailable", "No instance answered in time, or there is no connection: nothing was done.")
+Broken = _error("Broken", 3, "broken", "The service has crashed too often.")
+Deadline = _error("Deadline", 4, "deadline", "Too late; the work may or may not have been done.")
+Canceled = _error("Canceled", 5, "canceled", "Withdrawn; the work may or may not have been done.")
+TooLarge = _error("TooLarge", 6, "too large", "Request or reply beyond MAX_BODY.")
+Busy = _error("Busy", 7, "busy", "A queue or a rate limit is full: try later.")
+Malformed = _error("Malformed", 8, "malformed", "The request, or what came from the monitor, makes no sense.")
+Failed = _error("Failed", 9, "failed", "The server's own error, in its words; trust them as you trust the server.")
+Interrupted = _error("Interrupted", 10, "interrupted", "The instance or the connection died; the work may or may not have been done.")
+LabelError = _error("LabelError", 11, "forbidden by a label", "Forbidden by labels: message says which, and what would allow it.")
+Withheld = _error("Withheld", 12, "withheld", "There is a result, and its label is above the one that was agreed on.")
+Empty = _error("Empty", 13, "empty", "Nothing was there within the time.")
 _ERRORS = {e.code: e for e in Error.__subclasses__()}
 _GONE = "connection to the monitor has ended"
 
@@ -185,29 +124,16 @@ class Caller(Identity):
     call is the call's number among those of its method, the same if it is repeated;
     deadline is when the request ends on the clock time.monotonic(), or None.
     label: of the request. shown: a privilege that the caller has and describes
-    to us. handles: those that came with the request, until the handler returns.
+    to us. handles: those that came with the request, until the handler returns, unless
+    it says keep(). give(*handles) and give_away(*handles) send some with the reply, of
+    which we keep ours or not.
     """
 
-    __slots__ = ("call", "deadline", "label", "shown", "handles", "_client", "_told", "_keep", "_given", "_away")
+    __slots__ = ("call", "deadline", "label", "shown", "handles", "_client", "_told", "_kept", "_given", "_away")
 
     def __getattr__(self, name):
-        if name not in ("label", "shown", "handles"):
-            raise AttributeError(name)
-        _labels().open_caller(self)
-        return getattr(self, name)
-
-    def keep(self):
-        """Makes the handles stay when the handler has returned. They are ours to drop then."""
-        self._keep = True
-
-    def give(self, *handles):
-        """Has handles go to the caller with the reply, if that is no error. We keep ours."""
-        self._given += [h._raw for h in handles]
-
-    def give_away(self, *handles):
-        """give() of handles that we do not keep: they are dropped after the reply, whatever it is."""
-        self.give(*handles)
-        self._away += [h._raw for h in handles]
+        # label, shown, handles; keep(), give(), give_away()
+        return _labels().of_caller(self, name)
 
 
 class Exit:
@@ -306,7 +232,7 @@ class Client:
         Raises the Error of the code with which the call ended.
         """
         frame = self._call(name, body, timeout, options)
-        self._discard(frame.handles())
+        self._discard(frame)
         return frame.body
 
     def call_json(self, name, args=None, timeout=None, **options):
@@ -402,7 +328,7 @@ class Client:
             if caller.deadline is None or time.monotonic() < caller.deadline:
                 self._answer(frame, caller)
             else:
-                self._discard(frame.handles())
+                self._discard(frame)
 
     # Below: how.
 
@@ -424,12 +350,6 @@ class Client:
             e.request = "spawn %s" % (template,)
             raise
 
-    def _discard(self, handles):
-        """Drops handles without waiting for the reply, which is to nobody."""
-        for i in range(0, len(handles), MAX_HANDLES):
-            self._last_id += 1
-            self._send(_frame(_DROP, id=self._last_id, body=_handle_fields(handles[i:i + MAX_HANDLES])))
-
     def _share(self, word, op, dir, into, principal, client):
         try:
             return self._request(op, "", _mount_fields(dir, into, principal, client), None)
@@ -438,13 +358,12 @@ class Client:
             raise
 
     def _answer(self, frame, caller):
-        code, body, fields = 0, b"", b""
+        code, body = 0, b""
         self._deadline = caller.deadline
         try:
             body = self._handlers[frame.name.decode()](caller, frame.body)
-            body = b"" if body is None else bytes(memoryview(body))
-            fields = _handle_fields(caller._given)
-            if len(body) + len(fields) + 4 * bool(fields) > MAX_BODY:
+            body = _with_fields(caller._given, b"" if body is None else bytes(memoryview(body)))
+            if len(body) > MAX_BODY:
                 code, body = TooLarge.code, b""
         except Error as e:
             if self._sock is None:
@@ -457,22 +376,17 @@ class Client:
             code, body = Failed.code, b"internal error"
         finally:
             self._deadline = None
-        self._send(_frame(_REPLY, code=code, id=frame.id, body=body, fields=b"" if code else fields))
-        self._discard(caller._away)
-        if not caller._keep:
-            self._discard(frame.handles())
+        self._send(_frame(_REPLY, code=code, id=frame.id, flags=bool(caller._given) and not code, body=body))
+        frame.told = caller._away + (b"" if caller._kept else frame.told)
+        self._discard(frame)
 
     def _request(self, op, name, body, timeout):
         return self._exchange(op, name, body, timeout).body
 
     def _exchange(self, op, name, body, timeout, fields=b""):
-        """Sends a request and returns the frame of its reply, opened, or raises."""
-        body = bytes(memoryview(body))
-        if len(body) + len(fields) + 4 * bool(fields) > MAX_BODY:
-            raise TooLarge("%d bytes, at most %d" % (len(body) + len(fields), MAX_BODY))
-        certain, late = op in _CERTAIN, False
+        """Sends a request and returns the frame of its reply, or raises."""
         deadline = None
-        if name or op in _TIMED:
+        if name:
             deadline = self._deadline
             if timeout is not None:
                 own = time.monotonic() + timeout
@@ -480,32 +394,40 @@ class Client:
         timeout_ms = 0
         if deadline is not None:
             left = deadline - time.monotonic()
-            if left <= 0 and op not in _TIMED:
+            if left <= 0:
                 raise Deadline()
             timeout_ms = _milliseconds(left)
-        self._last_id += 1
-        id = self._last_id
+        id = self._ask(op, name, body, timeout_ms, fields)
+        frame = self._answer_to(id, deadline)
+        if frame is None:
+            self._send(_frame(_CANCEL, id=id))
+            raise Deadline()
+        return self._ended(frame)
+
+    def _ask(self, op, name, body, timeout_ms, fields=b""):
+        """Sends a request and returns its id."""
+        body = _with_fields(fields, bytes(memoryview(body)))
+        if len(body) > MAX_BODY:
+            raise TooLarge("%d bytes, at most %d" % (len(body), MAX_BODY))
         if self._sock is None:
             raise Unavailable(_GONE)
-        self._send(_frame(op, id=id, timeout_ms=timeout_ms, name=name.encode(), body=body, fields=fields))
-        if op in _TIMED and deadline is not None:
-            deadline = time.monotonic() + max(0, left) + _GRACE
+        self._last_id += 1
+        self._send(_frame(op, id=self._last_id, timeout_ms=timeout_ms, flags=bool(fields), name=name.encode(), body=body))
+        return self._last_id
+
+    def _answer_to(self, id, deadline):
+        """The frame of the reply to a request, or None if the deadline passes first."""
         while True:
             frame = self._read(deadline)
-            if frame is None:
-                self._send(_frame(_CANCEL, id=id))
-                if not certain:
-                    raise Empty() if op in _TIMED else Deadline()
-                deadline, late = None, True  # the monitor says what became of the message
-            elif frame.op == _REPLY and frame.id == id:
-                break
-            else:
-                self._dispatch(frame)
+            if frame is None or frame.op == _REPLY and frame.id == id:
+                return frame
+            self._dispatch(frame)
+
+    def _ended(self, frame):
+        """A reply that says that it went well, or else raises."""
         self._open(frame)
         if frame.code != 0:
-            self._discard(frame.handles())
-            if frame.code == Canceled.code and late:
-                raise Busy() if op == _PUT else Empty()
+            self._discard(frame)
             raise _ERRORS[frame.code](frame.body[:MAX_MESSAGE].decode(errors="replace"))
         return frame
 
@@ -515,18 +437,24 @@ class Client:
         except Malformed as e:
             self._break(e.message)
 
+    def _discard(self, frame):
+        """Drops the handles in the fields that it tells, without waiting for the reply, which is to nobody."""
+        handles = [(key, value) for key, value in _fields(frame.told) if key == _HANDLE] if frame.told else ()
+        for i in range(0, len(handles), MAX_HANDLES):
+            self._ask(_DROP, "", b"".join([_field(*h) for h in handles[i:i + MAX_HANDLES]]), 0)
+
     def _dispatch(self, frame):
         """Queues a request to us, or takes it back. Never waits for its peer's peer."""
         if frame.op == _REPLY:  # to a request that we gave up
             self._open(frame)
-            self._discard(frame.handles())
+            self._discard(frame)
             return
         if frame.op == _CANCEL:
             for i, (queued, _) in enumerate(self._queue):
                 if queued.id == frame.id:
                     self._queued_bytes -= len(queued.body)
                     del self._queue[i]
-                    self._discard(queued.handles())
+                    self._discard(queued)
                     break
             return
         if frame.op != _CALL:
@@ -536,14 +464,14 @@ class Client:
         self._open(frame)
         if len(self._queue) >= MAX_QUEUE or self._queued_bytes + len(frame.body) > MAX_QUEUED_BYTES:
             self._send(_frame(_REPLY, code=Busy.code, id=frame.id))
-            self._discard(frame.handles())
+            self._discard(frame)
             return
         try:
             caller = _parse_identity(frame.caller, Caller)
         except Malformed as e:
             self._break("monitor sent a caller: %s" % e.message)
         caller._client, caller._told = self, frame.told
-        caller._keep, caller._given, caller._away = False, [], []
+        caller._kept, caller._given, caller._away = False, b"", b""
         caller.call = frame.call
         caller.deadline = time.monotonic() + frame.timeout_ms / 1000 if frame.timeout_ms else None
         self._queue.append((frame, caller))
@@ -632,29 +560,16 @@ def _shared():
     return _client
 
 
-def call(name, body=b"", timeout=None, **options):
-    """Client.call() on a connection shared by the whole program."""
-    return _shared().call(name, body, timeout, **options)
+def _on_shared(name):
+    def method(*args, **options):
+        return getattr(_shared(), name)(*args, **options)
+
+    method.__name__ = name
+    method.__doc__ = "Client.%s() on a connection shared by the whole program." % name
+    return method
 
 
-def call_json(name, args=None, timeout=None, **options):
-    """Client.call_json() on a connection shared by the whole program."""
-    return _shared().call_json(name, args, timeout, **options)
-
-
-def spawn(template, **options):
-    """Client.spawn() on a connection shared by the whole program."""
-    return _shared().spawn(template, **options)
-
-
-def mount(dir, **options):
-    """Client.mount() on a connection shared by the whole program."""
-    return _shared().mount(dir, **options)
-
-
-def unmount(dir, **options):
-    """Client.unmount() on a connection shared by the whole program."""
-    _shared().unmount(dir, **options)
+call, call_json, spawn, mount, unmount = map(_on_shared, ("call", "call_json", "spawn", "mount", "unmount"))
 
 
 # Labels, which cost nothing until they are used.
@@ -680,10 +595,8 @@ _REPLY, _HELLO, _SERVE, _CALL, _CANCEL, _SPAWN, _MOUNT, _UNMOUNT, _LABELS = rang
 _DROP, _PUT, _RECV, _TAKE, _WAIT, _NEW_SEAL, _LAST = 17, 20, 21, 22, 23, 27, 30
 _NAMED = (_CALL, _SPAWN)
 _TIMED = (_PUT, _RECV, _TAKE, _WAIT)
-_CERTAIN = (_PUT, _RECV, _TAKE)  # are answered even if withdrawn, so that no message is lost
 _OPENED = (_REPLY, _CALL)
 _WITHOUT_BODY = (_HELLO, _CANCEL, _LABELS, _NEW_SEAL)
-_GRACE = 1.0  # seconds that the monitor may be late to say that nothing came
 
 _HEADER = struct.Struct("<IBBHQIHHQ")
 _FIELD = struct.Struct("<BI")
@@ -717,17 +630,15 @@ class _Frame:
             self.told, self.body = self.body[4:at], self.body[at:]
             _fields(self.told)
 
-    def handles(self):
-        """Those that it brings, raw."""
-        return [value for key, value in _fields(self.told) if key == _HANDLE]
 
-
-def _frame(op, code=0, id=0, timeout_ms=0, call=0, name=b"", caller=b"", body=b"", fields=b""):
-    if fields:
-        body = b"".join((_U32.pack(len(fields)), fields, body))
+def _frame(op, code=0, id=0, timeout_ms=0, flags=0, call=0, name=b"", caller=b"", body=b""):
     size = len(name) + len(caller) + len(body)
-    header = _HEADER.pack(size, op, code, len(name), id, timeout_ms, len(caller), bool(fields), call)
+    header = _HEADER.pack(size, op, code, len(name), id, timeout_ms, len(caller), flags, call)
     return b"".join((header, name, caller, body))
+
+
+def _with_fields(fields, body):
+    return b"".join((_U32.pack(len(fields)), fields, body)) if fields else body
 
 
 def _parse_header(data):
@@ -772,12 +683,6 @@ def _fields(data):
         out.append((key, bytes(data[at:at + size])))
         at += size
     return out
-
-
-def _handle_fields(handles):
-    if len(handles) > MAX_HANDLES:
-        raise ValueError("%d handles, at most %d" % (len(handles), MAX_HANDLES))
-    return b"".join([_field(_HANDLE, raw) for raw in handles])
 
 
 def _singles(kind, data, known):

@@ -25,7 +25,7 @@ Trusted: no. It runs inside, and the monitor decides.
 import time
 
 import cofferdam as cd
-from cofferdam import Busy, Empty, Error, Malformed
+from cofferdam import Busy, Canceled, Empty, Error, Malformed
 
 MAX_GIVES = 16
 MAX_LABEL = 64 << 10
@@ -43,7 +43,8 @@ _WORDS = dict(enumerate(
 (_LABEL, _CLEAR, _RESULT, _OUT, _IN, _OWNS, _SHOWN, _GIVE, _NAME, _HANDLE, _MODE, _CALLER) = range(23, 35)
 _RAISING, _FORCING = 1, 2  # bits of a mode
 
-_AGAIN = 3600  # seconds that the monitor is asked to wait at a time, if nobody says how long
+_AGAIN = 3600.0  # seconds that the monitor is asked to wait at a time, if nobody says how long
+_GRACE = 1.0  # seconds that it may be late to say that nothing came
 
 
 # Labels
@@ -217,16 +218,16 @@ class Value(Handle):
 
     def unseal_label(self, **options):
         """Its bytes, and its label."""
-        told = self._client._ask(_UNSEAL, "value", [self], **options)
+        told = ask(self._client, _UNSEAL, "value", [self], **options)
         return told.data, told.label
 
     def relabel(self, label, **options):
         """A Value of the same bytes at another label, between which and its own a privilege makes no difference."""
-        return self._client._make(Value, _RELABEL, "to %s" % label, [self], label=label, **options)
+        return make(self._client, Value, _RELABEL, "to %s" % label, [self], label=label, **options)
 
     def taint(self, label, **options):
         """A Value of the same bytes at the join of its label and this one, for which it need not be read."""
-        return self._client._make(Value, _TAINT, "to %s" % label, [self], label=label, **options)
+        return make(self._client, Value, _TAINT, "to %s" % label, [self], label=label, **options)
 
 
 class Mailbox(Handle):
@@ -285,8 +286,8 @@ class Mailbox(Handle):
 
     def _ask(self, op, handles, **options):
         if self.name:
-            return self._client._ask(op, self.name, handles, name=self.name, **options)
-        return self._client._ask(op, "mailbox", [self, *handles], **options)
+            return ask(self._client, op, self.name, handles, name=self.name, **options)
+        return ask(self._client, op, "mailbox", [self, *handles], **options)
 
 
 class Result(Handle):
@@ -306,11 +307,11 @@ class Result(Handle):
         nobody is told more, and Unavailable, or Deadline or Canceled, if it could not begin,
         or not in time.
         """
-        return cd._parse_exit(self._client._ask(_WAIT, "result", [self], timeout=timeout, **options).data)
+        return cd._parse_exit(ask(self._client, _WAIT, "result", [self], timeout=timeout, **options).data)
 
     def kill(self, **options):
         """Ends the instance, if we may write at its label, and never says whether we could."""
-        self._client._ask(_KILL, "result", [self], **options)
+        ask(self._client, _KILL, "result", [self], **options)
 
 
 class Privilege(Handle):
@@ -320,7 +321,7 @@ class Privilege(Handle):
 
     def revoke(self):
         """Ends it: nobody owns any more what they owned by it, nor what was delegated of that."""
-        self._client._ask(_REVOKE, "privilege", [self])
+        ask(self._client, _REVOKE, "privilege", [self])
 
 
 class Sealer(Handle):
@@ -330,7 +331,7 @@ class Sealer(Handle):
 
     def seal(self, label, data=b"", **options):
         """A Capsule of data at this label."""
-        return self._client._make(Capsule, _ENCLOSE, "at %s" % label, [self], label=label, data=data, **options)
+        return make(self._client, Capsule, _ENCLOSE, "at %s" % label, [self], label=label, data=data, **options)
 
 
 class Tester(Handle):
@@ -340,7 +341,7 @@ class Tester(Handle):
 
     def authenticate(self, capsule):
         """Whether a capsule bears our seal."""
-        return bool(self._client._ask(_AUTHENTICATE, "capsule", [self, capsule]).data)
+        return bool(ask(self._client, _AUTHENTICATE, "capsule", [self, capsule]).data)
 
 
 class Unsealer(Tester):
@@ -352,7 +353,7 @@ class Unsealer(Tester):
         """The bytes in a capsule that bears our seal; any other raises Denied. Its label is treated as by
         Value.unseal().
         """
-        return self._client._ask(_DISCLOSE, "capsule", [self, capsule], **options).data
+        return ask(self._client, _DISCLOSE, "capsule", [self, capsule], **options).data
 
 
 class Capsule(Handle):
@@ -377,7 +378,7 @@ class Labelled:
 
     def labels(self):
         """What we are: a Labels."""
-        told = self._ask(_LABELS, "")
+        told = ask(self, _LABELS, "")
         labels = Labels()
         labels.label, labels.clearance, labels.owns = told.label, told.clearance, told.owns
         labels.handles = handles_of(self, told)
@@ -390,24 +391,24 @@ class Labelled:
         environment at that label. Raises LabelError if our clearance forbids it, or a
         connection that could then no longer be; with force=True that is cut.
         """
-        self._ask(_RAISE, "to %s" % to, label=to, **options)
+        ask(self, _RAISE, "to %s" % to, label=to, **options)
 
     def lower(self, to, **options):
         """Sets our label to a lower one, which takes a privilege: all that we know is thereby released."""
-        self._ask(_LOWER, "to %s" % to, label=to, **options)
+        ask(self, _LOWER, "to %s" % to, label=to, **options)
 
     def set_clearance(self, to, **options):
         """Sets our clearance: lower freely, as far as our label; higher with a privilege."""
-        self._ask(_CLEARANCE, "to %s" % to, label=to, **options)
+        ask(self, _CLEARANCE, "to %s" % to, label=to, **options)
 
     def seal(self, label, data=b"", **options):
         """Makes a Value of data. Its label is at least ours, or a privilege makes it so, and within our clearance."""
-        return self._make(Value, _SEAL, "at %s" % label, label=label, data=data, **options)
+        return make(self, Value, _SEAL, "at %s" % label, label=label, data=data, **options)
 
     def drop(self, *handles):
         """Gives handles up, all at once."""
         for i in range(0, len(handles), cd.MAX_HANDLES):
-            self._ask(_DROP, "handles", handles[i:i + cd.MAX_HANDLES])
+            ask(self, _DROP, "handles", handles[i:i + cd.MAX_HANDLES])
 
     def mailbox(self, name):
         """The Mailbox of the manifest with this name. Nothing is asked yet: whether we may use it, whether
@@ -419,17 +420,17 @@ class Labelled:
 
     def new_mailbox(self, label, **options):
         """Makes a Mailbox at this label, which we own. Others send to it with the handle that we give them."""
-        return self._make(Mailbox, _MAILBOX, "at %s" % label, label=label, **options)
+        return make(self, Mailbox, _MAILBOX, "at %s" % label, label=label, **options)
 
     def delegate(self, privilege):
         """Makes a Privilege of what we own, which must imply it. Nobody has it yet: it goes to others with
         a message, a call or a spawn.
         """
-        return self._make(Privilege, _DELEGATE, privilege, give=privilege)
+        return make(self, Privilege, _DELEGATE, privilege, give=privilege)
 
     def new_seal(self):
         """Makes a Seal that no other one equals."""
-        h = handles_of(self, self._ask(_NEW_SEAL, ""), 3)
+        h = handles_of(self, ask(self, _NEW_SEAL, ""), 3)
         seal = Seal()
         seal.sealer, seal.unsealer, seal.tester = h[0].sealer(), h[1].unsealer(), h[2].tester()
         return seal
@@ -466,31 +467,58 @@ class Labelled:
         fields["result"] = result
         return self._spawn(template, fields, timeout, lambda body: made(self, Result, parse_told(body)))
 
-    def _make(self, kind, op, what, handles=(), **options):
-        try:
-            return made(self, kind, self._ask(op, what, handles, **options))
-        except Malformed as e:
-            e.request = e.request or _request(op, what)
-            raise
 
-    def _ask(self, op, what, handles=(), timeout=None, **options):
-        """Asks for an operation on labels and returns what is told."""
+def make(client, kind, op, what, handles=(), **options):
+    """Asks for an operation that makes something, and returns the handle of it."""
+    told = ask(client, op, what, handles, **options)
+    try:
+        return made(client, kind, told)
+    except Malformed as e:
+        e.request = _request(op, what)
+        raise
+
+
+def ask(client, op, what, handles=(), timeout=None, **options):
+    """Asks for an operation on labels and returns what is told."""
+    try:
+        body = ask_fields(handles, **options)
+        if op not in cd._TIMED:
+            return parse_told(client._request(op, "", body, None))
+        deadline = client._deadline  # of the request that a handler is at
+        if timeout is not None:
+            own = time.monotonic() + timeout
+            deadline = own if deadline is None else min(own, deadline)
+        return parse_told(until(client, op, body, deadline))
+    except Error as e:
+        e.request = _request(op, what)
+        raise
+
+
+def until(client, op, body, deadline):
+    """Asks for something that waits, until the deadline, or for good. Returns the body of the reply.
+
+    A put, recv or take is answered even if it is withdrawn, so that no message is lost: then
+    it is the monitor that says whether the time is up.
+    """
+    late = Busy if op == _PUT else Empty
+    while True:
+        left = _AGAIN if deadline is None else max(0, deadline - time.monotonic())
+        began = time.monotonic()
+        id = client._ask(op, "", body, cd._milliseconds(left))
+        frame = client._answer_to(id, began + left + _GRACE)
+        if frame is None:
+            client._send(cd._frame(cd._CANCEL, id=id))
+            frame = None if op == _WAIT else client._answer_to(id, None)
+            if frame is None or frame.code == Canceled.code:
+                if deadline is None:
+                    continue
+                raise late()
         try:
-            body = ask_fields(handles, **options)
-            if timeout is not None or self._deadline is not None or op not in cd._TIMED:
-                return parse_told(self._request(op, "", body, timeout))
-            while True:
-                began = time.monotonic()
-                try:
-                    return parse_told(self._request(op, "", body, _AGAIN))
-                except Empty:
-                    pass
-                except Busy:
-                    if time.monotonic() - began < _AGAIN:
-                        raise  # not for lack of room
-        except Error as e:
-            e.request = _request(op, what)
-            raise
+            return client._ended(frame).body
+        except (Empty, Busy) as e:
+            early = time.monotonic() - began < left
+            if deadline is not None or early and isinstance(e, Busy):
+                raise  # at once a Busy is not for lack of room
 
 
 def _request(op, what):
@@ -522,10 +550,34 @@ def handles_of(client, told, want=None):
     return [Handle(client, raw) for raw in told.handles]
 
 
-def open_caller(caller):
-    """Sets what has to do with labels in the Caller of a request."""
-    told = parse_told(caller._told)
-    caller.label, caller.shown, caller.handles = told.label, told.shown, handles_of(caller._client, told)
+def of_caller(caller, name):
+    """What a Caller has to do with labels."""
+    if name in ("label", "shown", "handles"):
+        told = parse_told(caller._told)
+        caller.label, caller.shown, caller.handles = told.label, told.shown, handles_of(caller._client, told)
+        return getattr(caller, name)
+    if name not in ("keep", "give", "give_away"):
+        raise AttributeError(name)
+    return globals()["_" + name].__get__(caller)
+
+
+def _keep(caller):
+    """Makes the handles stay when the handler has returned. They are ours to drop then."""
+    caller._kept = True
+
+
+def _give(caller, *handles):
+    """Has handles go to the caller with the reply, if that is no error. We keep ours."""
+    fields = caller._given + _handle_fields(handles)
+    if len(cd._fields(fields)) > cd.MAX_HANDLES:
+        raise ValueError("more than %d handles" % cd.MAX_HANDLES)
+    caller._given = fields
+
+
+def _give_away(caller, *handles):
+    """give() of handles that we do not keep: they are dropped after the reply, whatever it is."""
+    caller._away += _handle_fields(handles)
+    caller.give(*handles)
 
 
 # Fields: what they mean is described in wire/ask.go, wire/told.go and wire/spawn.go.
@@ -584,7 +636,7 @@ def ask_fields(handles=(), name="", label=None, give=None, out=None, in_=None, s
     if len(handles) > cd.MAX_HANDLES:
         raise Malformed("%d handles, at most %d" % (len(handles), cd.MAX_HANDLES))
     fields = [cd._field(_NAME, name.encode())] if name else []
-    fields += [cd._field(_HANDLE, h._raw) for h in handles]
+    fields.append(_handle_fields(handles))
     fields += _texts((_LABEL, label), (_GIVE, give), (_OUT, out), (_IN, in_), (_SHOWN, shown))
     if raise_ or force:
         fields.append(cd._field(_MODE, cd._U64.pack(_RAISING * bool(raise_) | _FORCING * bool(force))))
@@ -598,8 +650,12 @@ def spawn_fields(label=None, clearance=None, result=None, gives=(), handles=(), 
     if len(handles) > cd.MAX_HANDLES or len(gives) > MAX_GIVES:
         raise Malformed("%d handles and %d privileges, at most %d and %d" % (len(handles), len(gives), cd.MAX_HANDLES, MAX_GIVES))
     fields = _texts((_LABEL, label), (_CLEAR, clearance), (_RESULT, result), *((_GIVE, g) for g in gives))
-    fields += [cd._field(_HANDLE, h._raw) for h in handles]
+    fields.append(_handle_fields(handles))
     return b"".join(fields + _texts((_OUT, out), (_IN, in_)))
+
+
+def _handle_fields(handles):
+    return b"".join([cd._field(_HANDLE, h._raw) for h in handles])
 
 
 def _texts(*pairs):

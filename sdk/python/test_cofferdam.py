@@ -38,7 +38,7 @@ class TestVectors(unittest.TestCase):
                 self.assertEqual(got, want)
                 self.assertEqual(len(raw), cd.HEADER_SIZE + f.size)
                 f.open()
-                again = cd._frame(f.op, f.code, f.id, f.timeout_ms, f.call, f.name, f.caller, f.body, f.told)
+                again = cd._frame(f.op, f.code, f.id, f.timeout_ms, f.told != b"", f.call, f.name, f.caller, cd._with_fields(f.told, f.body))
                 self.assertEqual(again, raw)
 
     def test_bad_frames(self):
@@ -256,8 +256,8 @@ class Peer:
         f = cd._parse_header(head)
         return f.split(head + self.exactly(f.size))
 
-    def send(self, *args, **kwargs):
-        self.sock.sendall(cd._frame(*args, **kwargs))
+    def send(self, *args, fields=b"", body=b"", **kwargs):
+        self.sock.sendall(cd._frame(*args, flags=fields != b"", body=cd._with_fields(fields, body), **kwargs))
 
     def reply(self, id, body=b"", code=0):
         self.send(cd._REPLY, id=id, code=code, body=body)
@@ -526,8 +526,8 @@ class TestLabelled(WithPeer):
         with self.assertRaisesRegex(cd.Empty, "^recv moves: empty$"):
             self.ask(moves.recv, timeout=0, op=labels._RECV, fields=dict(name="moves"), code=cd.Empty.code, timeout_ms=1)
         for code in (0, cd.Canceled.code):
-            cd._GRACE, grace = 0.02, cd._GRACE
-            self.addCleanup(setattr, cd, "_GRACE", grace)
+            labels._GRACE, grace = 0.02, labels._GRACE
+            self.addCleanup(setattr, labels, "_GRACE", grace)
             with self.meanwhile(moves.recv, timeout=0.01):
                 f = self.peer.next()
                 cancel = self.peer.next()
@@ -778,8 +778,7 @@ class TestServe(WithPeer):
             want_drop(71)
             call(5, "fails")
             self.want(5, b"", cd.Denied.code)
-            want_drop(72)
-            want_drop(5, 6)
+            want_drop(72, 5, 6)
             call(6, "many")
             self.want(6, b"internal error", cd.Failed.code)
             want_drop(5, 6)
