@@ -273,6 +273,7 @@ func TestForWhomTheGatewayConnects(t *testing.T) {
 		c := connect()
 		io.WriteString(c, tt.line+"rest")
 		if tt.want == "" {
+			wantBytes(t, c, forbidden)
 			wantEnd(t, c)
 			continue
 		}
@@ -285,6 +286,7 @@ func TestForWhomTheGatewayConnects(t *testing.T) {
 	eventually(t, "the bridge is gone", func() bool { return l.m.bridged.of(1) == nil })
 	c := connect()
 	io.WriteString(c, "COFFERDAM over 1\n")
+	wantBytes(t, c, forbidden)
 	wantEnd(t, c)
 
 	// The first line is read in pieces too, and nothing beyond it.

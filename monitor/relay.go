@@ -288,13 +288,18 @@ func (e *Env) accept(l net.Listener, carry func(context.Context, *relay)) {
 }
 
 func (e *Env) relay(ctx context.Context, r *relay, to string, port int) {
+	door := e.m.policy.door
+	forPeople := door.People != nil && door.Service == e.id.Service
 	decide := e.visits
-	if door := e.m.policy.door; door.People != nil && door.Service == e.id.Service {
+	if forPeople {
 		decide = e.visitsFor
 	}
 	v, err := decide(ctx, r, e.m.services[to], portOf(to, port), port)
 	defer v.end()
 	if err != nil {
+		if forPeople {
+			refuse(r.near, forbidden)
+		}
 		return
 	}
 	far, by, err := v.reach(ctx)
@@ -312,17 +317,22 @@ func (e *Env) relay(ctx context.Context, r *relay, to string, port int) {
 	r.run() // ends by itself when either program does: the kernel closes its socket
 }
 
-// unavailable is what HTTP callers get for a service that is down or broken:
-// the monitor parses no HTTP, but it may say one fixed thing.
-const unavailable = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+// What HTTP callers get for a service that is down or broken, and people for what
+// is not for them: the monitor parses no HTTP, but it may say two fixed things.
+const (
+	unavailable = "HTTP/1.1 503 Service Unavailable" + noMore
+	forbidden   = "HTTP/1.1 403 Forbidden" + noMore
+	noMore      = "\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+)
 
-func refuse(near *side, http bool) {
+// refuse answers, unless that is "", and closes.
+func refuse(near *side, answer string) {
 	defer near.Close()
-	if !http {
+	if answer == "" {
 		return
 	}
 	near.SetDeadline(time.Now().Add(time.Second))
-	if _, err := io.WriteString(near, unavailable); err != nil {
+	if _, err := io.WriteString(near, answer); err != nil {
 		return
 	}
 	near.halfClose()

@@ -181,7 +181,11 @@ func (v *visit) refuse(ctx context.Context, err error) {
 	if errors.As(err, &why) && !v.mayKnow(why.by) {
 		<-ctx.Done()
 	}
-	refuse(v.r.near, v.to.HTTP == v.port)
+	answer := ""
+	if v.to.HTTP == v.port {
+		answer = unavailable
+	}
+	refuse(v.r.near, answer)
 }
 
 // mayKnow is as that of a call.

@@ -27,8 +27,8 @@ type site struct {
 	wrap []string // what goes before the command
 }
 
-// newSite prepares the application name for a user. Programs called prober are
-// beside its manifest.
+// newSite prepares the application name for a user. Programs called prober and
+// tenant are beside its manifest.
 func newSite(t *testing.T, name, manifest string, uid uint32) *site {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "cofferdam-test-")
@@ -40,7 +40,7 @@ func newSite(t *testing.T, name, manifest string, uid uint32) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, program := range []string{"cofferdam", "prober"} {
+	for _, program := range []string{"cofferdam", "prober", "tenant"} {
 		if out, err := exec.Command("cp", self, filepath.Join(dir, program)).CombinedOutput(); err != nil {
 			t.Fatalf("copy %s: %v %s", program, err, out)
 		}

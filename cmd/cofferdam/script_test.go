@@ -30,6 +30,7 @@ func TestMain(m *testing.M) {
 		"mounter":   mounter,
 		"prober":    prober,
 		"internet":  internet,
+		"tenant":    tenant,
 	})
 }
 
