@@ -365,17 +365,8 @@ func (g *flowGraph) notes() (all []string) {
 func (g *flowGraph) never(l *link) error {
 	n := l.from
 	if l.kind == toPeople {
-		if l.gate != nil {
-			return nil
-		}
-		e, ok := g.route(l)
-		switch {
-		case !ok:
-			return fmt.Errorf("%s, which they send, cannot flow to %s", l.pair.Request, e.Request)
-		case !e.Answer.FlowsTo(l.pair.Answer):
-			return fmt.Errorf("%s cannot flow to %s, which they may be sent", e.Answer, l.pair.Answer)
-		}
-		return nil
+		_, err := g.route(l)
+		return err
 	}
 	if l.kind == toGate {
 		s, err := n.may(n.state.Label, g.options(n)[0]).Taint(label.Privileges{}, l.gate.Output)

@@ -362,6 +362,7 @@ func (g *flowGraph) people() {
 		for _, principal := range all {
 			l := &link{kind: toPeople, from: g.instance(s, nobody, "", ""), to: g.nodes[place{kind: atPeople, name: thePeople, principal: principal}], gate: &Gate{}}
 			l.pair = g.pairAs(s.provide(method).Endpoint, nobody)
+			l.rule = fmt.Sprintf("%s: gateway may call %s", g.app.rule(who.Pos), who.Call)
 			g.link(l)
 		}
 	}

@@ -477,28 +477,29 @@ func (g *flowGraph) fetch(l *link, out emit) {
 	}
 }
 
-// route is the endpoint that a person meets through a route, and whether what
-// the person sends may go there.
-func (g *flowGraph) route(l *link) (guard.Endpoint, bool) {
-	if l.gate != nil { // who authenticates
-		return l.pair, label.Public.FlowsTo(l.pair.Request)
+// route is the endpoint that a person meets through a route, or why what the person may
+// send and be sent may not pass.
+func (g *flowGraph) route(l *link) (guard.Endpoint, error) {
+	if l.gate != nil { // who authenticates, asked by the gateway
+		return l.pair, guard.State{}.Connect(label.Privileges{}, l.pair)
 	}
 	s := l.from.svc
-	if s.ofCaller() {
-		at, err := g.as(s.Label, nobody).Join(l.pair.Request)
-		if err != nil {
-			g.fail(err)
-		}
-		return guard.Endpoint{Request: at, Answer: at}, true
+	if !s.ofCaller() {
+		e := g.pairAs(s.PortLabels[s.HTTP], l.from.principal)
+		return e, guard.Carry(l.pair, e)
 	}
-	e := g.pairAs(s.PortLabels[s.HTTP], l.from.principal)
-	return e, l.pair.Request.FlowsTo(e.Request)
+	in, err := guard.State{Label: g.as(s.Label, nobody), Clearance: g.as(s.Clearance, nobody)}.Inside(l.pair.Request)
+	if err != nil {
+		return guard.Endpoint{}, err
+	}
+	e := guard.Endpoint{Request: in.Label, Answer: in.Label}
+	return e, guard.Carry(l.pair, e)
 }
 
 // tell is what a person is sent.
 func (g *flowGraph) tell(l *link, s *flowState, out emit) {
-	e, ok := g.route(l)
-	if !ok || s.sealed != inTheOpen || l.gate != nil || !e.Answer.FlowsTo(l.pair.Answer) {
+	e, err := g.route(l)
+	if err != nil || s.sealed != inTheOpen || l.gate != nil {
 		return
 	}
 	if _, by, ok := g.serves(l.from, s.at, e); ok {
@@ -508,8 +509,8 @@ func (g *flowGraph) tell(l *link, s *flowState, out emit) {
 
 // hear is what a person sends.
 func (g *flowGraph) hear(l *link, out emit) {
-	e, ok := g.route(l)
-	if !ok {
+	e, err := g.route(l)
+	if err != nil {
 		return
 	}
 	if to, by, ok := g.serves(l.from, l.from.state.Label, e); ok {

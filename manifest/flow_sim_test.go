@@ -482,13 +482,11 @@ func (w *world) visit(route Route) {
 	} else {
 		to = w.instance(s, at, nil)
 	}
-	if !pair.Request.FlowsTo(e.Request) || to.state.Serve(w.privileges(to), e) != nil {
+	if guard.Carry(pair, e) != nil || to.state.Serve(w.privileges(to), e) != nil {
 		return
 	}
 	to.data[person] = true
-	if e.Answer.FlowsTo(pair.Answer) {
-		w.arrive(person, to.data)
-	}
+	w.arrive(person, to.data)
 }
 
 // simulate runs all of it for a while.
