@@ -67,6 +67,9 @@ type explanation struct {
 	Rule  string   `json:"rule,omitempty"`
 	Write []string `json:"write,omitempty"`
 	Note  string   `json:"note,omitempty"`
+
+	// Of decisions in which labels had a part: why they refuse it.
+	Labels *labelReason `json:"labels,omitempty"`
 }
 
 func (p *project) explain(r audit.Record) (explanation, error) {
@@ -85,13 +88,25 @@ func (p *project) explain(r audit.Record) (explanation, error) {
 	if addr, ok := addressOf(r); ok {
 		v, err = supervisor.DecideAddress(app, r.Subject, r.Object, addr)
 	}
+	why, labelErr := askLabels(app, r)
+	if labelErr != nil {
+		return e, labelErr
+	}
+	if r.Verdict == audit.Deny {
+		e.Labels = why
+	}
 	if err != nil {
 		e.Note = "it concerns the environment itself: " + err.Error()
 		return e, nil
 	}
 	e.Now, e.Rule = audit.Allow, v.Rule
+	if e.Labels != nil && v.Allowed {
+		e.Now, e.Rule = audit.Deny, v.Rule+", and by its labels"
+		e.Note = "labels are asked as they were then"
+		return e, nil
+	}
 	if !v.Allowed {
-		e.Now = audit.Deny
+		e.Now, e.Labels = audit.Deny, nil
 		if lines := supervisor.GrantLine(app, r.Subject, r.Op, r.Object); lines != "" {
 			e.Write = strings.Split(lines, "\n")
 		} else {
@@ -129,11 +144,15 @@ func (e explanation) print() {
 	line("verdict", r.Verdict)
 	line("rule", r.Rule)
 	line("detail", r.Detail)
+	printLabels(line, r.Labels)
 	line("degraded", r.Degraded)
 	if e.Now != "" {
 		line("now", e.Now+" "+parens(e.Rule))
 	}
 	line("note", e.Note)
+	if e.Labels != nil {
+		e.Labels.print(line)
+	}
 	if len(e.Write) > 0 {
 		fmt.Fprintf(stdout, "\nto allow it, write at\n")
 		for _, l := range e.Write {
