@@ -88,6 +88,8 @@ type Monitor struct {
 	orphans   orphans
 	pins      pins
 
+	unseen time.Duration // how long a child may go on that is withheld from who waits in place; a test has its own
+
 	revocations atomic.Uint64 // of privileges, so far
 	unchecked   atomic.Int64  // of them, those after which it has not been looked for what to cut
 
@@ -117,6 +119,7 @@ func New(log *audit.Log, p Policy, spawner Spawner) (*Monitor, error) {
 		policy:   table,
 		classOf:  classOf,
 		dial:     dialOut,
+		unseen:   MaxDeadline,
 		envs:     make(map[string]*Env),
 		services: make(map[string]*service),
 	}

@@ -455,3 +455,36 @@ func TestRevokeRace(t *testing.T) {
 		e.flow.mu.Unlock()
 	}
 }
+
+// How long it takes to revoke does not tell how many have it.
+func BenchmarkRevoke(b *testing.B) {
+	for _, holders := range []int{0, 1000} {
+		b.Run(fmt.Sprintf("holders=%d", holders), func(b *testing.B) {
+			l := newLab(b, bank())
+			a := l.public("a", "alice").env
+			all := make([]*Env, 1000)
+			for i := range all {
+				all[i] = l.admitAt("front", fmt.Sprint("holder-", i), "True %% True", "True %% True", "True")
+			}
+			b.ResetTimer()
+			for b.Loop() {
+				b.StopTimer()
+				p, err := a.newPrivilege(label.MustParseFormula("alice"), label.Privileges{}, label.Public)
+				if err != nil {
+					b.Fatal(err)
+				}
+				handles := make([]uint64, holders)
+				for i, e := range all[:holders] {
+					handles[i], _ = e.holdObject(p)
+				}
+				b.StartTimer()
+				a.takeBack(p)
+				b.StopTimer()
+				for i, e := range all[:holders] {
+					e.dropHandles(&wire.Ask{Handles: handles[i : i+1]})
+				}
+				b.StartTimer()
+			}
+		})
+	}
+}

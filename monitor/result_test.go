@@ -321,6 +321,53 @@ func TestWithheldInPlace(t *testing.T) {
 	}
 }
 
+// A child that was withheld from who waited in place counts on, whether it ends or
+// not, and is ended in the end: nobody else could.
+func TestWithheldInPlaceCounts(t *testing.T) {
+	l := newLab(t, nursery(Service{Flow: Flow{State: guard.State{Clearance: *at("alice %% True")}}}))
+	l.m.unseen = 200 * time.Millisecond
+	a := l.public("a", "True")
+	var runs []*run
+	for i := range MaxSpawns {
+		id := a.ask(wire.OpSpawn, "sandbox", 0, nil)
+		r := l.spawner.next(t)
+		e := r.begins(l, fmt.Sprint("sandbox-", i))
+		e.change(false, func(s guard.State) (guard.State, error) { return s.Raise(*at("alice %% True")) })
+		a.want(id, wire.Withheld, "")
+		if i%2 == 0 {
+			r.end <- ending{exit: wire.Exit{Cause: "exit"}}
+			l.m.Remove(e)
+		}
+		runs = append(runs, r)
+	}
+	eventually(t, "those that are left are killed", func() bool {
+		for i, r := range runs {
+			if i%2 == 1 && !r.killed() {
+				return false
+			}
+		}
+		return true
+	})
+	eventually(t, "there is room again", func() bool {
+		a.env.mu.Lock()
+		defer a.env.mu.Unlock()
+		return a.env.spawns == 0 && len(a.env.children) == 0
+	})
+
+	l.m.unseen = time.Hour
+	for i := range MaxSpawns {
+		id := a.ask(wire.OpSpawn, "sandbox", 0, nil)
+		r := l.spawner.next(t)
+		e := r.begins(l, fmt.Sprint("sandbox-", MaxSpawns+i))
+		e.change(false, func(s guard.State) (guard.State, error) { return s.Raise(*at("alice %% True")) })
+		a.want(id, wire.Withheld, "")
+		r.end <- ending{exit: wire.Exit{Cause: "exit"}}
+		l.m.Remove(e)
+	}
+	a.want(a.ask(wire.OpSpawn, "sandbox", 0, nil), wire.Busy, "") // all have ended, unseen
+	l.m.Remove(a.env)
+}
+
 // kill ends a child at whose label its asker may write, and says nothing.
 func TestKill(t *testing.T) {
 	secret := *at("alice %% True")

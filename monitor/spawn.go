@@ -151,12 +151,12 @@ func (s *spawning) begin(template string) (wire.Code, []byte) {
 }
 
 // answer gives the result to who waits for it. If it is withheld the child may go
-// on, and has MaxDeadline from here.
+// on, for a time that says nothing of it, and counts until then.
 func (s *spawning) answer(code wire.Code, body []byte) {
 	s.conn.env.flow.release(&s.lasting)
 	s.conn.settle(s.id, s, code, body)
 	if code == wire.Withheld {
-		time.AfterFunc(MaxDeadline, s.result.leave)
+		time.AfterFunc(s.conn.env.m.unseen, s.result.leave)
 		return
 	}
 	s.result.leave()

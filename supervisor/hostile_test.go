@@ -117,6 +117,57 @@ var attacks = map[string]func() (string, error){
 		}
 		return fmt.Sprintf("denied %v", denied > 1000), nil
 	},
+	"forged handles": func() (string, error) {
+		c, err := dialMonitor()
+		if err != nil {
+			return "", err
+		}
+		denied, id := 0, uint64(0)
+		for _, h := range []uint64{0, 1, 2, 7, 4096, 1 << 32, 1<<64 - 1} {
+			for _, op := range []wire.Op{wire.OpUnseal, wire.OpWait, wire.OpKill, wire.OpRevoke, wire.OpRecv, wire.OpSpawn, wire.OpDrop} {
+				id++
+				f := wire.Frame{Header: wire.Header{Op: op, ID: id}, Body: (&wire.Ask{Handles: []uint64{h}}).Append(nil, op)}
+				if op == wire.OpSpawn {
+					f.NameBytes, f.Body = []byte("box"), (&wire.Spawn{Handles: []uint64{h}}).Append(nil)
+				}
+				if _, err := c.Write(wire.AppendFrame(nil, &f)); err != nil {
+					return "", err
+				}
+				b := make([]byte, wire.HeaderSize)
+				c.SetReadDeadline(time.Now().Add(10 * time.Second))
+				if _, err := io.ReadFull(c, b); err != nil {
+					return "", err
+				}
+				switch h, err := wire.ParseHeader(b); {
+				case err != nil:
+					return "", err
+				case h.Size > 0:
+					return fmt.Sprintf("%v of %d is explained", op, h), nil
+				case h.Code == wire.Denied:
+					denied++
+				}
+			}
+		}
+		return fmt.Sprintf("%d denied of %d, to drop is no matter", denied, id), nil
+	},
+	"thousands of delegations": func() (string, error) {
+		c, err := sdk.Connect(context.Background())
+		if err != nil {
+			return "", err
+		}
+		made := 0
+		for end := time.Now().Add(3 * time.Second); time.Now().Before(end); {
+			if p, err := c.Delegate(context.Background(), sdk.MustFormula("mallory")); err == nil {
+				made++
+				if made%2 == 0 {
+					err = p.Revoke(context.Background())
+				}
+			} else if !errors.Is(err, sdk.ErrBusy) {
+				return "", err
+			}
+		}
+		return fmt.Sprintf("made %v", made > 500), nil
+	},
 }
 
 func dialMonitor() (*net.UnixConn, error) {
@@ -165,9 +216,11 @@ func polite(calls int) (string, error) {
 }
 
 const hostileApp = `
-  hostile: {{program}deaf], stop_grace_period: 100ms, uses: [{call: server.echo}]}
+  hostile: {{program}deaf], stop_grace_period: 100ms, owns: mallory, uses: [{call: server.echo}, {spawn: box}]}
   polite: {{program}deaf], stop_grace_period: 100ms, uses: [{call: server.echo}]}
   server: {{program}serve-echo], provides: [{call: echo}]}
+  box: {{program}nap], template: true}
+principals: [mallory]
 `
 
 // Whatever a hostile program does to its socket, a neighbour's calls are answered
@@ -184,6 +237,8 @@ func TestHostileProgram(t *testing.T) {
 		{"a storm of connections", "over", 1000 + 3*100 + 400},
 		{"frames that are none", "4 of 4 ended", 20},
 		{"a flood of refusals", "denied true", 1000 + 3*100 + 100},
+		{"forged handles", "42 denied of 49, to drop is no matter", 60},
+		{"thousands of delegations", "made true", 1000 + 3*100 + 100},
 	} {
 		t.Run(tt.attack, func(t *testing.T) {
 			a := start(t, hostileApp)
