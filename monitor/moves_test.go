@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"time"
 
 	"cofferdam/guard"
 	"cofferdam/label"
@@ -101,8 +102,43 @@ func someWorld(r *rand.Rand, labels []label.Label) Policy {
 			}
 		}
 	}
+	// The template has the same labels as the others, and what is spawned of it
+	// may call them.
+	p.Services = append(p.Services, Service{Name: template, Flow: Flow{State: guard.State{Label: labels[0], Clearance: all}, Owns: one(r, worldPowers)}})
+	for _, s := range p.Services[:worldServices] {
+		p.Grants = append(p.Grants,
+			Grant{From: s.Name, Kind: KindSpawn, To: template, Rule: "m.yaml:2"},
+			Grant{From: template, Kind: KindCall, To: s.Name + ".m", Rule: "m.yaml:3"})
+	}
+	for i := range worldMailboxes {
+		b := Mailbox{Name: fmt.Sprintf("b%d", i), Label: one(r, labels), Messages: 1 + r.IntN(3)}
+		if r.IntN(2) == 0 {
+			b.Owner = fmt.Sprintf("s%d", r.IntN(worldServices))
+		}
+		p.Mailboxes = append(p.Mailboxes, b)
+		for _, s := range p.Services {
+			for _, kind := range []Kind{KindPost, KindPut, KindTake} {
+				if r.IntN(6) == 0 || b.Owner != "" && kind != KindPost {
+					continue
+				}
+				g := Grant{From: s.Name, Kind: kind, To: b.Name, Rule: "m.yaml:4"}
+				if r.IntN(3) == 0 {
+					g.Out = s.Flow.Owns
+				}
+				p.Grants = append(p.Grants, g)
+			}
+		}
+	}
 	return p
 }
+
+// template is what children are made of.
+const template = "t"
+
+const worldMailboxes = 3
+
+// gifts are the kinds of objects that actors give to others.
+var gifts = []string{"value", "privilege", "mailbox", "capsule", "sealer", "unsealer", "tester", "result"}
 
 // someEndpoint is one that s can serve, or none.
 func (s *Service) someEndpoint(r *rand.Rand, labels []label.Label) *guard.Endpoint {
@@ -161,7 +197,7 @@ var moves = []move{
 	{weight: 10, frame: func(a *actor, r *rand.Rand) wire.Frame {
 		ask := a.with(r, wire.Ask{Shown: one(r, []label.Formula{label.True, a.owns})})
 		if r.IntN(3) == 0 {
-			ask.Handles = []uint64{a.some(r, "value", "privilege")}
+			ask.Handles = []uint64{a.some(r, gifts...)}
 		}
 		f := wire.Frame{Header: wire.Header{Op: wire.OpCall}, NameBytes: fmt.Appendf(nil, "s%d.m", r.IntN(worldServices)), Body: a.data(r)}
 		return withFields(r, f, ask)
@@ -175,13 +211,110 @@ var moves = []move{
 		a.calls = slices.Delete(a.calls, i, i+1)
 		var ask wire.Ask
 		if r.IntN(3) == 0 {
-			ask.Handles = []uint64{a.some(r, "value", "privilege")}
+			ask.Handles = []uint64{a.some(r, gifts...)}
 		}
 		return withFields(r, f, ask)
 	}},
 	{weight: 2, frame: func(a *actor, r *rand.Rand) wire.Frame {
 		return wire.Frame{Header: wire.Header{Op: wire.OpCancel, ID: a.last - min(r.Uint64N(8), a.last)}}
 	}},
+
+	{weight: 2, make: func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) {
+		return wire.OpMailbox, a.with(r, wire.Ask{Label: a.nearby(r)})
+	}},
+	{weight: 10, make: func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) { return a.sends(r, wire.OpPost) }},
+	{weight: 5, frame: func(a *actor, r *rand.Rand) wire.Frame { return patient(r)(a.sends(r, wire.OpPut)) }},
+	{weight: 10, frame: func(a *actor, r *rand.Rand) wire.Frame { return patient(r)(a.receives(r, wire.OpRecv)) }},
+	{weight: 5, frame: func(a *actor, r *rand.Rand) wire.Frame { return patient(r)(a.receives(r, wire.OpTake)) }},
+
+	{weight: 1, make: func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) { return wire.OpNewSeal, wire.Ask{} }},
+	{weight: 2, make: func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) {
+		return wire.OpEnclose, a.with(r, wire.Ask{Handles: []uint64{a.some(r, "sealer")}, Label: a.nearby(r), Data: a.data(r)})
+	}},
+	{weight: 3, make: func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) {
+		return wire.OpDisclose, a.with(r, wire.Ask{Handles: []uint64{a.some(r, "unsealer"), a.some(r, "capsule")}, Mode: a.raising(r)})
+	}},
+	{weight: 1, make: func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) {
+		return wire.OpAuthenticate, wire.Ask{Handles: []uint64{a.some(r, "unsealer", "tester"), a.some(r, "capsule")}}
+	}},
+
+	{weight: 8, frame: spawns},
+	{weight: 4, frame: func(a *actor, r *rand.Rand) wire.Frame {
+		return patient(r)(wire.OpWait, a.with(r, wire.Ask{Handles: []uint64{a.some(r, "result")}, Mode: a.raising(r)}))
+	}},
+	{weight: 1, make: func(a *actor, r *rand.Rand) (wire.Op, wire.Ask) {
+		return wire.OpKill, a.with(r, wire.Ask{Handles: []uint64{a.some(r, "result")}})
+	}},
+}
+
+// sends is a message to a mailbox of the manifest, or one that a has a handle of.
+func (a *actor) sends(r *rand.Rand, op wire.Op) (wire.Op, wire.Ask) {
+	ask := a.with(r, a.mailbox(r, op))
+	ask.Data = a.data(r)
+	for range r.IntN(3) {
+		ask.Handles = append(ask.Handles, a.some(r, gifts...))
+	}
+	return op, ask
+}
+
+func (a *actor) receives(r *rand.Rand, op wire.Op) (wire.Op, wire.Ask) {
+	ask := a.with(r, a.mailbox(r, op))
+	ask.Mode = a.raising(r)
+	return op, ask
+}
+
+// mailbox is one with which a may do op, more often than not.
+func (a *actor) mailbox(r *rand.Rand, op wire.Op) wire.Ask {
+	var may []string
+	for i := range worldMailboxes {
+		name := fmt.Sprintf("b%d", i)
+		granted := a.env.grants.decide(mailOps[op], name, false).Allowed
+		if granted || op == wire.OpRecv && a.env.m.mailboxes[name].owner == a.env.id.Service {
+			may = append(may, name)
+		}
+	}
+	switch {
+	case r.IntN(20) == 0:
+		return wire.Ask{Name: fmt.Sprintf("b%d", r.IntN(worldMailboxes+1))}
+	case len(may) > 0 && (op == wire.OpPut || op == wire.OpTake || r.IntN(3) > 0):
+		return wire.Ask{Name: one(r, may)}
+	}
+	return wire.Ask{Handles: []uint64{a.some(r, "mailbox")}}
+}
+
+// patient makes a frame of an operation that may wait, longer than the world lasts.
+func patient(r *rand.Rand) func(wire.Op, wire.Ask) wire.Frame {
+	return func(op wire.Op, ask wire.Ask) wire.Frame {
+		f := wire.Frame{Header: wire.Header{Op: op}, Body: ask.Append(nil, op)}
+		if r.IntN(2) == 0 {
+			f.Timeout = time.Hour
+		}
+		return f
+	}
+}
+
+// spawns asks for a child, the only one that a ever has.
+func spawns(a *actor, r *rand.Rand) wire.Frame {
+	if a.parent || a.child != nil {
+		return wire.Frame{}
+	}
+	var req wire.Spawn
+	ask := a.with(r, wire.Ask{})
+	req.Out, req.In = ask.Out, ask.In
+	for _, l := range []**label.Label{&req.Label, &req.Clearance, &req.Result} {
+		if r.IntN(4) > 0 {
+			to := a.nearby(r)
+			*l = &to
+		}
+	}
+	if r.IntN(3) == 0 {
+		req.Gives = []label.Formula{a.owns}
+	}
+	for range r.IntN(3) {
+		req.Handles = append(req.Handles, a.some(r, gifts...))
+	}
+	a.parent = !a.lacks
+	return wire.Frame{Header: wire.Header{Op: wire.OpSpawn}, NameBytes: []byte(template), Body: req.Append(nil)}
 }
 
 // withFields puts what ask says before the body of a call or a reply, more often
@@ -194,8 +327,25 @@ func withFields(r *rand.Rand, f wire.Frame, ask wire.Ask) wire.Frame {
 	return f
 }
 
-// choose is what a does next: a frame, or one without an operation for nothing.
-func (a *actor) choose(r *rand.Rand) wire.Frame {
+// choose is what a does next: a frame, or one without an operation for nothing. What
+// it has not the handles for it mostly leaves.
+func (a *actor) choose(r *rand.Rand) (f wire.Frame) {
+	for range 4 {
+		a.lacks = false
+		if f = a.idea(r); !a.lacks {
+			break
+		}
+	}
+	if wire.Ops[f.Op].Replied {
+		a.last++
+		f.ID = a.last
+		a.asked[a.last] = f.Op
+	}
+	return f
+}
+
+// idea is something that a may do.
+func (a *actor) idea(r *rand.Rand) wire.Frame {
 	total := 0
 	for _, m := range moves {
 		total += m.weight
@@ -205,19 +355,11 @@ func (a *actor) choose(r *rand.Rand) wire.Frame {
 	for ; n >= moves[i].weight; i++ {
 		n -= moves[i].weight
 	}
-	var f wire.Frame
 	if m := &moves[i]; m.frame != nil {
-		f = m.frame(a, r)
-	} else {
-		op, ask := m.make(a, r)
-		f = wire.Frame{Header: wire.Header{Op: op}, Body: ask.Append(nil, op)}
+		return m.frame(a, r)
 	}
-	if wire.Ops[f.Op].Replied {
-		a.last++
-		f.ID = a.last
-		a.asked[a.last] = f.Op
-	}
-	return f
+	op, ask := moves[i].make(a, r)
+	return wire.Frame{Header: wire.Header{Op: op}, Body: ask.Append(nil, op)}
 }
 
 // with names privileges, more often than not ones that a owns.
@@ -261,7 +403,9 @@ func (a *actor) some(r *rand.Rand, kinds ...string) uint64 {
 		return r.Uint64N(20)
 	case len(fit) > 0 && r.IntN(10) > 0:
 		return one(r, fit)
-	case len(a.handles) > 0:
+	}
+	a.lacks = len(fit) == 0
+	if len(a.handles) > 0 {
 		return one(r, a.handles).n
 	}
 	return 1

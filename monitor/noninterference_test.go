@@ -15,11 +15,11 @@ import (
 // in what those do who may know it. To everybody else both look the same: every
 // answer, its words, the handles, the order, and who is there at all.
 //
-// COFFERDAM_TEST_WORLDS is how many pairs for each observer, otherwise 100;
+// COFFERDAM_TEST_WORLDS is how many pairs for each observer, otherwise 60;
 // COFFERDAM_TEST_SEED is the first of their seeds.
 func TestNoninterference(t *testing.T) {
-	const steps = 250
-	worlds, first := 100, uint64(1)
+	const steps = 400
+	worlds, first := 60, uint64(1)
 	if n, err := strconv.Atoi(os.Getenv("COFFERDAM_TEST_WORLDS")); err == nil {
 		worlds = n
 	}
@@ -48,11 +48,15 @@ func TestNoninterference(t *testing.T) {
 					for k, n := range a.done {
 						done[k] += n
 					}
-					for i := range min(len(a.actors), len(b.actors)) {
-						seen := len(a.actors[i].seen())
+					minds := make(map[string]uint64)
+					for _, actor := range a.actors {
+						seen := len(actor.seen())
 						low += seen
-						high += len(a.actors[i].view) - seen
-						if a.actors[i].hash != b.actors[i].hash {
+						high += len(actor.view) - seen
+						minds[actor.env.id.Instance] = actor.hash
+					}
+					for _, actor := range b.actors {
+						if minds[actor.env.id.Instance] != actor.hash {
 							differ++
 						}
 					}

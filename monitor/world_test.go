@@ -2,11 +2,16 @@ package monitor
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
+	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -33,6 +38,9 @@ type world struct {
 	seed, secret uint64
 	step         int
 	actors       []*actor
+	slots        [][]*actor     // whose turn it is, by the number of the turn
+	idle         int            // goroutines when nobody has a child
+	children     []*infant      // that run
 	done         map[string]int // how often it was heard: an operation and what came of it
 
 	// observer is the highest label of those who must not learn the secret, and
@@ -50,6 +58,10 @@ type actor struct {
 	c    *conn
 	nc   *wireEnd
 	dead bool
+	slot int
+
+	child    *infant // nil for one that is none
+	replaced bool    // it has ended, and has a successor
 
 	// What it knows.
 	view    []event
@@ -60,6 +72,8 @@ type actor struct {
 	owns    label.Formula
 	handles []handle
 	calls   []uint64 // to be answered
+	parent  bool     // it has had a child
+	lacks   bool     // it looked for a handle of a kind that it has not
 }
 
 // handle is one that an actor has, and what it believes it to be.
@@ -127,19 +141,30 @@ func newWorld(t testing.TB, seed, secret uint64, observer label.Label) *world {
 		w.owned = w.owned.And(s.Flow.Owns)
 	}
 	w.lab = newLab(t, p)
+	w.m.spawner = &kindergarten{w: w, born: make(chan *infant, 1)}
 	for _, s := range p.Services {
-		w.enter(s.Name, s.Name+"-1")
-		if r.IntN(3) == 0 {
-			w.enter(s.Name, s.Name+"-2")
+		if s.Name == template {
+			continue
+		}
+		w.enter(w.admit(s.Name, s.Name+"-1"), w.turn())
+		if r.IntN(3) == 0 && !slices.ContainsFunc(p.Mailboxes, func(b Mailbox) bool { return b.Owner == s.Name }) {
+			w.enter(w.admit(s.Name, s.Name+"-2"), w.turn())
 		}
 	}
 	return w
 }
 
-// enter makes an actor of a new instance of service.
-func (w *world) enter(service, instance string) {
-	a := &actor{w: w, asked: make(map[uint64]wire.Op)}
-	a.env = w.admit(service, instance)
+// turn makes two new turns, of which it returns the first: the other is for the
+// children of whoever has it. Who has a turn when depends on the seed and the step
+// alone, whoever else there is.
+func (w *world) turn() int {
+	w.slots = append(w.slots, nil, nil)
+	return len(w.slots) - 2
+}
+
+// enter makes an actor of an environment.
+func (w *world) enter(e *Env, slot int) *actor {
+	a := &actor{w: w, env: e, slot: slot, asked: make(map[uint64]wire.Op)}
 	ours, theirs := socketpair(w.t)
 	raw, err := ours.SyscallConn()
 	if err != nil {
@@ -149,10 +174,98 @@ func (w *world) enter(service, instance string) {
 	if a.c, err = newConn(a.env, theirs); err != nil {
 		w.t.Fatal(err)
 	}
-	a.state, a.owns = a.env.at(), a.env.flow.owns
+	a.state, a.owns = e.at(), e.flow.power.given
 	w.t.Cleanup(a.c.close)
 	w.actors = append(w.actors, a)
-	a.c.handle(&wire.Frame{Header: wire.Header{Op: wire.OpServe}, Body: methodFields("m")})
+	w.slots[slot] = append(w.slots[slot], a)
+	for _, h := range e.flow.first {
+		a.knows(h)
+	}
+	if e.self.methods["m"] != nil {
+		a.c.handle(&wire.Frame{Header: wire.Header{Op: wire.OpServe}, Body: methodFields("m")})
+	}
+	return a
+}
+
+// kindergarten is where the children of a world are.
+type kindergarten struct {
+	w    *world
+	born chan *infant
+}
+
+// infant is a child that runs, until somebody ends it or it ends itself.
+type infant struct {
+	actor *actor
+	ctx   context.Context
+	flow  Flow
+	name  string
+	admit func(*Env)
+	grown chan struct{}  // closed once it is an actor, or could not be one
+	end   chan wire.Exit // how it ends, if by itself
+}
+
+func (n *kindergarten) Spawn(ctx context.Context, by wire.Identity, _ string, _ wire.Spawn, flow Flow, admit func(*Env)) (wire.Exit, error) {
+	c := &infant{ctx: ctx, flow: flow, name: by.Instance + "/child", admit: admit, grown: make(chan struct{}), end: make(chan wire.Exit, 1)}
+	n.born <- c
+	<-c.grown
+	if c.actor == nil {
+		return wire.Exit{}, errors.New("it did not come to be")
+	}
+	defer n.w.m.Remove(c.actor.env)
+	select {
+	case exit := <-c.end:
+		return exit, nil
+	case <-ctx.Done():
+		return wire.Exit{}, ctx.Err()
+	}
+}
+
+func (*kindergarten) Line(context.Context, string, string, wire.Identity, []byte, Flow, func(*Env)) ([]byte, error) {
+	return nil, wire.ErrUnavailable
+}
+
+func (*kindergarten) Instance(context.Context, string, Key) (func(), error) {
+	return nil, wire.ErrUnavailable
+}
+
+// settle waits until all has happened that follows from what was done, beside the
+// goroutine that did it.
+func (w *world) settle(by *actor, children int) {
+	w.t.Helper()
+	before := len(w.children)
+	for range len(by.env.children) - children {
+		w.raise(by, <-w.m.spawner.(*kindergarten).born)
+	}
+	w.children = slices.DeleteFunc(w.children, func(c *infant) bool { return c.ctx.Err() != nil || c.actor.dead })
+	eventually(w.t, "what rested on what was revoked is cut", func() bool { return w.m.unchecked.Load() == 0 })
+	if len(w.children) != before {
+		eventually(w.t, "who has ended is gone", func() bool { return spawned() <= len(w.children) })
+	}
+}
+
+// spawned is how many children are not over yet, with all that follows from that.
+func spawned() int {
+	stacks := make([]byte, 64<<10)
+	for {
+		if n := runtime.Stack(stacks, true); n < len(stacks) {
+			return bytes.Count(stacks[:n], []byte(".(*result).run("))
+		}
+		stacks = make([]byte, 2*len(stacks))
+	}
+}
+
+// raise makes an actor of a child, whose turns come after those of by.
+func (w *world) raise(by *actor, c *infant) {
+	defer close(c.grown)
+	e, err := w.m.AdmitAt(wire.Identity{Service: template, Instance: c.name}, c.flow)
+	if err != nil {
+		by.note("cannot have a child: %v", err) // of a name that was there already
+		return
+	}
+	c.admit(e)
+	c.actor = w.enter(e, by.slot+1)
+	c.actor.child = c
+	w.children = append(w.children, c)
 }
 
 // high tells whether a is above the observer, so that it may know the secret.
@@ -163,19 +276,30 @@ func (a *actor) high() bool {
 // run lets the world take its course, for a number of steps.
 func (w *world) run(steps int) {
 	for w.step = range steps {
-		w.actors[rand.New(rand.NewPCG(w.seed, uint64(w.step))).IntN(len(w.actors))].act()
-		eventually(w.t, "what rested on what was revoked is cut", func() bool { return w.m.unchecked.Load() == 0 })
-		for _, b := range w.actors {
-			b.listen()
+		for _, a := range slices.Clone(w.slots[rand.New(rand.NewPCG(w.seed, uint64(w.step))).IntN(len(w.slots))]) {
+			if a.dead {
+				continue
+			}
+			children := len(a.env.children)
+			a.act()
+			w.settle(a, children)
+			if a.replaced {
+				w.enter(w.admit(a.env.id.Service, a.env.id.Instance+"'"), a.slot)
+			}
+			for _, b := range w.actors {
+				b.listen()
+			}
 		}
 	}
+	for _, c := range w.children {
+		c.actor.dead = true
+		c.end <- wire.Exit{}
+	}
+	eventually(w.t, "all children are gone", func() bool { return spawned() == 0 })
 }
 
 // act is the turn of a.
 func (a *actor) act() {
-	if a.dead {
-		return
-	}
 	mind := a.hash
 	wasHigh := a.high()
 	if wasHigh {
@@ -184,7 +308,7 @@ func (a *actor) act() {
 	r := rand.New(rand.NewPCG(mind, uint64(a.w.step)))
 	switch r.IntN(80) {
 	case 0:
-		a.end()
+		a.end(r)
 		return
 	case 1, 2, 3, 4, 5, 6:
 		a.give(r)
@@ -209,31 +333,38 @@ func (a *actor) act() {
 // end is that of its environment. One that nobody above the observer has a part in
 // has a successor, as services have; that one above it has ended must not be seen
 // by when its successor starts, so there is none.
-func (a *actor) end() {
+func (a *actor) end(r *rand.Rand) {
 	a.note("ends")
 	a.dead = true
-	low := !a.high()
-	a.w.m.Remove(a.env)
-	a.c.close()
-	if low {
-		a.w.enter(a.env.id.Service, a.env.id.Instance+"'")
-	}
-}
-
-// give hands something over to another environment, as a message does that is at the
-// label of the sender: it does not learn whether that came to anything.
-func (a *actor) give(r *rand.Rand) {
-	b := one(r, a.w.actors)
-	h := a.some(r, "privilege", "value")
-	objects, err := a.env.objects([]uint64{h})
-	a.note("gives %d to %s: %v", h, b.env.id.Instance, err)
-	if err != nil || b.dead || !a.env.at().Label.FlowsTo(b.env.at().Label) {
+	if a.child != nil {
+		a.child.end <- wire.Exit{Stdout: a.data(r), Code: r.IntN(3)}
 		return
 	}
-	handles, err := b.env.holdObjects(objects)
-	b.note("is given %d: %v", handles, err)
-	if err == nil {
-		b.knows(handles[0])
+	a.replaced = !a.high()
+	a.w.m.Remove(a.env)
+	a.c.close()
+}
+
+// give hands something over to whoever has some turn, as a message does that is at the
+// label of the sender: it does not learn whether that came to anything.
+func (a *actor) give(r *rand.Rand) {
+	slot := r.IntN(len(a.w.slots))
+	h := a.some(r, gifts...)
+	objects, err := a.env.objects([]uint64{h})
+	a.note("gives %d to those of turn %d: %v", h, slot, err)
+	if err != nil {
+		return
+	}
+	from := a.env.at().Label
+	for _, b := range a.w.slots[slot] {
+		if b.dead || !from.FlowsTo(b.env.at().Label) {
+			continue
+		}
+		handles, err := b.env.holdObjects(objects)
+		b.note("is given %d: %v", handles, err)
+		if err == nil {
+			b.knows(handles[0])
+		}
 	}
 }
 
@@ -253,14 +384,23 @@ func (a *actor) listen() {
 		return
 	}
 	frames, err := a.nc.read()
+	if err != nil {
+		a.note("its connection ends: %v", err)
+		a.dead = true
+		return // what was sent to it as it ended, nobody reads
+	}
+	// What is cut, or withdrawn because somebody ends, is so all at once.
+	cut := func(f *wire.Frame) uint64 {
+		if f.Op == wire.OpCancel || f.Op == wire.OpReply && f.Code == wire.Canceled {
+			return f.ID
+		}
+		return math.MaxUint64
+	}
+	slices.SortStableFunc(frames, func(f, g wire.Frame) int { return cmp.Compare(cut(&f), cut(&g)) })
 	for i := range frames {
 		f := &frames[i]
 		a.note("hears %v %d %v %q %q call %d flags %d: %q", f.Op, f.ID, f.Code, f.NameBytes, f.CallerBytes, f.Call, f.Flags, f.Body)
 		a.learn(f)
-	}
-	if err != nil {
-		a.note("its connection ends: %v", err)
-		a.dead = true
 	}
 }
 
@@ -317,19 +457,18 @@ func (a *actor) knows(n uint64) {
 // differs describes where two worlds look different to those who are not above
 // the observer, "" if they do not.
 func (w *world) differs(other *world) string {
+	views := make(map[string][2][]event)
+	for i, all := range [][]*actor{w.actors, other.actors} {
+		for _, a := range all {
+			v := views[a.env.id.Instance]
+			v[i] = append(v[i], a.seen()...)
+			views[a.env.id.Instance] = v
+		}
+	}
 	var first string
 	at := -1
-	for i := range max(len(w.actors), len(other.actors)) {
-		var mine, theirs []event
-		var a *actor
-		if i < len(other.actors) {
-			a = other.actors[i]
-			theirs = a.seen()
-		}
-		if i < len(w.actors) {
-			a = w.actors[i]
-			mine = a.seen()
-		}
+	for name, v := range views {
+		mine, theirs := v[0], v[1]
 		n := 0
 		for n < len(mine) && n < len(theirs) && mine[n] == theirs[n] {
 			n++
@@ -350,8 +489,8 @@ func (w *world) differs(other *world) string {
 		}
 		if at < 0 || step < at {
 			at = step
-			first = fmt.Sprintf("%s at %v\n  %s\n  %s\nbefore that\n%s", a.env.id.Instance, a.env.at().Label, here, there, tail(mine[:n]))
-			first += fmt.Sprintf("others in step %d:\n  %s\n  %s\n", at, strings.Join(w.doing(at), "\n  "), strings.Join(other.doing(at), "\n  "))
+			first = fmt.Sprintf("%s\n  %s\n  %s\nbefore that\n%s", name, here, there, tail(mine[:n]))
+			first += fmt.Sprintf("others in step %d:\n  %s\nand\n  %s\n", at, strings.Join(w.doing(at), "\n  "), strings.Join(other.doing(at), "\n  "))
 		}
 	}
 	return first
