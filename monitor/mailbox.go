@@ -275,18 +275,19 @@ func (b *mailbox) join(e *Env) {
 }
 
 // leave is for the end of e. What is left is for its successor, unless that would
-// tell it what e has received at a label that the mailbox is below.
+// tell it what e has received, or has left where it is, at a label that the mailbox
+// is below.
 func (b *mailbox) leave(e *Env) {
 	left := 0
 	b.mu.Lock()
-	if b.reads(e) && b.above {
+	if b.reads(e) && (b.above || !e.at().Label.FlowsTo(b.label)) {
 		left = len(b.queue)
 		b.queue, b.held, b.above = nil, 0, false
 	}
 	b.readers = slices.DeleteFunc(b.readers, func(o *Env) bool { return o == e })
 	b.mu.Unlock()
 	if left > 0 {
-		e.limited(opRecv, b.name, fmt.Sprintf("dropped: %d messages that were left by who had received above their label", left))
+		e.limited(opRecv, b.name, fmt.Sprintf("dropped: %d messages that were left by who ended, or had received, above their label", left))
 	}
 	b.serve()
 }
