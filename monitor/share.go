@@ -18,6 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"cofferdam/audit"
+	"cofferdam/guard"
+	"cofferdam/label"
 	"cofferdam/wire"
 )
 
@@ -34,7 +36,8 @@ type Share struct {
 	From      string   // absolute and clean
 	Root      *os.File // From, once opened; nil where nothing is mounted, as for explanations
 	Writable  bool
-	SizeBytes int64 // of a writable one
+	SizeBytes int64       // of a writable one
+	Label     label.Label // of all that is in it, and of what is there
 }
 
 // holds tells whether dir is s or lies beneath it, by whole elements.
@@ -87,6 +90,7 @@ type mounts struct {
 // mount is one of them. Another directory at the same path is another mount:
 // while it is mounted, device and inode belong to no other.
 type mount struct {
+	lasting
 	share *Share
 	dir   string // on the host
 	by    map[asker]struct{}
@@ -209,11 +213,21 @@ func (e *Env) endMounting() {
 // mount decides whether e may have the directory shown, and does it. Refused
 // and absent are the same answer; and of what lies outside of the shares that
 // e was granted nothing is even looked at.
+//
+// A refusal for a label that e may know of says all; that an instance may not be
+// shown it at the label that it has, or may not be known of, is as if there was none.
 func (e *Env) mount(req *wire.Mount) (wire.Code, string) {
 	v, share := e.m.policy.decideMount(e, opMount, req)
 	var dir *os.File
 	var st unix.Stat_t
+	var labels *audit.Labels
 	if v.Allowed {
+		labels = labelsOf(e.at(), label.Privileges{}, guard.Endpoint{Request: share.Label, Answer: share.Label})
+		if err := e.mayShow(share, req); err != nil {
+			e.m.concludeLabels(e, opMount, objectOf(req), 0, Verdict{Rule: v.Rule + ": " + err.Error()}, labels)
+			code, text := answerOf(nil, err)
+			return code, string(text)
+		}
 		var err error
 		if dir, err = share.open(req.Dir); err == nil {
 			defer dir.Close()
@@ -223,11 +237,11 @@ func (e *Env) mount(req *wire.Mount) (wire.Code, string) {
 			v = Verdict{Rule: v.Rule + ": " + err.Error()}
 		}
 	}
-	if e.m.conclude(e, opMount, objectOf(req), 0, v) != nil {
+	if e.m.concludeLabels(e, opMount, objectOf(req), 0, v, labels) != nil {
 		return wire.Denied, ""
 	}
 	in := e.m.meant(e, req)
-	if in == nil {
+	if in == nil || !in.at().Label.FlowsTo(e.at().Label) {
 		return wire.Unavailable, ""
 	}
 	alias := e.m.alias(in, req.Dir, &st)
@@ -235,6 +249,27 @@ func (e *Env) mount(req *wire.Mount) (wire.Code, string) {
 		return code, ""
 	}
 	return wire.OK, path.Join(SharesDir, alias)
+}
+
+// mayShow tells whether e may know what is in a share, and say to whoever is to be
+// shown it that it is there.
+func (e *Env) mayShow(share *Share, req *wire.Mount) error {
+	if req.Into == "" {
+		return e.at().Mount(share.Label, share.Writable)
+	}
+	if err := e.at().Read(label.Privileges{}, share.Label); err != nil {
+		return err
+	}
+	return e.mayChange(e.m.services[req.Into], req.Principal)
+}
+
+// mayChange tells whether an instance of a service may see what e does.
+func (e *Env) mayChange(into *service, principal string) error {
+	as, err := into.of(principal)
+	if err != nil {
+		return refused("%s: %v", into.Name, err)
+	}
+	return e.at().Tell(as.Flow.Label)
 }
 
 // meant is the newest instance that a request of e speaks of and that runs, nil
@@ -283,11 +318,21 @@ func (e *Env) show(share *Share, dir *os.File, alias, name string, by asker) wir
 	}
 	if m == nil {
 		m = &mount{share: share, dir: name, by: make(map[asker]struct{})}
+		m.lasting = lasting{
+			name:  "the directory " + path.Join(SharesDir, alias),
+			holds: func(s guard.State) error { return s.Mount(share.Label, share.Writable) },
+		}
+		if err := e.flow.lasts(&m.lasting); err != nil {
+			e.m.recordMount(opMount, by.env, e, m, alias, err)
+			by.env.references.give(ref)
+			return wire.Unavailable
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), mountTimeout)
 		defer cancel()
 		err := e.mounts.by.Mount(ctx, dir, path.Join(SharesDir, alias), share.Writable, share.SizeBytes)
 		e.m.recordMount(opMount, by.env, e, m, alias, err)
 		if err != nil {
+			e.flow.release(&m.lasting)
 			by.env.references.give(ref)
 			return wire.Unavailable
 		}
@@ -303,6 +348,13 @@ func (e *Env) show(share *Share, dir *os.File, alias, name string, by asker) wir
 // unmount takes back what a mount with the same fields gave.
 func (e *Env) unmount(req *wire.Mount) (wire.Code, string) {
 	v, _ := e.m.policy.decideMount(e, opUnmount, req)
+	if v.Allowed && req.Into != "" {
+		if err := e.mayChange(e.m.services[req.Into], req.Principal); err != nil {
+			e.m.conclude(e, opUnmount, objectOf(req), 0, Verdict{Rule: v.Rule + ": " + err.Error()})
+			code, text := answerOf(nil, err)
+			return code, string(text)
+		}
+	}
 	refs := e.references.matching(e, req)
 	if v.Allowed && len(refs) == 0 {
 		v = Verdict{Rule: v.Rule + ": nothing is mounted"}
@@ -340,6 +392,7 @@ func (e *Env) release(by *Env, ref reference) (ok bool) {
 	e.m.recordMount(opUnmount, by, e, m, ref.alias, err)
 	if err == nil {
 		delete(e.mounts.at, ref.alias)
+		e.flow.release(&m.lasting)
 	}
 	return err == nil
 }
@@ -361,6 +414,9 @@ func (e *Env) endMounts() {
 	e.references.closed, e.references.dirs = true, nil
 	e.references.mu.Unlock()
 	for ref := range refs {
+		if ref.in != e && !e.at().Label.FlowsTo(ref.in.flow.container) {
+			continue // that e has ended is not for that one to see: it stays as it is
+		}
 		ref.in.release(e, ref)
 	}
 }

@@ -44,7 +44,7 @@ func sharesOf(app *manifest.App) (all []monitor.Share) {
 		if size == manifest.Unlimited {
 			size = executor.Unlimited
 		}
-		all = append(all, monitor.Share{Name: s.Name, From: s.From, Writable: s.Writable, SizeBytes: size})
+		all = append(all, monitor.Share{Name: s.Name, From: s.From, Writable: s.Writable, SizeBytes: size, Label: s.Label})
 	}
 	return all
 }
