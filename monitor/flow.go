@@ -227,14 +227,20 @@ func (e *Env) concluded(o op, object string, v Verdict, labels *audit.Labels, er
 
 // answerOf is what the asker of an operation on labels gets.
 func answerOf(told *wire.Told, err error) (wire.Code, []byte) {
+	if err != nil {
+		return refusalOf(err)
+	}
+	if body := told.Append(nil); len(body) <= wire.MaxBody {
+		return wire.OK, body
+	}
+	return wire.TooLarge, nil
+}
+
+// refusalOf is that of an error.
+func refusalOf(err error) (wire.Code, []byte) {
 	var refusal *guard.Refusal
 	var coded wire.Error
 	switch {
-	case err == nil:
-		if body := told.Append(nil); len(body) <= wire.MaxBody {
-			return wire.OK, body
-		}
-		return wire.TooLarge, nil
 	case errors.As(err, &refusal), errors.Is(err, label.ErrBound):
 		return wire.Label, errorText(err)
 	case errors.As(err, &coded):

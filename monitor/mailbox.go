@@ -41,13 +41,17 @@ type Mailbox struct {
 	MessageBytes int    // of the data of one; 0 means DefaultMessageBytes
 }
 
-// check refuses what does not fit a frame or is beyond the bounds.
-func (b Mailbox) check(services map[string]bool) error {
+// check refuses what does not fit a frame or is beyond the bounds, and an owner of
+// which there are several instances that have nothing to do with each other.
+func (b Mailbox) check(services []Service) error {
+	i := slices.IndexFunc(services, func(s Service) bool { return s.Name == b.Owner })
 	switch {
 	case !wire.ValidWord([]byte(b.Name)):
 		return fmt.Errorf("policy: mailbox %q: not a name of at most %d bytes", b.Name, wire.MaxName)
-	case b.Owner != "" && !services[b.Owner]:
+	case b.Owner != "" && i < 0:
 		return fmt.Errorf("policy: mailbox %q: no service %q", b.Name, b.Owner)
+	case b.Owner != "" && (services[i].Instances != Shared || services[i].Lines):
+		return fmt.Errorf("policy: mailbox %q: %q has instances for some of its callers each, and a mailbox has one owner", b.Name, b.Owner)
 	case b.Messages < 0 || b.Messages > MaxMessages:
 		return fmt.Errorf("policy: mailbox %q: %d messages, at most %d", b.Name, b.Messages, MaxMessages)
 	case b.MessageBytes < 0 || b.MessageBytes > MaxMessageBytes:

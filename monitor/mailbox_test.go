@@ -961,6 +961,9 @@ func TestMailPolicyRefuses(t *testing.T) {
 		`policy: mailbox "Inbox": not a name`:          func(p *Policy) { p.Mailboxes[0].Name = "Inbox" },
 		`policy: mailbox "inbox" stands twice`:         func(p *Policy) { p.Mailboxes[1].Name = "inbox" },
 		`policy: mailbox "inbox": no service "nobody"`: func(p *Policy) { p.Mailboxes[0].Owner = "nobody" },
+		`policy: mailbox "inbox": "clerk" has instances for some`: func(p *Policy) {
+			p.Services[3].Instances = PerLabel
+		},
 		`policy: mailbox "inbox": 4097 messages`:       func(p *Policy) { p.Mailboxes[0].Messages = MaxMessages + 1 },
 		`policy: mailbox "inbox": -1 messages`:         func(p *Policy) { p.Mailboxes[0].Messages = -1 },
 		`policy: mailbox "inbox": messages of 1048577`: func(p *Policy) { p.Mailboxes[0].MessageBytes = MaxMessageBytes + 1 },
@@ -1070,4 +1073,71 @@ func TestMailAndRevocation(t *testing.T) {
 	}
 	clerk.refused(wire.OpRecv, released, wire.Label)
 	l.nobodyWaits()
+}
+
+// Senders that do their worst fill what they send to and nothing else: what is kept
+// is bounded, the owner has all that was accepted, in order, and others notice nothing.
+func TestHostileSenders(t *testing.T) {
+	p := office(t)
+	p.Services = append(p.Services, bank().Services[:2]...)
+	p.Grants = append(p.Grants, Grant{From: "front", Kind: KindCall, To: "bank.look", Rule: "m.yaml:1"})
+	l := newLab(t, p)
+	pp := l.politePair()
+	_, clerk := l.fresh("clerk")
+	id := clerk.start(wire.OpTake, patience, named("tasks"))
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	for range 3 {
+		e, low := l.fresh("low")
+		big := low.does(wire.OpSeal, wire.Ask{Data: make([]byte, wire.MaxBody-100)}).Handles[0]
+		wg.Go(func() {
+			defer l.m.Remove(e)
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				for _, a := range []wire.Ask{
+					{Name: "large", Data: make([]byte, 900<<10)},
+					{Name: "large", Handles: []uint64{big}},
+					{Name: "secrets", Handles: slices.Repeat([]uint64{big}, 3)},
+					{Name: "inbox", Data: []byte(fmt.Sprint(i))},
+					{Name: "absent"}, {Name: "inbox", Handles: []uint64{1 << 40}}, {Handles: []uint64{big}},
+				} {
+					id := low.start(wire.OpPost, 0, a)
+					if f, err := low.read(); err != nil || f.ID != id || f.Code != wire.OK && f.Code != wire.Denied && f.Code != wire.Busy {
+						t.Errorf("post: %v %v", f.Code, err)
+						return
+					}
+				}
+			}
+		})
+	}
+	for range 5 {
+		pp.check("hostile senders")
+		for name, b := range l.m.mailboxes {
+			b.mu.Lock()
+			sum := 0
+			for _, m := range b.queue {
+				sum += m.bytes
+			}
+			if b.held != sum || b.held > b.bytes || len(b.queue) > b.messages || b.bytes > maxMailboxBytes {
+				t.Errorf("mailbox %s has %d messages of %d bytes, says %d, and takes %d", name, len(b.queue), sum, b.held, b.bytes)
+			}
+			b.mu.Unlock()
+		}
+	}
+	close(stop)
+	wg.Wait()
+	for range 4 {
+		clerk.start(wire.OpRecv, 0, named("inbox"))
+		if f := clerk.next(); f.Code != wire.OK {
+			t.Errorf("what was accepted: %v", f.Code)
+		}
+	}
+	clerk.send(wire.Frame{Header: wire.Header{Op: wire.OpCancel, ID: id}})
+	if code, _ := clerk.came(id); code != wire.Canceled {
+		t.Errorf("the take of a queue that nobody put into: %v", code)
+	}
 }

@@ -189,7 +189,7 @@ func (p Policy) compile() (*policy, error) {
 		}
 	}
 	for i, b := range p.Mailboxes {
-		if err := b.check(known); err != nil {
+		if err := b.check(p.Services); err != nil {
 			return nil, err
 		}
 		if slices.ContainsFunc(p.Mailboxes[:i], func(o Mailbox) bool { return o.Name == b.Name }) {
