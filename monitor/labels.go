@@ -42,8 +42,19 @@ func (c *conn) labelled(f *wire.Frame) bool {
 	return c.reply(f.ID, code, body)
 }
 
-// tellLabels says what e is. That is its own, and recorded nowhere.
-func (e *Env) tellLabels(*wire.Ask) (wire.Told, error) {
+// tellLabels says what e is, or what something is of which e has a handle. That is
+// its own, or known to all who have one, and recorded nowhere.
+func (e *Env) tellLabels(a *wire.Ask) (wire.Told, error) {
+	if len(a.Handles) > 1 {
+		return wire.Told{}, wire.ErrMalformed
+	}
+	if len(a.Handles) == 1 {
+		o, err := held[described](e, a.Handles[0])
+		if err != nil {
+			return wire.Told{}, err
+		}
+		return o.described(), nil
+	}
 	e.flow.mu.Lock()
 	defer e.flow.mu.Unlock()
 	s := e.flow.state.Load()
@@ -76,3 +87,15 @@ func (e *Env) become(o op, a *wire.Ask, next func(guard.State) (guard.State, err
 	}
 	return wire.Told{Label: to.Label, Clearance: to.Clearance}, nil
 }
+
+// described is an object that has something to say of itself which never changes,
+// to all who have a handle of it. A capsule is none: it is closed.
+type described interface {
+	object
+	described() wire.Told
+}
+
+func (v *value) described() wire.Told     { return wire.Told{Label: v.label} }
+func (b *mailbox) described() wire.Told   { return wire.Told{Label: b.label} }
+func (r *result) described() wire.Told    { return wire.Told{Label: r.label} }
+func (p *privilege) described() wire.Told { return wire.Told{Owns: p.what} }

@@ -42,6 +42,18 @@ func (h Handle) Tester() Tester { return Tester{h} }
 // Capsule is the capsule that h stands for.
 func (h Handle) Capsule() Capsule { return Capsule{h} }
 
+// Label is that of the value, mailbox or result that h stands for, for which it need
+// not be possible to read it. Of anything else it is ErrDenied, or Public for a privilege.
+func (h Handle) Label(ctx context.Context) (Label, error) {
+	t, err := h.described(ctx)
+	return t.Label, err
+}
+
+func (h Handle) described(ctx context.Context) (wire.Told, error) {
+	var o Options
+	return h.c.ask(ctx, wire.OpLabels, "of a handle", o.ask(h))
+}
+
 // Drop gives h up. Others who have one of the same keep theirs. To drop one twice
 // is no error.
 func (h Handle) Drop(ctx context.Context) error {

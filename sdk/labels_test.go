@@ -114,6 +114,20 @@ func TestOperations(t *testing.T) {
 			}
 			return err
 		}},
+		{wire.OpLabels, wire.Ask{Handles: []uint64{7}}, msg, func(ctx context.Context) error {
+			l, err := seven.Label(ctx)
+			if l != secret {
+				t.Errorf("Label() = %v", l)
+			}
+			return err
+		}},
+		{wire.OpLabels, wire.Ask{Handles: []uint64{7}}, told(wire.Told{Owns: bobs}), func(ctx context.Context) error {
+			f, err := seven.Privilege().Formula(ctx)
+			if f != bobs {
+				t.Errorf("Formula() = %v", f)
+			}
+			return err
+		}},
 		{wire.OpRelabel, wire.Ask{Handles: []uint64{7}, Label: secret, Out: alices, In: bobs}, made, func(ctx context.Context) error {
 			v, err := seven.Value().Relabel(ctx, secret, powers)
 			return isNine(v.Handle, err)

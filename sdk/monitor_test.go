@@ -304,6 +304,9 @@ func TestMonitorValues(t *testing.T) {
 	value := got(bob.Seal(ctx, secret, []byte("data"), none))(t)
 	_, err := value.Unseal(ctx, none)
 	refused(t, err, "raise your label")
+	if l := got(value.Label(ctx))(t); l != secret {
+		t.Errorf("Label() = %v, want %v", l, secret)
+	}
 	higher := got(value.Taint(ctx, sdk.MustLabel("bob %% True"), none))(t)
 	refused(t, second(value.Relabel(ctx, sdk.Public, none)), "old")
 
@@ -415,6 +418,9 @@ func TestMonitorPrivileges(t *testing.T) {
 	alice, bob := w.start("alice"), w.start("bob")
 	refused(t, second(bob.Delegate(ctx, mine.Out)), "own")
 	p := got(alice.Delegate(ctx, sdk.MustFormula("alice | bob")))(t)
+	if f := got(p.Formula(ctx))(t); f != sdk.MustFormula("alice | bob") {
+		t.Errorf("Formula() = %v", f)
+	}
 	ok(t, alice.Mailbox("inbox").Post(ctx, nil, sdk.Options{Handles: []sdk.Handle{p.Handle}}))
 	if h := got(bob.Mailbox("inbox").Recv(ctx, none))(t).Handles; len(h) != 1 {
 		t.Fatalf("got %v", h)
@@ -435,6 +441,9 @@ func TestMonitorCapsules(t *testing.T) {
 	capsule := got(seal.Sealer.Seal(ctx, sdk.Public, []byte("data"), none))(t)
 	ok(t, alice.Mailbox("inbox").Post(ctx, nil, sdk.Options{Handles: []sdk.Handle{capsule.Handle, seal.Tester.Handle, other.Unsealer.Handle}}))
 	h := got(bob.Mailbox("inbox").Recv(ctx, none))(t).Handles
+	if err := second(h[0].Label(ctx)); !errors.Is(err, sdk.ErrDenied) {
+		t.Errorf("Label() of a capsule = %v, want %v", err, sdk.ErrDenied)
+	}
 	if !got(h[1].Tester().Authenticate(ctx, h[0].Capsule()))(t) {
 		t.Error("the capsule does not bear its seal")
 	}

@@ -17,6 +17,12 @@ func (c *Client) Delegate(ctx context.Context, f Formula) (Privilege, error) {
 	return Privilege{h}, err
 }
 
+// Formula is what p says.
+func (p Privilege) Formula(ctx context.Context) (Formula, error) {
+	t, err := p.described(ctx)
+	return t.Owns, err
+}
+
 // Revoke ends p: nobody owns any more what they owned by it, and neither do those
 // to whom they delegated of that. What was open because of it is cut.
 func (p Privilege) Revoke(ctx context.Context) error {

@@ -67,7 +67,7 @@ var privileges = fields(KeyOut, KeyIn)
 var asks = map[Op]askRow{
 	OpCall:         {takes: privileges | fields(KeyShown, KeyHandle), handles: -1},
 	OpReply:        {takes: fields(KeyHandle), handles: -1},
-	OpLabels:       {},
+	OpLabels:       {takes: fields(KeyHandle), handles: -1},
 	OpRaise:        {takes: fields(KeyLabel, KeyMode), needs: fields(KeyLabel), modes: ModeForce},
 	OpLower:        {takes: privileges | fields(KeyLabel, KeyMode), needs: fields(KeyLabel), modes: ModeForce},
 	OpClearance:    {takes: privileges | fields(KeyLabel), needs: fields(KeyLabel)},

@@ -117,7 +117,8 @@ func TestBadAsks(t *testing.T) {
 		"a name that is none":  {OpPost, AppendField(nil, KeyName, "../moves")},
 		"a privilege of none":  {OpDelegate, nil},
 		"a formula with %%":    {OpDelegate, AppendField(nil, KeyGive, "alice %% True")},
-		"fields where no body": {OpLabels, l},
+		"fields of another":    {OpLabels, l},
+		"fields where no body": {OpNewSeal, l},
 		"no such operation":    {OpSpawn, nil},
 	} {
 		if a, err := ParseAsk(c.op, c.body); !errors.Is(err, ErrMalformed) {

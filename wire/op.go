@@ -18,7 +18,7 @@ const (
 
 	// The operations on labels and on what has one. All are to the monitor, with
 	// the fields of an Ask; the reply has those of a Told.
-	OpLabels       Op = 9  // which label, clearance, privileges and first handles have I?
+	OpLabels       Op = 9  // which label, clearance, privileges and first handles have I? With a handle: which label or privilege has that?
 	OpRaise        Op = 10 // set my label to a higher one
 	OpLower        Op = 11 // set it to a lower one, with a privilege
 	OpClearance    Op = 12 // set my clearance
@@ -77,7 +77,7 @@ var Ops = [...]OpInfo{
 	OpMount:   {Name: "mount", From: Environment, Replied: true, Body: true},
 	OpUnmount: {Name: "unmount", From: Environment, Replied: true, Body: true},
 
-	OpLabels:       {Name: "labels", From: Environment, Replied: true},
+	OpLabels:       {Name: "labels", From: Environment, Replied: true, Body: true},
 	OpRaise:        {Name: "raise", From: Environment, Replied: true, Body: true},
 	OpLower:        {Name: "lower", From: Environment, Replied: true, Body: true},
 	OpClearance:    {Name: "clearance", From: Environment, Replied: true, Body: true},

@@ -187,6 +187,8 @@ var goodAsks = []struct {
 	{OpRecv, Ask{Name: "moves", Out: formula("bob"), In: formula("alice | bob"), Mode: ModeRaise | ModeForce}},
 	{OpCall, Ask{Out: formula("alice"), In: formula("bob"), Shown: formula("alice & (bob | carol)"), Handles: []uint64{1, 1 << 40}}},
 	{OpReply, Ask{Handles: []uint64{7}}},
+	{OpLabels, Ask{}},
+	{OpLabels, Ask{Handles: []uint64{7}}},
 	{OpRaise, Ask{Label: label.Public}},
 	{OpRaise, Ask{Label: labelOf("alice & (bob | carol) %% True"), Mode: ModeForce}},
 	{OpLower, Ask{Label: labelOf("True %% alice"), Out: formula("alice"), In: formula("alice"), Mode: ModeForce}},

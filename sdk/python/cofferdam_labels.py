@@ -174,6 +174,12 @@ class Handle:
         """Gives it up. Others who have one of the same keep theirs. Twice is no error."""
         self._client.drop(self)
 
+    def label(self):
+        """The Label of the value, mailbox or result that this stands for, for which it need not be possible to
+        read it. Of anything else it is Denied, or public for a privilege.
+        """
+        return ask(self._client, _LABELS, "of a handle", [self]).label
+
     def value(self):
         """The labeled value that this stands for."""
         return Value(self._client, self._raw)
@@ -318,6 +324,10 @@ class Privilege(Handle):
     """A privilege to be given away: whoever gets a handle of it owns what it says, until it is revoked."""
 
     __slots__ = ()
+
+    def formula(self):
+        """The Formula that it says."""
+        return ask(self._client, _LABELS, "of a handle", [self]).owns
 
     def revoke(self):
         """Ends it: nobody owns any more what they owned by it, nor what was delegated of that."""

@@ -66,6 +66,7 @@ class TestMonitor(unittest.TestCase):
         value = self.bob.seal(SECRET, b"data")
         with self.assertRaisesRegex(cd.LabelError, "raise your label"):
             value.unseal()
+        self.assertEqual(value.label(), SECRET)
         higher = value.taint("bob %% True")
         with self.assertRaisesRegex(cd.LabelError, "old"):
             value.relabel("True %% True")
@@ -116,6 +117,7 @@ class TestMonitor(unittest.TestCase):
         with self.assertRaisesRegex(cd.LabelError, "own"):
             self.bob.delegate("alice")
         p = self.alice.delegate("alice | bob")
+        self.assertEqual(p.formula(), cd.Formula("bob | alice"))
         self.alice.mailbox("inbox").post(handles=[p])
         self.assertEqual(len(self.bob.mailbox("inbox").recv().handles), 1)
         self.assertEqual(self.bob.labels().owns, cd.Formula("bob | alice"))
@@ -127,6 +129,8 @@ class TestMonitor(unittest.TestCase):
         capsule = seal.sealer.seal("True %% True", b"data")
         self.alice.mailbox("inbox").post(handles=[capsule, seal.tester, other.unsealer])
         theirs, tester, unsealer = self.bob.mailbox("inbox").recv().handles
+        with self.assertRaises(cd.Denied):
+            theirs.label()
         self.assertIs(tester.tester().authenticate(theirs.capsule()), True)
         self.assertIs(unsealer.unsealer().authenticate(theirs.capsule()), False)
         for h in (tester, unsealer):
