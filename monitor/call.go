@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"cofferdam/guard"
+	"cofferdam/label"
 	"cofferdam/wire"
 )
 
@@ -72,6 +73,7 @@ func (k *call) start() {
 	if k.done.Load() {
 		d.remove(&k.due) // its caller has gone meanwhile
 	}
+	k.rest()
 }
 
 // finish answers the caller, once.
@@ -144,6 +146,9 @@ func (k *call) end() bool {
 		return false
 	}
 	k.from.env.m.deadlines.remove(&k.due)
+	if k.with() != (label.Privileges{}) {
+		k.from.env.flow.release(&k.terms.rests)
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.from.env.held.give(len(k.body))

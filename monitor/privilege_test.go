@@ -260,6 +260,49 @@ func TestRevokedIsCut(t *testing.T) {
 	eventually(t, "what was opened with it is cut", open.Load)
 }
 
+// A call that was made with it is withdrawn, also from whoever is at it; and an
+// answer does not come in vouched for by what is owned no more.
+func TestRevokedCall(t *testing.T) {
+	l := newLab(t, bank())
+	_, server := l.server("bank", "bank-1", "balance")
+	a, b := l.public("a", "alice"), l.public("b", "True")
+	h := a.delegates("alice")
+	a.gives(h, b)
+	fields := (&wire.Ask{In: label.MustParseFormula("alice")}).Append(nil, wire.OpCall)
+	call := func() uint64 {
+		b.last++
+		b.send(wire.Frame{Header: wire.Header{Op: wire.OpCall, ID: b.last, Flags: wire.FlagFields}, NameBytes: []byte("bank.balance"), Body: append(wire.AppendFields(nil, fields), 'x')})
+		return b.last
+	}
+	id := call()
+	got := server.called("balance")
+	server.reply(got.ID, wire.OK, "7")
+	b.want(id, wire.OK, "7")
+
+	id = call()
+	got = server.called("balance")
+	plain := b.call("bank.balance", "y")
+	other := server.called("balance")
+	a.revokes(h)
+	b.want(id, wire.Canceled, "")
+	if f := server.next(); f.Op != wire.OpCancel || f.ID != got.ID {
+		t.Errorf("the server gets %v %d, want to know that %d is no longer wanted", f.Op, f.ID, got.ID)
+	}
+	server.reply(got.ID, wire.OK, "7")
+	server.reply(other.ID, wire.OK, "8")
+	b.want(plain, wire.OK, "8")
+	id = call()
+	if f := b.next(); f.ID != id || f.Code != wire.Label {
+		t.Errorf("once more: %v, want %v", f.Code, wire.Label)
+	}
+	l.booksAreEmpty()
+	b.env.flow.mu.Lock()
+	defer b.env.flow.mu.Unlock()
+	if n := len(b.env.flow.lasting); n != 0 {
+		t.Errorf("%d still last", n)
+	}
+}
+
 // Whether anybody had it, and what he did with it, is not to be seen in any answer.
 func TestRevokeTellsNothing(t *testing.T) {
 	l := newLab(t, bank())

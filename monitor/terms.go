@@ -41,6 +41,7 @@ type terms struct {
 	gives    []object
 	inside   Flow // what the service is to the caller, or a program that is started for the call
 	key      Key  // of the instance that is to answer, see [service.meets]
+	rests    lasting
 
 	// quiet says that the caller may learn nothing of what becomes of the call
 	// before it is answered: its requests are not at a label that it can read
@@ -195,7 +196,42 @@ func (k *call) mayAnswer(e *Env) error {
 	if err := e.serves(k.endpoint()); err != nil {
 		return err
 	}
+	if err := caller.mayName(k.with()); err != nil {
+		return err
+	}
 	return caller.at().Read(label.Privileges{In: k.with().In}, k.endpoint().Answer)
+}
+
+// rest books a call that is made with privileges as one that lasts as long as its
+// caller owns them. At which labels it does is asked when something becomes of it.
+func (k *call) rest() {
+	if k.with() == (label.Privileges{}) {
+		return
+	}
+	k.terms.rests = lasting{
+		name:  "call of " + k.method.of.Name + "." + k.method.Name,
+		with:  k.with(),
+		holds: func(guard.State) error { return nil },
+		cut:   k.unowned,
+	}
+	if k.from.env.flow.lasts(&k.terms.rests) != nil {
+		k.unowned()
+	} else if k.done.Load() {
+		k.from.env.flow.release(&k.terms.rests) // it has ended meanwhile
+	}
+}
+
+// unowned ends a call whose caller does not own any more what it was made with.
+func (k *call) unowned() {
+	if !k.mayWithdraw() {
+		k.from.settle(k.fromID, k, wire.Canceled, nil)
+		k.unheard()
+		return
+	}
+	if k.end() {
+		k.from.settle(k.fromID, k, wire.Canceled, nil)
+		k.release()
+	}
 }
 
 // mayKnow tells whether the caller of k may know that something became of by,
