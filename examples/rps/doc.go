@@ -1,0 +1,2 @@
+// Package rps is rock-paper-scissors between programs of strangers: README.md.
+package rps
