@@ -332,7 +332,11 @@ func (g *flowGraph) people() {
 	for _, principal := range all {
 		n := g.object(atPeople, thePeople, principal, label.Public)
 		for _, route := range g.app.Gateway.Routes {
-			s := g.app.Service(route.To)
+			to := route.To
+			if principal == nobody && route.Nobody != "" {
+				to = route.Nobody
+			}
+			s := g.app.Service(to)
 			open := route.Request.open != nil || route.Answer.open != nil
 			if g.avoid(s.Name) || principal == nobody && (s.perPrincipal() || open && !route.Lenient) {
 				continue

@@ -19,6 +19,7 @@ import (
 	"cofferdam/examples/apptest"
 	"cofferdam/examples/zoobar/auth"
 	"cofferdam/examples/zoobar/bank"
+	"cofferdam/examples/zoobar/calls"
 	"cofferdam/examples/zoobar/zoobartest"
 	"cofferdam/supervisor"
 )
@@ -43,7 +44,7 @@ func start(t *testing.T) *site {
 	})}
 	t.Cleanup(func() {
 		if t.Failed() {
-			if out, err := s.Command("logs", "profile").CombinedOutput(); err == nil {
+			if out, err := s.Command("logs", "profile", "dynamic", "front").CombinedOutput(); err == nil {
 				t.Logf("profile said:\n%s", out)
 			}
 		}
@@ -76,16 +77,8 @@ func (s *site) volume(t *testing.T, name string) string {
 	if os.Geteuid() != 0 {
 		return filepath.Join(s.State, "volumes", name)
 	}
-	owner := map[string]string{"person": "dynamic", "cred": "auth", "bank": "bank", "profile": "store"}[name]
-	out, err := s.Command("ps", "--format", "json").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all []supervisor.Status
-	if err := json.Unmarshal(out, &all); err != nil {
-		t.Fatal(err)
-	}
-	for _, one := range all {
+	owner := map[string]string{"person": "roster", "cred": "auth", "bank": "bank", "profile": "store"}[name]
+	for _, one := range s.instances(t) {
 		if one.Service == owner && one.Pid != 0 {
 			return fmt.Sprintf("/proc/%d/root/data", one.Pid)
 		}
@@ -119,7 +112,7 @@ func (s *site) database(t *testing.T, volume, name string) *sql.DB {
 	return zoobartest.Open(t, filepath.Join(dir, name), "")
 }
 
-var services = []string{"static", "dynamic", "auth", "bank", "store", "profile", "echo"}
+var services = []string{"static", "dynamic", "front", "roster", "auth", "bank", "store", "profile", "echo"}
 
 // TestZoobar starts the site once and lets everything happen to it in turn.
 func TestZoobar(t *testing.T) {
@@ -129,6 +122,7 @@ func TestZoobar(t *testing.T) {
 	}
 	t.Run("2 services", s.testServices)
 	t.Run("3 5 9 12 nobody reaches whom it need not", s.testReach)
+	t.Run("who takes one person's pages over", s.testTakenOver)
 	t.Run("4 6 7 databases", s.testDatabases)
 	t.Run("defects", s.testDefects)
 	t.Run("gateway", s.testGateway)
@@ -136,8 +130,8 @@ func TestZoobar(t *testing.T) {
 	t.Run("killed bank", s.testKilledBank)
 }
 
-// status is what ps says of each service.
-func (s *site) status(t *testing.T) map[string]supervisor.Status {
+// instances is what ps says.
+func (s *site) instances(t *testing.T) []supervisor.Status {
 	t.Helper()
 	out, err := s.Command("ps", "--format", "json").Output()
 	if err != nil {
@@ -147,8 +141,13 @@ func (s *site) status(t *testing.T) map[string]supervisor.Status {
 	if err := json.Unmarshal(out, &all); err != nil {
 		t.Fatalf("ps: %v\n%s", err, out)
 	}
+	return all
+}
+
+// status is what ps says of each service.
+func (s *site) status(t *testing.T) map[string]supervisor.Status {
 	of := make(map[string]supervisor.Status)
-	for _, one := range all {
+	for _, one := range s.instances(t) {
 		of[one.Service] = one
 	}
 	return of
@@ -179,18 +178,22 @@ func (s *site) testReach(t *testing.T) {
 	}
 	names = append(names, "bank.nothing", "nobody.nothing", "sandbox.run")
 	for _, from := range services {
+		at := from
+		if from == "dynamic" { // of which there is one for each who has logged in
+			at = s.instance(t, from, "test1")
+		}
 		addrs := slices.Clone(ports)
 		for _, to := range services {
 			if to != from {
 				addrs = append(addrs, to+":8081")
 			}
 		}
-		for addr, verdict := range s.probe(t, from, append([]string{"connect"}, addrs...)...) {
+		for addr, verdict := range s.probe(t, at, append([]string{"connect"}, addrs...)...) {
 			if verdict != "closed" {
 				t.Errorf("%s can connect to %s", from, addr)
 			}
 		}
-		for name, verdict := range s.probe(t, from, append([]string{"call"}, names...)...) {
+		for name, verdict := range s.probe(t, at, append([]string{"call"}, names...)...) {
 			want := "denied"
 			if slices.Contains(zoobartest.Grants[name], from) {
 				want = "answered"
@@ -200,6 +203,55 @@ func (s *site) testReach(t *testing.T) {
 			}
 		}
 	}
+}
+
+// testTakenOver does what a program could that has taken over the pages of one person
+// and got hold of another one's cookie.
+func (s *site) testTakenOver(t *testing.T) {
+	mallory, victim := zoobartest.NewBrowser(t, s.URL), zoobartest.NewBrowser(t, s.URL)
+	mallory.Register("mallory", "pass")
+	victim.Register("victim", "pass")
+	victim.SaveProfile("as it was")
+	zoobartest.Contains(t, mallory.Get("/"), "Log out mallory")
+
+	verdicts := s.probe(t, s.instance(t, "dynamic", "mallory"), "act", victim.Cookie())
+	if len(verdicts) != 11 {
+		t.Errorf("%d things were tried: %v", len(verdicts), verdicts)
+	}
+	for what, verdict := range verdicts {
+		want := "refused"
+		switch {
+		case strings.HasPrefix(what, "theirs:") || what == "delegate" || what == "vouch":
+			want = "label" // the monitor knows what it owns
+		case strings.HasSuffix(what, calls.ProfileRun):
+			want = "answered" // with an error
+		}
+		if verdict != want {
+			t.Errorf("%s: %s, want %s", what, verdict, want)
+		}
+	}
+	zoobartest.Contains(t, victim.Get("/"), "<b>Balance:</b> 10 zoobars")
+	zoobartest.Contains(t, victim.View("victim"), "as it was")
+
+	// What the victim does itself works, with the same cookie.
+	zoobartest.Contains(t, victim.Transfer("mallory", "1"), "Sent 1 zoobars")
+	for _, one := range s.instances(t) {
+		if one.Service == "dynamic" && one.Principal == "" {
+			t.Errorf("%s has the pages of nobody", one.Instance)
+		}
+	}
+}
+
+// instance is the one of a service that runs for a principal.
+func (s *site) instance(t *testing.T, service, principal string) string {
+	t.Helper()
+	for _, one := range s.instances(t) {
+		if one.Service == service && one.Pid != 0 && one.Principal == principal {
+			return one.Instance
+		}
+	}
+	t.Fatalf("no instance of %s runs for %q", service, principal)
+	return ""
 }
 
 func (s *site) testDatabases(t *testing.T) {

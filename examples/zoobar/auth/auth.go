@@ -82,7 +82,24 @@ func (a *Auth) Methods() map[string]sdk.Handler {
 		"check_token": sdk.JSON(func(ctx context.Context, _ sdk.Caller, c calls.TokenCheck) (bool, error) {
 			return a.CheckToken(ctx, c.Username, c.Token)
 		}),
+		"principal": sdk.JSON(func(ctx context.Context, _ sdk.Caller, c calls.Cookies) (calls.Principal, error) {
+			name, err := a.Principal(ctx, c.Cookies[calls.CookieName])
+			return calls.Principal{Principal: name}, err
+		}),
 	}
+}
+
+// Principal tells whose session a cookie proves, "" for nobody's.
+func (a *Auth) Principal(ctx context.Context, cookie string) (string, error) {
+	session, ok := calls.ParseSession(cookie)
+	if !ok {
+		return "", nil
+	}
+	valid, err := a.CheckToken(ctx, session.User, session.Token)
+	if err != nil || !valid {
+		return "", err
+	}
+	return session.User, nil
 }
 
 // Register makes an account and logs it in. The token is empty if the name is

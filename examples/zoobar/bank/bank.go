@@ -64,8 +64,8 @@ func (b *Bank) Methods() map[string]sdk.Handler {
 		"register": sdk.JSON(func(ctx context.Context, _ sdk.Caller, u calls.User) (any, error) {
 			return nil, b.Register(ctx, u.Username)
 		}),
-		"transfer": sdk.JSON(func(ctx context.Context, _ sdk.Caller, t calls.Transfer) (calls.Transferred, error) {
-			refused, err := b.Transfer(ctx, t)
+		"transfer": sdk.JSON(func(ctx context.Context, from sdk.Caller, t calls.Transfer) (calls.Transferred, error) {
+			refused, err := b.Transfer(ctx, from, t)
 			return calls.Transferred{Refused: refused}, err
 		}),
 		"give": sdk.JSON(func(ctx context.Context, from sdk.Caller, g calls.Gift) (any, error) {
@@ -93,10 +93,13 @@ func (b *Bank) Register(ctx context.Context, username string) error {
 	return nil
 }
 
-// Transfer moves money for a person, who proves to be there with a token. The
-// token is checked with auth now: whoever checked it earlier, the person may
-// have logged in again since.
-func (b *Bank) Transfer(ctx context.Context, t calls.Transfer) (calls.Refusal, error) {
+// Transfer moves money for a person, for whom the caller shows that it acts, and
+// who proves to be there with a token. The token is checked with auth now: whoever
+// checked it earlier, the person may have logged in again since.
+func (b *Bank) Transfer(ctx context.Context, from sdk.Caller, t calls.Transfer) (calls.Refusal, error) {
+	if !calls.ActsFor(from, t.Sender) {
+		return calls.RefusedToken, nil
+	}
 	var valid bool
 	check := calls.TokenCheck{Username: t.Sender, Token: t.Token}
 	if err := b.peers.CallJSON(ctx, calls.AuthCheckToken, check, &valid); err != nil {

@@ -53,7 +53,7 @@ func balance(t *testing.T, b *bank.Bank, name string) int64 {
 
 func transfer(t *testing.T, b *bank.Bank, sender, recipient string, n int64) calls.Refusal {
 	t.Helper()
-	refused, err := b.Transfer(t.Context(), calls.Transfer{Sender: sender, Recipient: recipient, Zoobars: n, Token: "good"})
+	refused, err := b.Transfer(t.Context(), zoobartest.For(sender), calls.Transfer{Sender: sender, Recipient: recipient, Zoobars: n, Token: "good"})
 	if err != nil {
 		t.Fatalf("Transfer(%q, %q, %d) = %v", sender, recipient, n, err)
 	}
@@ -117,7 +117,7 @@ func TestRefusedTransfers(t *testing.T) {
 			t.Errorf("%s: refused %q, want %q", tt.what, got, tt.want)
 		}
 	}
-	refused, err := b.Transfer(t.Context(), calls.Transfer{Sender: "alice", Recipient: "bob", Zoobars: 1, Token: "stale"})
+	refused, err := b.Transfer(t.Context(), zoobartest.For("alice"), calls.Transfer{Sender: "alice", Recipient: "bob", Zoobars: 1, Token: "stale"})
 	if refused != calls.RefusedToken || err != nil {
 		t.Errorf("with another token: refused %q, %v, want %q", refused, err, calls.RefusedToken)
 	}
@@ -130,7 +130,7 @@ func TestRefusedTransfers(t *testing.T) {
 func TestNoAuthNoTransfer(t *testing.T) {
 	_, db := open(t, "alice", "bob")
 	b := bank.New(db, &fakeAuth{err: errors.New("down")}, feb5)
-	if _, err := b.Transfer(t.Context(), calls.Transfer{Sender: "alice", Recipient: "bob", Zoobars: 1, Token: "good"}); err == nil {
+	if _, err := b.Transfer(t.Context(), zoobartest.For("alice"), calls.Transfer{Sender: "alice", Recipient: "bob", Zoobars: 1, Token: "good"}); err == nil {
 		t.Error("a transfer went through while auth was down")
 	}
 	consistent(t, db)
@@ -224,7 +224,7 @@ func TestConcurrentTransfersConserve(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, uint64(worker)))
 			for range 40 {
 				sender, recipient, n := names[rng.IntN(5)], names[rng.IntN(5)], rng.Int64N(16)-3
-				refused, err := b.Transfer(context.Background(), calls.Transfer{Sender: sender, Recipient: recipient, Zoobars: n, Token: "good"})
+				refused, err := b.Transfer(context.Background(), zoobartest.For(sender), calls.Transfer{Sender: sender, Recipient: recipient, Zoobars: n, Token: "good"})
 				if err != nil {
 					t.Errorf("seed %d: %v", seed, err)
 				} else if refused == "" {
@@ -259,7 +259,7 @@ func TestFullDisk(t *testing.T) {
 		if i%2 == 1 {
 			from, to = to, from
 		}
-		_, err := b.Transfer(t.Context(), calls.Transfer{Sender: from, Recipient: to, Zoobars: 1, Token: "good"})
+		_, err := b.Transfer(t.Context(), zoobartest.For(from), calls.Transfer{Sender: from, Recipient: to, Zoobars: 1, Token: "good"})
 		return err
 	}
 	i := 0

@@ -36,7 +36,7 @@ func transferForEver(path string) error {
 	b := bank.New(data, &fakeAuth{}, time.Now)
 	from, to := "alice", "bob"
 	for {
-		if refused, err := b.Transfer(ctx, calls.Transfer{Sender: from, Recipient: to, Zoobars: 1, Token: "good"}); refused != "" || err != nil {
+		if refused, err := b.Transfer(ctx, zoobartest.For(from), calls.Transfer{Sender: from, Recipient: to, Zoobars: 1, Token: "good"}); refused != "" || err != nil {
 			return fmt.Errorf("refused %q: %w", refused, err)
 		}
 		fmt.Println("confirmed")

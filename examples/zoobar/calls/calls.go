@@ -10,6 +10,7 @@ const (
 	AuthRegister   = "auth.register"    // Credentials → Token; empty if the name is taken or not allowed
 	AuthLogin      = "auth.login"       // Credentials → Token; empty if they are wrong
 	AuthCheckToken = "auth.check_token" // TokenCheck → bool
+	AuthPrincipal  = "auth.principal"   // Cookies → Principal; empty for nobody. The gateway asks
 
 	BankRegister = "bank.register" // User → null; opens an account, or finds it open
 	BankTransfer = "bank.transfer" // Transfer → Transferred
@@ -25,6 +26,9 @@ const (
 	ProfileGetVisitor  = "profile.get_visitor"   // {} → string
 	ProfileGetXfers    = "profile.get_xfers"     // User → []LogEntry
 	ProfileGetUserInfo = "profile.get_user_info" // User → UserInfo, null for an unknown user
+
+	RosterKnows   = "roster.knows"   // User → bool
+	RosterWelcome = "roster.welcome" // User → null
 
 	Echo = "echo.echo" // Said → string
 )
@@ -62,6 +66,16 @@ type Token struct {
 type TokenCheck struct {
 	Username string `json:"username"`
 	Token    string `json:"token"`
+}
+
+// Cookies are those of a request, as the gateway asks about them.
+type Cookies struct {
+	Cookies map[string]string `json:"cookies"`
+}
+
+// Principal is for whom a request is, empty for nobody.
+type Principal struct {
+	Principal string `json:"principal"`
 }
 
 // Transfer asks to move Zoobars from Sender, who proves to be there with Token.

@@ -1,8 +1,8 @@
 // Package dynamic makes zoobar's pages.
 //
-// It keeps no secret and no money: what a page shows or changes it asks of
-// auth, bank, store and profile, with the token that the visitor's cookie
-// brought. Its own table says only who has come this far.
+// It keeps nothing: what a page shows or changes it asks of auth, bank, store,
+// profile and roster, with the token that the visitor's cookie brought and the
+// visitor's privilege, which this instance owns if it was started for the visitor.
 //
 // Two things on a page were written by other people: text, which html/template
 // escapes everywhere, and the output of a profile, which is HTML as its owner's
@@ -15,41 +15,43 @@ package dynamic
 import (
 	"context"
 	"crypto/rand"
-	"database/sql"
 	"errors"
 	"log/slog"
 	"net/http"
 	"strings"
 	"time"
 
+	"cofferdam/examples/zoobar/calls"
 	"cofferdam/sdk"
 )
 
 // Prefix is where the application lives.
 const Prefix = "/zoobar/index.cgi"
 
-// Schema of the people. Nothing but their names is kept here.
-const Schema = `CREATE TABLE IF NOT EXISTS person(username varchar(128) PRIMARY KEY NOT NULL)`
-
 // maxBodyBytes of a request: a profile of the longest kind, percent-encoded.
 const maxBodyBytes = 256 << 10
 
 // Peers are the services that dynamic calls.
 type Peers interface {
-	Call(ctx context.Context, call string, body []byte) ([]byte, error)
+	CallWith(ctx context.Context, call string, body []byte, o sdk.Options) (sdk.Reply, error)
 	CallJSON(ctx context.Context, call string, args, result any) error
 }
 
 // Site answers every page. It is safe for concurrent use.
 type Site struct {
-	db    *sql.DB
-	peers Peers
-	sleep func(context.Context, time.Duration)
+	peers  Peers
+	nobody bool
+	sleep  func(context.Context, time.Duration)
 }
 
-// New returns the site on a database that has [Schema].
-func New(db *sql.DB, peers Peers) http.Handler {
-	site := &Site{db: db, peers: peers, sleep: sleep}
+// Options of a [Site].
+type Options struct {
+	Nobody bool // all visitors are anonymous, whatever their cookies say
+}
+
+// New returns the site.
+func New(peers Peers, o Options) http.Handler {
+	site := &Site{peers: peers, nobody: o.Nobody, sleep: sleep}
 	return http.NewCrossOriginProtection().Handler(site) // a form on another site's page posts nothing here
 }
 
@@ -59,8 +61,8 @@ type page struct {
 	r    *http.Request
 	site *Site
 
-	session session // zero for an anonymous visitor
-	nonce   string  // of this page's scripts
+	session calls.Session // zero for an anonymous visitor
+	nonce   string        // of this page's scripts
 }
 
 // route is what a page is reached by.
@@ -107,7 +109,7 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.fail(err)
 		return
 	}
-	if route.login && p.session.user == "" {
+	if route.login && p.session.User == "" {
 		p.redirect(loginURL(r.URL.RequestURI()))
 		return
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"cofferdam/examples/zoobar/calls"
 	"cofferdam/examples/zoobar/user"
 )
 
@@ -38,19 +39,19 @@ func FuzzCookie(f *testing.F) {
 			return // not what auth gives
 		}
 		w := httptest.NewRecorder()
-		(&page{w: w}).setSession(session{user: name, token: token})
+		(&page{w: w}).setSession(calls.Session{User: name, Token: token})
 		set := w.Result()
 		defer set.Body.Close()
 		r := httptest.NewRequest("GET", "/", nil)
 		for _, c := range set.Cookies() {
 			r.AddCookie(c)
 		}
-		c, err := r.Cookie(cookieName)
+		c, err := r.Cookie(calls.CookieName)
 		if err != nil {
 			t.Fatalf("the cookie of %q is lost: %v", name, err)
 		}
-		if got, ok := parseCookie(c.Value); !ok || got.user != name || got.token != token {
-			t.Errorf("%q, %q came back as %q, %q, %v by %q", name, token, got.user, got.token, ok, c.Value)
+		if got, ok := calls.ParseSession(c.Value); !ok || got.User != name || got.Token != token {
+			t.Errorf("%q, %q came back as %q, %q, %v by %q", name, token, got.User, got.Token, ok, c.Value)
 		}
 	})
 }

@@ -14,7 +14,7 @@ func (p *page) login() error {
 		next = Prefix + "/"
 	}
 	var warning string
-	var s session
+	var s calls.Session
 	var err error
 	switch {
 	case p.r.PostForm.Has("submit_registration"):
@@ -25,7 +25,7 @@ func (p *page) login() error {
 	if err != nil {
 		return err
 	}
-	if s.user != "" {
+	if s.User != "" {
 		p.setSession(s)
 		p.redirect(next)
 		return nil
@@ -36,47 +36,47 @@ func (p *page) login() error {
 }
 
 // register makes an account, or says why not.
-func (p *page) register() (_ session, warning string, err error) {
+func (p *page) register() (_ calls.Session, warning string, err error) {
 	switch {
 	case p.r.PostForm.Get("login_username") == "":
-		return session{}, "You must supply a username to register.", nil
+		return calls.Session{}, "You must supply a username to register.", nil
 	case p.r.PostForm.Get("login_password") == "":
-		return session{}, "You must supply a password to register.", nil
+		return calls.Session{}, "You must supply a password to register.", nil
 	}
 	return p.authenticate(calls.AuthRegister, "Registration failed.")
 }
 
 // logIn finds an account, or says why not.
-func (p *page) logIn() (_ session, warning string, err error) {
+func (p *page) logIn() (_ calls.Session, warning string, err error) {
 	switch {
 	case p.r.PostForm.Get("login_username") == "":
-		return session{}, "You must supply a username to log in.", nil
+		return calls.Session{}, "You must supply a username to log in.", nil
 	case p.r.PostForm.Get("login_password") == "":
-		return session{}, "You must supply a password to log in.", nil
+		return calls.Session{}, "You must supply a password to log in.", nil
 	}
 	return p.authenticate(calls.AuthLogin, "Invalid username or password.")
 }
 
-func (p *page) authenticate(call, refusal string) (_ session, warning string, err error) {
+func (p *page) authenticate(call, refusal string) (_ calls.Session, warning string, err error) {
 	who := calls.Credentials{
 		Username: p.r.PostForm.Get("login_username"),
 		Password: p.r.PostForm.Get("login_password"),
 	}
 	var t calls.Token
 	if err := p.site.peers.CallJSON(p.r.Context(), call, who, &t); err != nil {
-		return session{}, "", fmt.Errorf("%s: %w", call, err)
+		return calls.Session{}, "", fmt.Errorf("%s: %w", call, err)
 	}
 	if t.Token == "" {
-		return session{}, refusal, nil
+		return calls.Session{}, refusal, nil
 	}
-	if err := p.site.welcome(p.r.Context(), who.Username); err != nil {
-		return session{}, "", err
+	if err := p.welcome(who.Username); err != nil {
+		return calls.Session{}, "", err
 	}
-	return session{user: who.Username, token: t.Token}, "", nil
+	return calls.Session{User: who.Username, Token: t.Token}, "", nil
 }
 
 func (p *page) logout() error {
-	p.setSession(session{})
+	p.setSession(calls.Session{})
 	p.redirect(Prefix + "/login")
 	return nil
 }

@@ -2,7 +2,6 @@ package dynamic
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"html/template"
@@ -22,9 +21,9 @@ const maxDelay = 10 * time.Second
 func (p *page) index() error {
 	me := p.session
 	if p.r.PostForm.Has("profile_submit") {
-		update := calls.ProfileUpdate{Username: me.user, Token: me.token, Text: p.r.PostForm.Get("profile_update")}
+		update := calls.ProfileUpdate{Username: me.User, Token: me.Token, Text: p.r.PostForm.Get("profile_update")}
 		var saved bool
-		if err := p.site.peers.CallJSON(p.r.Context(), calls.StoreSetProfile, update, &saved); err != nil {
+		if err := p.actJSON(calls.StoreSetProfile, update, &saved); err != nil {
 			return fmt.Errorf("save profile: %w", err)
 		}
 		if !saved { // logged in again elsewhere, since this request began
@@ -32,11 +31,11 @@ func (p *page) index() error {
 			return nil
 		}
 	}
-	balance, err := p.balance(me.user)
+	balance, err := p.balance(me.User)
 	if err != nil {
 		return err
 	}
-	text, err := p.profile(me.user)
+	text, err := p.profile(me.User)
 	if err != nil {
 		return err
 	}
@@ -69,7 +68,7 @@ type usersView struct {
 }
 
 func (p *page) look(view *usersView) error {
-	known, err := p.site.knows(p.r.Context(), view.Name)
+	known, err := p.knows(view.Name)
 	if err != nil {
 		return err
 	}
@@ -94,10 +93,7 @@ func (p *page) look(view *usersView) error {
 // run returns what the owner's program prints for this visitor, or else what
 // is to be read in its place.
 func (p *page) run(owner string) (output template.HTML, instead string) {
-	body, err := json.Marshal(calls.Run{User: owner, Visitor: p.session.user})
-	if err == nil {
-		body, err = p.site.peers.Call(p.r.Context(), calls.ProfileRun, body)
-	}
+	body, err := p.act(calls.ProfileRun, calls.Run{User: owner, Visitor: p.session.User})
 	if err != nil {
 		slog.Error("run profile", "owner", owner, "err", err)
 		return "", "Exception: " + reason(err)
@@ -134,9 +130,9 @@ func (p *page) send(recipient, amount string) string {
 	if err != nil {
 		return failed
 	}
-	order := calls.Transfer{Sender: p.session.user, Recipient: recipient, Zoobars: n, Token: p.session.token}
+	order := calls.Transfer{Sender: p.session.User, Recipient: recipient, Zoobars: n, Token: p.session.Token}
 	var done calls.Transferred
-	if err := p.site.peers.CallJSON(p.r.Context(), calls.BankTransfer, order, &done); err != nil {
+	if err := p.actJSON(calls.BankTransfer, order, &done); err != nil {
 		slog.Error("transfer", "err", err)
 		if errors.Is(err, sdk.ErrDeadline) || errors.Is(err, sdk.ErrInterrupted) {
 			return failed + " or is not confirmed yet: look at your balance before you try again"
@@ -183,10 +179,10 @@ func sleep(ctx context.Context, d time.Duration) {
 // zoobarjs is a script that fills in the visitor's balance.
 func (p *page) zoobarjs() error {
 	p.w.Header().Set("Content-Type", "text/javascript; charset=utf-8")
-	if p.session.user == "" {
+	if p.session.User == "" {
 		return nil
 	}
-	balance, err := p.balance(p.session.user)
+	balance, err := p.balance(p.session.User)
 	if err != nil {
 		return err
 	}

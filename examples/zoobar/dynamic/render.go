@@ -31,7 +31,7 @@ type frame struct {
 func (p *page) render(name, title string, content any) error {
 	var b bytes.Buffer
 	err := templates.ExecuteTemplate(&b, name+".html", frame{
-		Title: title, Prefix: Prefix, Nonce: p.nonce, User: p.session.user,
+		Title: title, Prefix: Prefix, Nonce: p.nonce, User: p.session.User,
 		Adjective: adjectives[rand.IntN(len(adjectives))],
 		Noun:      nouns[rand.IntN(len(nouns))],
 		Page:      content,

@@ -4,6 +4,7 @@
 //	probe connect HOST:PORT...   says "open" or "closed" for each
 //	probe call NAME...           makes each call with {} and says how it ended
 //	probe exists PATH...         says "yes" or "no" for each
+//	probe act COOKIE             acts for the person of that session, in every way, and says how it ended
 //
 // Trusted: no. Tests only.
 package main
@@ -21,7 +22,7 @@ import (
 
 func main() {
 	if len(os.Args) < 3 {
-		fmt.Fprintln(os.Stderr, "probe: want connect, call or exists, and of what")
+		fmt.Fprintln(os.Stderr, "probe: want connect, call, exists or act, and of what")
 		os.Exit(2)
 	}
 	if err := run(os.Args[1], os.Args[2:]); err != nil {
@@ -53,8 +54,10 @@ func run(what string, of []string) error {
 			_, err := os.Stat(path)
 			fmt.Println(path, map[bool]string{true: "yes", false: "no"}[err == nil])
 		}
+	case "act":
+		return act(of[0])
 	default:
-		return fmt.Errorf("%q is not connect, call or exists", what)
+		return fmt.Errorf("%q is not connect, call, exists or act", what)
 	}
 	return nil
 }

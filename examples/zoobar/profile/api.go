@@ -3,6 +3,7 @@ package profile
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"cofferdam/examples/zoobar/calls"
@@ -12,10 +13,13 @@ import (
 // Methods are what others may call: run for dynamic, the rest for sandboxes.
 func (p *Profiles) Methods() map[string]sdk.Handler {
 	return map[string]sdk.Handler{
-		"run": func(ctx context.Context, _ sdk.Caller, body []byte) ([]byte, error) {
+		"run": func(ctx context.Context, from sdk.Caller, body []byte) ([]byte, error) {
 			var r calls.Run
 			if err := json.Unmarshal(body, &r); err != nil {
 				return nil, fmt.Errorf("run: %w", err)
+			}
+			if !calls.ActsFor(from, r.Visitor) {
+				return nil, errors.New("run: the caller does not act for the visitor")
 			}
 			return p.Run(ctx, r.User, r.Visitor) // raw: JSON would make the output up to six times as long
 		},

@@ -51,7 +51,8 @@ func (w *world) run(ctx context.Context, owner, visitor string) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	out, err := w.As("dynamic").Call(ctx, calls.ProfileRun, body)
+	reply, err := w.As("dynamic").CallWith(ctx, calls.ProfileRun, body, zoobartest.Acting(visitor))
+	out := reply.Body
 	return string(out), err
 }
 

@@ -47,8 +47,8 @@ func (s *Store) Methods() map[string]sdk.Handler {
 		"get_profile": sdk.JSON(func(ctx context.Context, _ sdk.Caller, u calls.User) (string, error) {
 			return s.Profile(ctx, u.Username)
 		}),
-		"set_profile": sdk.JSON(func(ctx context.Context, _ sdk.Caller, p calls.ProfileUpdate) (bool, error) {
-			return s.SetProfile(ctx, p)
+		"set_profile": sdk.JSON(func(ctx context.Context, from sdk.Caller, p calls.ProfileUpdate) (bool, error) {
+			return s.SetProfile(ctx, from, p)
 		}),
 	}
 }
@@ -64,10 +64,13 @@ func (s *Store) Profile(ctx context.Context, username string) (string, error) {
 }
 
 // SetProfile saves a text of at most [calls.MaxProfileBytes]. It is false if
-// the token is not the user's.
-func (s *Store) SetProfile(ctx context.Context, p calls.ProfileUpdate) (bool, error) {
+// the caller does not act for the user or the token is not the user's.
+func (s *Store) SetProfile(ctx context.Context, from sdk.Caller, p calls.ProfileUpdate) (bool, error) {
 	if len(p.Text) > calls.MaxProfileBytes {
 		return false, fmt.Errorf("set profile: %d bytes, more than %d", len(p.Text), calls.MaxProfileBytes)
+	}
+	if !calls.ActsFor(from, p.Username) {
+		return false, nil
 	}
 	var valid bool
 	check := calls.TokenCheck{Username: p.Username, Token: p.Token}

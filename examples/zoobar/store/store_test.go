@@ -42,7 +42,7 @@ func TestOnlyTheOwnerWrites(t *testing.T) {
 		{"too long", s, calls.ProfileUpdate{Username: "alice", Token: "token of alice", Text: strings.Repeat("x", calls.MaxProfileBytes+1)}, false, true},
 		{"auth is down", down, calls.ProfileUpdate{Username: "alice", Token: "token of alice", Text: "x"}, false, true},
 	} {
-		saved, err := tt.store.SetProfile(t.Context(), tt.p)
+		saved, err := tt.store.SetProfile(t.Context(), zoobartest.For(tt.p.Username), tt.p)
 		if saved != tt.saved || (err != nil) != tt.fails {
 			t.Errorf("%s: SetProfile = %v, %v, want %v", tt.what, saved, err, tt.saved)
 		}
@@ -54,7 +54,7 @@ func TestOnlyTheOwnerWrites(t *testing.T) {
 		t.Errorf("Profile of somebody without one = %q, %v, want none", got, err)
 	}
 	longest := strings.Repeat("x", calls.MaxProfileBytes)
-	if saved, err := s.SetProfile(t.Context(), calls.ProfileUpdate{Username: "bob", Token: "token of bob", Text: longest}); !saved || err != nil {
+	if saved, err := s.SetProfile(t.Context(), zoobartest.For("bob"), calls.ProfileUpdate{Username: "bob", Token: "token of bob", Text: longest}); !saved || err != nil {
 		t.Errorf("a profile of the greatest length: %v, %v", saved, err)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"cofferdam/examples/zoobar/dynamic"
 	"cofferdam/examples/zoobar/echo"
 	"cofferdam/examples/zoobar/profile"
+	"cofferdam/examples/zoobar/roster"
 	"cofferdam/examples/zoobar/store"
 )
 
@@ -36,16 +37,17 @@ func New(t *testing.T) *App {
 	a.Cred = Open(t, filepath.Join(a.Dir, "cred.db"), auth.Schema)
 	a.BankDB = Open(t, filepath.Join(a.Dir, "bank.db"), bank.Schema)
 	a.ProfileDB = Open(t, filepath.Join(a.Dir, "profile.db"), store.Schema)
-	a.Person = Open(t, filepath.Join(a.Dir, "person.db"), dynamic.Schema)
+	a.Person = Open(t, filepath.Join(a.Dir, "person.db"), roster.Schema)
 
 	a.Serve("auth", auth.New(a.Cred, a.As("auth"), auth.Options{Iterations: 10}).Methods())
 	a.Serve("bank", bank.New(a.BankDB, a.As("bank"), time.Now).Methods())
 	a.Serve("store", store.New(a.ProfileDB, a.As("store")).Methods())
 	a.Serve("profile", profile.New(a.As("profile")).Methods())
+	a.Serve("roster", roster.New(a.Person).Methods())
 	a.Serve("echo", echo.Methods())
 	a.Spawn = NewPython(t, a.Monitor)
 
-	a.Site = dynamic.New(a.Person, a.As("dynamic"))
+	a.Site = dynamic.New(a.As("dynamic"), dynamic.Options{})
 	server := httptest.NewServer(a.Site)
 	t.Cleanup(server.Close)
 	a.URL = server.URL

@@ -44,7 +44,7 @@ func TestGrants(t *testing.T) {
 		}
 	}
 	slices.Sort(others)
-	if want := []string{"gateway http dynamic", "gateway http static", "profile spawn sandbox"}; !slices.Equal(others, want) {
+	if want := []string{"gateway http dynamic", "gateway http front", "gateway http static", "profile spawn sandbox"}; !slices.Equal(others, want) {
 		t.Errorf("further grants %q, want %q", others, want)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"os/signal"
 	"syscall"
 
-	"cofferdam/examples/zoobar/db"
 	"cofferdam/examples/zoobar/dynamic"
 	"cofferdam/examples/zoobar/web"
 	"cofferdam/sdk"
@@ -24,15 +23,10 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	people, err := db.Open(ctx, "/data/person.db", dynamic.Schema)
-	if err != nil {
-		return err
-	}
-	defer people.Close()
 	peers, err := sdk.Connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer peers.Close()
-	return web.Serve(ctx, "127.0.0.1:8081", dynamic.New(people, peers))
+	return web.Serve(ctx, "127.0.0.1:8081", dynamic.New(peers, dynamic.Options{Nobody: peers.Self().Principal == ""}))
 }
