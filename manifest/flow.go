@@ -94,7 +94,11 @@ func (f *flowing) report() (*FlowReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	report := &FlowReport{Sources: []FlowSource{}, Notes: everybody.notes()}
+	kept, err := f.graph("kept", func(string) bool { return true })
+	if err != nil {
+		return nil, err
+	}
+	report := &FlowReport{Sources: []FlowSource{}, Notes: kept.notes()}
 	for _, p := range everybody.sources() {
 		source := FlowSource{Name: p.display(), Kind: string(p.kind), Label: everybody.labelOf(p)}
 		if source.Sinks, err = f.sinks(p, everybody); err != nil {
@@ -335,7 +339,7 @@ func (p place) display() string {
 	return name
 }
 
-// notes are the grants that can never be used, whatever its holder does.
+// notes are the grants that can never be used, whatever its holder does with what is its own.
 func (g *flowGraph) notes() (all []string) {
 	useless := make(map[string]error)
 	var order []string

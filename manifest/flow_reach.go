@@ -13,7 +13,7 @@ import (
 type flowState struct {
 	node       *flowNode
 	at, sealed label.Label
-	cost       int // how often somebody used a privilege for it
+	cost       int // of the way here
 
 	before *flowState // nil for where it comes from
 	by     []given    // whose privileges took it here from there
@@ -40,8 +40,14 @@ type reached struct {
 // at tells whether data arrived, in the open.
 func (r *reached) at(n *flowNode) bool { return r.first[n] != nil }
 
-// maxCost is how many privileges are told apart from more.
-const maxCost = 3
+// The cost of a way, of which the least is shown: a privilege that is used weighs
+// more than a mailbox that is made while it runs, where another way would do.
+// What costs more than maxCost is not told apart.
+const (
+	costPrivilege = 4
+	costMade      = 1
+	maxCost       = 3 * costPrivilege
+)
 
 // reach follows data from everywhere it can start at, through all that may be
 // done with it.
@@ -81,7 +87,10 @@ func (g *flowGraph) reach(starts []start, stop func(*flowNode) bool) *reached {
 				continue
 			}
 			g.step(s, func(to *flowNode, at, sealed label.Label, by ...given) {
-				next := &flowState{node: to, at: at, sealed: sealed, cost: s.cost + len(by), before: s, by: by}
+				next := &flowState{node: to, at: at, sealed: sealed, cost: s.cost + costPrivilege*len(by), before: s, by: by}
+				if to.kind == atMade {
+					next.cost += costMade
+				}
 				if next.cost = min(next.cost, maxCost); g.tokens {
 					next.cost = 0 // of them only the place counts
 				}

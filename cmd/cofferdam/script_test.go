@@ -98,18 +98,18 @@ func stopAll(t *testing.T, dir string) {
 	}
 }
 
-// snippets is the script command "snippets HEADING": the manifest below that
-// heading of docs/MANIFEST.md becomes cofferdam.yaml, and each program the file
+// snippets is the script command "snippets PAGE HEADING": the manifest below that
+// heading of docs/PAGE becomes cofferdam.yaml, and each program the file
 // that its first line names.
 func snippets(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: snippets HEADING")
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: snippets PAGE HEADING")
 	}
-	page, err := os.ReadFile("../../docs/MANIFEST.md")
+	page, err := os.ReadFile(filepath.Join("../../docs", args[0]))
 	ts.Check(err)
-	_, text, found := strings.Cut(string(page), "\n## "+args[0]+"\n")
+	_, text, found := strings.Cut(string(page), "\n## "+args[1]+"\n")
 	if !found {
-		ts.Fatalf("docs/MANIFEST.md has no heading %q", args[0])
+		ts.Fatalf("docs/%s has no heading %q", args[0], args[1])
 	}
 	text, _, _ = strings.Cut(text, "\n## ")
 	for _, block := range regexp.MustCompile("(?s)```(yaml|python)\n(.*?)```").FindAllStringSubmatch(text, -1) {
