@@ -196,6 +196,7 @@ type kindergarten struct {
 // infant is a child that runs, until somebody ends it or it ends itself.
 type infant struct {
 	actor *actor
+	by    *actor
 	ctx   context.Context
 	flow  Flow
 	name  string
@@ -264,7 +265,7 @@ func (w *world) raise(by *actor, c *infant) {
 	}
 	c.admit(e)
 	c.actor = w.enter(e, by.slot+1)
-	c.actor.child = c
+	c.actor.child, c.by = c, by
 	w.children = append(w.children, c)
 }
 
@@ -341,6 +342,15 @@ func (a *actor) end(r *rand.Rand) {
 		return
 	}
 	a.replaced = !a.high()
+	for _, c := range a.w.children {
+		// The monitor would end it at the same time, and what then comes first is
+		// nobody's to say.
+		if c.by == a && a.env.at().Label.FlowsTo(c.actor.env.at().Label) {
+			c.actor.dead = true
+			c.end <- wire.Exit{}
+		}
+	}
+	a.w.settle(a, len(a.env.children))
 	a.w.m.Remove(a.env)
 	a.c.close()
 }
