@@ -19,7 +19,8 @@ type call struct {
 	from   *conn
 	fromID uint64
 	method *method
-	terms  *terms // nil without labels
+	terms  *terms        // nil without labels
+	astray chan struct{} // see stray; nil of a service with one instance for all
 
 	done atomic.Bool
 
@@ -273,7 +274,11 @@ func (k *call) interrupted(by *Env) {
 	k.at = nil
 	body := k.body
 	k.mu.Unlock()
-	if again {
+	switch {
+	case again && k.astray != nil:
+		k.stray()
+		return
+	case again:
 		k.method.dispatch(k, body)
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"cofferdam/label"
 	"cofferdam/wire"
@@ -76,12 +77,14 @@ func (e *Env) starts(flow Flow) (err error) {
 }
 
 // seek sends the call to the instance for its key, which is started if there is none,
-// and does not end before the call has.
+// and does not end before the call has. When that one is lost before it has
+// answered, and may be replaced, the next one is sought.
 func (k *call) seek(body []byte) {
 	if !k.keep(body) {
 		k.finish(wire.Busy, nil)
 		return
 	}
+	k.astray = make(chan struct{}, 1)
 	ctx, cancel := context.WithDeadline(context.Background(), k.deadline)
 	k.mu.Lock()
 	k.over = cancel
@@ -91,19 +94,48 @@ func (k *call) seek(body []byte) {
 	}
 	go func() {
 		defer cancel()
-		md, key := k.method, k.terms.key
-		release, err := md.of.m.spawner.Instance(ctx, md.of.Name, key)
-		if err != nil {
-			if ctx.Err() == nil {
-				k.refuse(codeOf(err), nil, nil)
-			}
-			return
+		defer k.method.tidy(k.terms.key)
+		for k.find(ctx) {
 		}
-		defer release()
-		md.dispatch(k, k.kept())
-		<-ctx.Done()
-		md.tidy(key)
 	}()
+}
+
+// find sends the call to the instance for its key, and waits for the end of either. It
+// reports whether the call goes on.
+func (k *call) find(ctx context.Context) bool {
+	md := k.method
+	release, err := md.of.m.spawner.Instance(ctx, md.of.Name, k.terms.key)
+	if err != nil {
+		if ctx.Err() == nil {
+			k.refuse(codeOf(err), nil, nil)
+		}
+		return false
+	}
+	defer release()
+	md.dispatch(k, k.kept())
+	select {
+	case <-k.astray:
+	case <-ctx.Done():
+		return false
+	}
+	// That its instance has ended is known here before it is to whoever starts them.
+	select {
+	case <-time.After(seekPause):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// seekPause is between the loss of an instance and the search for the next.
+const seekPause = 5 * time.Millisecond
+
+// stray says of a call that it is at nobody, to whoever seeks an instance for it.
+func (k *call) stray() {
+	select {
+	case k.astray <- struct{}{}:
+	default: // it is known
+	}
 }
 
 // codeOf is what a caller is told of an instance that did not come to serve.

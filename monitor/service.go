@@ -258,7 +258,12 @@ func (md *method) dispatch(k *call, body []byte) {
 		}
 	}
 	code := wire.Busy // all who could are full
-	if fulls == 0 {
+	switch {
+	case fulls > 0:
+	case k.astray != nil && others == 0:
+		code = wire.OK
+		k.stray()
+	default:
 		code = p.enqueue(s.told(), k, body)
 	}
 	s.mu.Unlock()

@@ -281,3 +281,55 @@ func TestPoolStops(t *testing.T) {
 		t.Errorf("who comes later: %v", err)
 	}
 }
+
+// A call goes to the instance that runs for whom its caller does, across
+// replacements, and to no other.
+func TestCallsToInstancesOfPrincipals(t *testing.T) {
+	a := start(t, `
+  asker: {{program}deaf], instances: per-principal, stop_grace_period: 100ms, label: 'True %% {principal}', owns: '{principal}',
+    uses: [{call: each.who}, {call: each.die}, {call: each.once}]}
+  each: {{program}serve], instances: per-principal, stop_grace_period: 100ms, label: 'True %% {principal}', owns: '{principal}',
+    volumes: [{name: 'of-{principal}', to: /data, size: 1M}], restart: {intensity: 100, backoff: 1ms},
+    provides: [{call: who}, {call: die}, {call: once, idempotent: true}]}
+`)
+	asker := make(map[string]string)
+	for _, who := range []string{"alice", "bob"} {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		if _, err := a.sup.Instance(ctx, "asker", keyOf(who)); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range a.sup.Status() {
+			if s.Service == "asker" && s.Principal == who {
+				asker[who] = s.Instance
+			}
+		}
+	}
+	if got := a.exec(asker["alice"], "ask", "each.who", ""); got != "answer: asker" {
+		t.Errorf("who: %q", got)
+	}
+	if got, want := a.running(), []string{"alice"}; !slices.Equal(got, want) {
+		t.Errorf("there run %v, want %v", got, want)
+	}
+	a.exec(asker["bob"], "ask", "each.who", "")
+	bob := a.of("bob").Instance
+	for range 3 {
+		if got := a.exec(asker["alice"], "ask", "each.die", ""); !strings.Contains(got, "interrupted") {
+			t.Errorf("a call whose instance died: %q, want interrupted", got)
+		}
+		if got := a.exec(asker["alice"], "ask", "each.who", ""); got != "answer: asker" {
+			t.Errorf("the call after it: %q", got)
+		}
+	}
+	// What is idempotent is asked again, of another instance for the same principal.
+	for _, who := range []string{"alice", "bob"} {
+		got := a.exec(asker[who], "ask", "each.once", "")
+		var first, second uint64
+		if n, _ := fmt.Sscanf(got, "answer: call %d, again as %d", &first, &second); n != 2 || first != second {
+			t.Errorf("an idempotent call of %s whose instance died: %q", who, got)
+		}
+	}
+	if again := a.of("bob").Instance; again == bob {
+		t.Error("bob's has died and is the same")
+	}
+}

@@ -17,7 +17,8 @@ func execCommand(p *project) *cobra.Command {
 		Short: "Run a program inside a running service",
 		Long: `Exec runs a program in the environment of a running service, with what the
 service itself may do and no more. The program must be one that the service
-can see.
+can see. Of a service with an instance for each principal or label, SERVICE is the
+name of an instance, as ps shows it, unless only one runs.
 
 The exit code is the program's own; 128+n if signal n ended it; 127 if it was not
 found, 126 if it cannot be executed, 125 if it could not be started for another

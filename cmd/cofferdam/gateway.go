@@ -72,12 +72,20 @@ func routeOf(app *manifest.App, r manifest.Route) gateway.Route {
 		out.Asks = each || r.Nobody != "" || r.Request.NamesPrincipal() || r.Answer.NamesPrincipal()
 		out.Needs = out.Asks && (each && r.Nobody == "" || !r.Open())
 	}
-	if to.Instances == "per-label" { // then the answer has the labels of both
-		out.Secret = to.Label.Secret() || r.Request.Secret()
-	} else {
-		out.Secret = to.PortLabels[to.HTTP].Answer.Secret()
+	out.Secret = secretAt(to, r)
+	if nobody := app.Service(r.Nobody); nobody != nil {
+		out.SecretNobody = secretAt(nobody, r)
 	}
 	return out
+}
+
+// secretAt tells whether what svc answers to a request by that route is not for
+// everybody.
+func secretAt(svc *manifest.Service, r manifest.Route) bool {
+	if svc.Instances == "per-label" { // then it has the labels of both
+		return svc.Label.Secret() || r.Request.Secret()
+	}
+	return svc.PortLabels[svc.HTTP].Answer.Secret()
 }
 
 // runtimeFor is the runtime that the program at path needs: the host's if it was

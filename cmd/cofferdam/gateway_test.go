@@ -23,6 +23,7 @@ gateway:
     - {path: '/login', to: front}
     - {path: '/static', to: front, request: 'True %% True', answer: 'True %% True'}
     - {path: '/members', to: front, request: 'True %% {principal}', answer: 'True %% True'}
+    - {path: '/home', to: secret, nobody: front}
     - {path: '/each', to: each, request: 'True %% True', answer: 'alice %% True'}
 services:
   auth: {runtime: host, command: [/bin/true], provides: [{call: check}]}
@@ -42,6 +43,7 @@ services:
 		{Asks: true},
 		{},
 		{Asks: true, Needs: true},
+		{Asks: true, Secret: true, Nobody: "front"},
 		{Secret: true},
 	} {
 		r := app.Gateway.Routes[i]

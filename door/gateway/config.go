@@ -51,6 +51,8 @@ type Route struct {
 	Asks   bool `json:"asks,omitempty"`   // Authenticate is asked who sends what comes here
 	Needs  bool `json:"needs,omitempty"`  // and there is nothing here for nobody
 	Secret bool `json:"secret,omitempty"` // what is answered is not for everybody: browsers keep it to themselves
+
+	SecretNobody bool `json:"secret_nobody,omitempty"` // the same of what Nobody answers
 }
 
 // Limits bounds what a client can do. A zero field is its default.

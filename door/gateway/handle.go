@@ -54,7 +54,7 @@ func (g *Gateway) outside(l *capped) http.Handler {
 					return http.StatusUnauthorized
 				}
 				if to.Nobody != "" && x.principal == "" {
-					x.service = to.Nobody
+					x.service, x.secret = to.Nobody, to.SecretNobody
 				}
 			}
 			if g.config.Says {

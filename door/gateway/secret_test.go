@@ -86,6 +86,26 @@ func TestSecretAnswersAreSealed(t *testing.T) {
 	}
 }
 
+// Who answers nobody has nothing to keep from anybody, whoever else has.
+func TestNobodysAnswersAreNotSealed(t *testing.T) {
+	s := startWith(t, Config{
+		Routes:       []Route{{Path: `/.*`, To: "dynamic", Asks: true, Nobody: "static", Secret: true}},
+		Says:         true,
+		Authenticate: &Authenticate{Call: "auth.check", Cookie: "session"},
+	}, nil, func(string) (string, error) { return `{"principal":"alice"}`, nil })
+	s.static.answer = func(w http.ResponseWriter, r *http.Request) {
+		http.SetCookie(w, &http.Cookie{Name: "session", Value: "1"})
+		http.Redirect(w, r, "/", http.StatusSeeOther)
+	}
+	s.dynamic.answer = s.static.answer
+	if got := send(t, s.outside, get("/")); got.status() != 303 || len(got.Cookies()) != 1 {
+		t.Errorf("nobody: %d %v", got.status(), got.Header)
+	}
+	if got := send(t, s.outside, get("/", "Cookie: session=1")); got.status() != 403 || len(got.Cookies()) != 0 {
+		t.Errorf("alice: %d %v", got.status(), got.Header)
+	}
+}
+
 // A browser goes by itself to where it is sent, with what is in the address: and
 // who is asked there may be somebody who may not know.
 func TestSecretAnswersRedirectNobody(t *testing.T) {
