@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -24,6 +25,12 @@ const (
 	askTimeout  = 15 * time.Second
 	maxEndpoint = address.MaxName + len(":65535")
 )
+
+// ViaProxy is the object of a record about the proxy itself, when nobody has asked yet for
+// what it is to lead to.
+const ViaProxy = "proxy"
+
+var errViaProxy = errors.New("the proxy takes no grant and no privilege: who is not public connects by the name that is granted")
 
 // Egress carries connections that programs of e make to l on to the endpoint
 // host:port, until l is closed. See [Env.Relay] for l.
@@ -215,8 +222,8 @@ func (e *Env) proxy(ctx context.Context, r *relay) {
 	if s := e.m.services[e.m.policy.egress.Service]; s != nil {
 		at := s.portEndpoint(e.m.policy.egress.Port)
 		if err := e.lastAs("connection to the proxy", label.Privileges{}, at, r, nil, &toDoor.says, &toDoor.hears); err != nil {
-			v := Verdict{Rule: "labels: " + err.Error() + "; the proxy is for those who are public: connect by the name that is granted"}
-			e.m.refuse(e, "proxy", 0, v, "", labelsOf(e.at(), label.Privileges{}, at))
+			v := Verdict{Rule: fmt.Sprintf("labels: %v; %v", err, errViaProxy)}
+			e.m.refuse(e, ViaProxy, 0, v, "", labelsOf(e.at(), label.Privileges{}, at))
 			return
 		}
 	}

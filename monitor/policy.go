@@ -304,6 +304,9 @@ func (p Policy) Decide(service, operation, object string, bound bool) (Verdict, 
 		if o.kind == KindShare {
 			object, _ = table.shareOf(object)
 		}
+		if o.kind == KindEgress && object == ViaProxy {
+			return Verdict{}, errViaProxy
+		}
 		return table.of(service).decide(o, object, bound), nil
 	}
 	return Verdict{}, fmt.Errorf("operation %q needs no grant", operation)

@@ -9,6 +9,7 @@ import (
 	rules "cofferdam/guard" // guard is something else here
 	"cofferdam/label"
 	"cofferdam/manifest"
+	"cofferdam/monitor"
 )
 
 // labelReason is why labels refused something, by the code that decided.
@@ -111,11 +112,12 @@ func askLabels(app *manifest.App, r audit.Record) (*labelReason, error) {
 	if !errors.As(err, &no) {
 		return nil, err
 	}
-	return &labelReason{
-		Rule: no.Rule, From: no.From.String(), To: no.To.String(),
-		Missing: privileges(no.Missing), Program: no.Fix,
-		Ways: app.FixLabel(r.Subject, r.Op, r.Object, q.state, q.with, no), refusal: no,
-	}, nil
+	why := &labelReason{Rule: no.Rule, From: no.From.String(), To: no.To.String(), Program: no.Fix, refusal: no}
+	if r.Op != "egress" || r.Object != monitor.ViaProxy {
+		why.Missing = privileges(no.Missing)
+		why.Ways = app.FixLabel(r.Subject, r.Op, r.Object, q.state, q.with, no)
+	}
+	return why, nil
 }
 
 // printLabels shows the labels of a record.

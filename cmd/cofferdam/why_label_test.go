@@ -50,6 +50,7 @@ services:
 		{"an operation of its own", audit.Record{Subject: "a", Op: "lower", Labels: &audit.Labels{Subject: alice, Clearance: alice, Object: public, Out: `"bob"`}},
 			"label ⊑ new label", []string{"in the program: name the privileges out: '\"alice\" /\\ \"bob\"'\nm.yaml:5 services.a.owns: '\"alice\" /\\ \"bob\"'"}},
 		{"a service that is gone", audit.Record{Subject: "gone", Op: "post", Object: "box", Labels: &audit.Labels{Subject: alice, Object: public}}, "label ⊑ object", nil},
+		{"the proxy, which takes no privilege", audit.Record{Subject: "a", Op: "egress", Object: "proxy", Labels: &audit.Labels{Subject: alice, Clearance: alice, Object: public}}, "label ⊑ object", nil},
 		{"no labels", audit.Record{Subject: "a", Op: "post", Object: "box"}, "", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -68,6 +69,13 @@ services:
 				t.Errorf("askLabels gives %q and\n%s\nwant %q and\n%s", why.Rule, got, tt.rule, want)
 			}
 		})
+	}
+	e, err := (&project{file: file}).explain(audit.Record{
+		Subject: "a", Kind: audit.KindDecision, Op: "egress", Object: "proxy", Verdict: audit.Deny,
+		Labels: &audit.Labels{Subject: alice, Clearance: alice, Object: public},
+	})
+	if err != nil || e.Labels == nil || e.Now != "" || !strings.Contains(e.Note, "connects by the name that is granted") {
+		t.Errorf("of the proxy: %+v, %v", e, err)
 	}
 	if _, err := askLabels(app, audit.Record{Seq: 7, Op: "post", Labels: &audit.Labels{Subject: "cut…"}}); err == nil {
 		t.Error("a label that was cut is taken for one")
