@@ -97,6 +97,8 @@ func program(args []string) error {
 			return err
 		}
 		fmt.Printf("%d for %s, %s\n", len(now), c.Self().Principal, c.Self().Bound)
+	case "mail":
+		return mail(ctx, args[1], args[2:])
 	case "family":
 		return family(ctx, args[1])
 	case "nap":
