@@ -3,38 +3,17 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"os"
-	"os/signal"
-	"syscall"
+	"database/sql"
 
 	"cofferdam/examples/zoobar/auth"
-	"cofferdam/examples/zoobar/db"
+	"cofferdam/examples/zoobar/service"
 	"cofferdam/sdk"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
-	if err := run(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "auth:", err)
-		os.Exit(1)
-	}
-}
-
-func run(ctx context.Context) error {
-	data, err := db.Open(ctx, "/data/cred.db", auth.Schema)
-	if err != nil {
-		return err
-	}
-	defer data.Close()
-	peers, err := sdk.Connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer peers.Close()
-	if err := peers.Serve(ctx, auth.New(data, peers, auth.Options{}).Methods()); ctx.Err() == nil {
-		return err
-	}
-	return nil // asked to stop, and everything is answered
+	service.Main("auth", func(ctx context.Context) error {
+		return service.Keep(ctx, "/data/cred.db", auth.Schema, func(data *sql.DB, peers *sdk.Client) map[string]sdk.Handler {
+			return auth.New(data, peers, auth.Options{}).Methods()
+		})
+	})
 }

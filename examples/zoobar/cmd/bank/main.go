@@ -3,39 +3,18 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"os"
-	"os/signal"
-	"syscall"
+	"database/sql"
 	"time"
 
 	"cofferdam/examples/zoobar/bank"
-	"cofferdam/examples/zoobar/db"
+	"cofferdam/examples/zoobar/service"
 	"cofferdam/sdk"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
-	if err := run(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "bank:", err)
-		os.Exit(1)
-	}
-}
-
-func run(ctx context.Context) error {
-	data, err := db.Open(ctx, "/data/bank.db", bank.Schema)
-	if err != nil {
-		return err
-	}
-	defer data.Close()
-	peers, err := sdk.Connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer peers.Close()
-	if err := peers.Serve(ctx, bank.New(data, peers, time.Now).Methods()); ctx.Err() == nil {
-		return err
-	}
-	return nil // asked to stop, and everything is answered
+	service.Main("bank", func(ctx context.Context) error {
+		return service.Keep(ctx, "/data/bank.db", bank.Schema, func(data *sql.DB, peers *sdk.Client) map[string]sdk.Handler {
+			return bank.New(data, peers, time.Now).Methods()
+		})
+	})
 }

@@ -3,30 +3,21 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"cofferdam/examples/zoobar/dynamic"
+	"cofferdam/examples/zoobar/service"
 	"cofferdam/examples/zoobar/web"
 	"cofferdam/sdk"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
-	if err := run(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "dynamic:", err)
-		os.Exit(1)
-	}
-}
-
-func run(ctx context.Context) error {
-	peers, err := sdk.Connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer peers.Close()
-	return web.Serve(ctx, "127.0.0.1:8081", dynamic.New(peers, dynamic.Options{Nobody: peers.Self().Principal == ""}))
+	service.Main("dynamic", func(ctx context.Context) error {
+		peers, err := sdk.Connect(ctx)
+		if err != nil {
+			return err
+		}
+		defer peers.Close()
+		nobody := peers.Self().Principal == ""
+		return web.Serve(ctx, "127.0.0.1:8081", dynamic.New(peers, dynamic.Options{Nobody: nobody}))
+	})
 }

@@ -3,32 +3,14 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"cofferdam/examples/zoobar/echo"
+	"cofferdam/examples/zoobar/service"
 	"cofferdam/sdk"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
-	if err := run(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "echo:", err)
-		os.Exit(1)
-	}
-}
-
-func run(ctx context.Context) error {
-	peers, err := sdk.Connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer peers.Close()
-	if err := peers.Serve(ctx, echo.Methods()); ctx.Err() == nil {
-		return err
-	}
-	return nil // asked to stop, and everything is answered
+	service.Main("echo", func(ctx context.Context) error {
+		return service.Serve(ctx, func(*sdk.Client) map[string]sdk.Handler { return echo.Methods() })
+	})
 }

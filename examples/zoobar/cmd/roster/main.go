@@ -3,38 +3,17 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"os"
-	"os/signal"
-	"syscall"
+	"database/sql"
 
-	"cofferdam/examples/zoobar/db"
 	"cofferdam/examples/zoobar/roster"
+	"cofferdam/examples/zoobar/service"
 	"cofferdam/sdk"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
-	if err := run(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "roster:", err)
-		os.Exit(1)
-	}
-}
-
-func run(ctx context.Context) error {
-	data, err := db.Open(ctx, "/data/person.db", roster.Schema)
-	if err != nil {
-		return err
-	}
-	defer data.Close()
-	peers, err := sdk.Connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer peers.Close()
-	if err := peers.Serve(ctx, roster.New(data).Methods()); ctx.Err() == nil {
-		return err
-	}
-	return nil // asked to stop, and everything is answered
+	service.Main("roster", func(ctx context.Context) error {
+		return service.Keep(ctx, "/data/person.db", roster.Schema, func(data *sql.DB, _ *sdk.Client) map[string]sdk.Handler {
+			return roster.New(data).Methods()
+		})
+	})
 }

@@ -3,38 +3,17 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"os"
-	"os/signal"
-	"syscall"
+	"database/sql"
 
-	"cofferdam/examples/zoobar/db"
+	"cofferdam/examples/zoobar/service"
 	"cofferdam/examples/zoobar/store"
 	"cofferdam/sdk"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
-	if err := run(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "store:", err)
-		os.Exit(1)
-	}
-}
-
-func run(ctx context.Context) error {
-	data, err := db.Open(ctx, "/data/profile.db", store.Schema)
-	if err != nil {
-		return err
-	}
-	defer data.Close()
-	peers, err := sdk.Connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer peers.Close()
-	if err := peers.Serve(ctx, store.New(data, peers).Methods()); ctx.Err() == nil {
-		return err
-	}
-	return nil // asked to stop, and everything is answered
+	service.Main("store", func(ctx context.Context) error {
+		return service.Keep(ctx, "/data/profile.db", store.Schema, func(data *sql.DB, peers *sdk.Client) map[string]sdk.Handler {
+			return store.New(data, peers).Methods()
+		})
+	})
 }
