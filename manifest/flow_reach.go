@@ -188,10 +188,7 @@ func (g *flowGraph) step(s *flowState, out emit) {
 		case toPost, toPut, toMade:
 			g.send(l, s, out)
 		case toWrite:
-			// Bytes, and at just this label: see guard.State.Mount.
-			if !g.tokens && s.sealed == inTheOpen && s.at.FlowsTo(l.to.label) && l.to.label.FlowsTo(n.state.Clearance) {
-				out(l.to, l.to.label, inTheOpen)
-			}
+			g.write(l, s, out)
 		case toLeave:
 			if !g.tokens {
 				g.leave(l, s, out)
@@ -219,9 +216,7 @@ func (g *flowGraph) step(s *flowState, out emit) {
 		case toTake, toOwner, toMade:
 			g.receive(l, s, out)
 		case toMount:
-			if at, ok := l.from.taint(l.from.may(l.from.state.Label, g.options(l.from)[0]), label.Privileges{}, l.to.label); ok {
-				out(l.from, at.Label, inTheOpen)
-			}
+			g.read(l, out)
 		case toLeave:
 			g.fetch(l, out)
 		case toPeople:
@@ -235,7 +230,8 @@ func (g *flowGraph) alone(s *flowState, out emit) {
 	n := s.node
 	for _, p := range g.powers(n) {
 		with := label.Privileges{Out: p.what, In: p.what}
-		if to, err := n.may(s.at, g.options(n)[0]).Lower(with, s.at.DowngradeUnder(with)); err == nil && to.Label != s.at {
+		here := guard.State{Label: s.at, Clearance: s.at} // or higher, as it got here
+		if to, err := here.Lower(with, s.at.DowngradeUnder(with)); err == nil && to.Label != s.at {
 			out(n, to.Label, s.sealed, p)
 		}
 		if s.sealed != inTheOpen {
@@ -258,6 +254,31 @@ func (g *flowGraph) alone(s *flowState, out emit) {
 	for _, o := range g.options(n) {
 		if to, ok := n.taint(n.may(s.at, o), o.p, s.sealed); ok {
 			out(n, to.Label, inTheOpen, o.by...)
+			return
+		}
+	}
+}
+
+// write is what is written to a volume or a share, which takes being at just its label; a
+// privilege helps only to be there. See guard.State.Mount.
+func (g *flowGraph) write(l *link, s *flowState, out emit) {
+	if g.tokens || s.sealed != inTheOpen || !s.at.FlowsTo(l.to.label) {
+		return
+	}
+	for _, o := range g.options(l.from) {
+		if at, err := l.from.may(s.at, o).Raise(l.to.label); err == nil && at.Mount(l.to.label, true) == nil {
+			out(l.to, l.to.label, inTheOpen, o.by...)
+			return
+		}
+	}
+}
+
+// read is what is read from one.
+func (g *flowGraph) read(l *link, out emit) {
+	for _, o := range g.options(l.from) {
+		at, ok := l.from.taint(l.from.may(l.from.state.Label, o), label.Privileges{}, l.to.label)
+		if ok && at.Mount(l.to.label, false) == nil {
+			out(l.from, at.Label, inTheOpen, o.by...)
 			return
 		}
 	}
@@ -363,13 +384,18 @@ func (g *flowGraph) beyond(x, a, b label.Label) label.Label {
 }
 
 // enters is the state in which n, at least at this label, can call a gate.
-func (g *flowGraph) enters(n *flowNode, at label.Label, gate *Gate) (guard.State, bool) {
-	s, ok := n.taint(n.may(at, g.options(n)[0]), label.Privileges{}, gate.Output)
-	return s, ok && s.Enter(g.all(n).And(n.shows), gate.Gate) == nil
+func (g *flowGraph) enters(n *flowNode, at label.Label, gate *Gate) (guard.State, []given, bool) {
+	for _, o := range g.options(n) {
+		s, ok := n.taint(n.may(at, o), label.Privileges{}, gate.Output)
+		if ok && s.Enter(g.all(n).And(n.shows), gate.Gate) == nil {
+			return s, o.by, true
+		}
+	}
+	return guard.State{}, nil, false
 }
 
 func (g *flowGraph) enter(l *link, s *flowState, out emit) {
-	from, ok := g.enters(l.from, s.at, l.gate)
+	from, by, ok := g.enters(l.from, s.at, l.gate)
 	if !ok {
 		return
 	}
@@ -379,7 +405,7 @@ func (g *flowGraph) enter(l *link, s *flowState, out emit) {
 		g.fail(err)
 		return
 	}
-	out(l.to, inside.Label, s.sealed)
+	out(l.to, inside.Label, s.sealed, by...)
 }
 
 // release is an answer of a gate.
@@ -387,13 +413,13 @@ func (g *flowGraph) release(l *link, s *flowState, out emit) {
 	if s.sealed != inTheOpen {
 		return
 	}
-	from, ok := g.enters(l.from, l.from.state.Label, l.gate)
+	from, by, ok := g.enters(l.from, l.from.state.Label, l.gate)
 	if !ok {
 		return
 	}
 	for _, o := range g.options(l.to) {
 		if (guard.State{Label: s.at, Clearance: l.to.state.Clearance}).Release(o.p.Out, l.gate.Output) == nil {
-			out(l.from, from.Label, inTheOpen, o.by...)
+			out(l.from, from.Label, inTheOpen, join(by, o.by)...)
 			return
 		}
 	}

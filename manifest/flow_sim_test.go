@@ -70,8 +70,8 @@ type world struct {
 
 	shared  map[string]*actor // by name and principal, and label
 	boxes   map[string]*box
-	volumes map[string]*sealedValue
-	arrived map[string]data // by the name of a sink
+	volumes map[string]*sealedValue // and shares
+	arrived map[string]data         // by the name of a sink
 	grants  map[string][]Grant
 }
 
@@ -331,6 +331,19 @@ func (w *world) grant(e *actor, g Grant, p label.Privileges) {
 		if g.Kind == "take" && e.state.Write(p, b.label) == nil {
 			w.receive(e, b)
 		}
+	case "share":
+		if share := w.a.Share(g.Name); e.state.Mount(share.Label, false) == nil {
+			v := w.volumes["share "+g.Name]
+			if v == nil {
+				v = &sealedValue{share.Label, data{g.Name: true}}
+				w.volumes["share "+g.Name] = v
+			}
+			e.data.add(v.data)
+			if share.Writable && e.state.Mount(share.Label, true) == nil {
+				v.data.add(e.data)
+				w.arrive(g.Name, e.data)
+			}
+		}
 	case "egress":
 		pair := guard.Endpoint{Request: for_(g.Request, e.principal), Answer: for_(g.Answer, e.principal)}
 		if e.state.Connect(p, pair) == nil {
@@ -551,7 +564,8 @@ func randomManifest(r *rand.Rand) (string, []label.Label) {
 		}
 		boxes = append(boxes, fmt.Sprintf("{name: m%d, label: '%s'%s}", i, labelText(), owner))
 	}
-	fmt.Fprintf(&b, "mailboxes: [%s]\nservices:\n", strings.Join(boxes, ", "))
+	fmt.Fprintf(&b, "mailboxes: [%s]\n", strings.Join(boxes, ", "))
+	fmt.Fprintf(&b, "shares: [{name: d0, from: a, label: '%s'}, {name: d1, from: b, writable: true, label: '%s'}]\nservices:\n", labelText(), labelText())
 	for i, kind := range kinds {
 		var more []string
 		if kind == "per-principal" || kind == "template" {
@@ -628,6 +642,9 @@ func randomManifest(r *rand.Rand) (string, []label.Label) {
 			if r.IntN(2) == 0 {
 				uses = append(uses, fmt.Sprintf("{%s: m%d}", pick(r, words), j))
 			}
+		}
+		if r.IntN(4) == 0 {
+			uses = append(uses, fmt.Sprintf("{share: d%d, into: self}", r.IntN(2)))
 		}
 		if r.IntN(3) == 0 {
 			uses = append(uses, fmt.Sprintf("{egress: 'h%d.example.com:80', request: '%s', answer: '%s'}", i, labelText(more...), labelText(more...)))

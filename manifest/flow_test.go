@@ -8,7 +8,7 @@ import (
 
 // TestFlowText holds the report of a manifest against what a reviewer read.
 func TestFlowText(t *testing.T) {
-	for _, f := range corpus(t, "valid").manifests() {
+	for _, f := range append(corpus(t, "valid").manifests(), corpus(t, "flow").manifests()...) {
 		a := mustParse(t, f.text)
 		if !a.Labelled() {
 			continue

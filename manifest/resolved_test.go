@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"bytes"
+	"io"
 	"reflect"
 	"testing"
 	"time"
@@ -99,7 +100,7 @@ func TestResolvedLimitsAreNeverZero(t *testing.T) {
 // FuzzParse: whatever the bytes, Parse ends, and what it accepts it can write
 // down in a form that means the same.
 func FuzzParse(f *testing.F) {
-	for _, name := range []string{"valid", "shape", "meaning"} {
+	for _, name := range []string{"valid", "shape", "meaning", "flow"} {
 		for _, file := range corpus(f, name).manifests() {
 			f.Add([]byte(file.text))
 		}
@@ -120,5 +121,8 @@ func FuzzParse(f *testing.F) {
 		}
 		checkResolved(t, app)
 		checkGrants(t, app)
+		if report, err := app.Flow(); err == nil {
+			report.Text(io.Discard)
+		}
 	})
 }
