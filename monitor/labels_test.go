@@ -39,3 +39,11 @@ func TestLabelsOfHandles(t *testing.T) {
 	other := l.connect(l.admit("bank", "bank-1"))
 	other.fails(wire.OpLabels, of(value), wire.Denied, "")
 }
+
+// Who asks for nonsense is told what is wrong with it, and the code but once.
+func TestNonsenseIsNamed(t *testing.T) {
+	l := newLab(t, bank())
+	p := l.connect(l.admit("front", "front-1"))
+	id := p.ask(wire.OpSeal, "", 0, wire.AppendField(nil, wire.KeyShown, "alice"))
+	p.want(id, wire.Malformed, "seal: unknown key 29")
+}

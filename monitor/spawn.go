@@ -293,6 +293,9 @@ func (r *result) detail() string {
 // sent: cut, because an answer must fit a frame.
 func errorText(err error) []byte {
 	text := err.Error()
+	if e, ok := err.(wire.Error); ok && e.Code == wire.Malformed {
+		text = e.Message // the code goes with it
+	}
 	if len(text) > maxErrorBytes {
 		text = strings.ToValidUTF8(text[:maxErrorBytes], "") + "…"
 	}

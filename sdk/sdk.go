@@ -1,8 +1,9 @@
 // Package sdk is what an application imports.
 //
-// A program inside an environment connects once and then calls, serves, spawns
-// and mounts, all on the one connection and all at once. Who it is, the monitor
-// knows from the socket; who calls it, the monitor says with every request.
+// A program inside an environment connects once and then calls, serves, spawns,
+// mounts and deals with what has a label, all on the one connection and all at once.
+// Who it is, the monitor knows from the socket; who calls it, the monitor says with every
+// request.
 //
 //	c, err := sdk.Connect(ctx)
 //	balance, err := c.Call(ctx, "bank.balance", []byte(`{"username":"alice"}`))
@@ -12,6 +13,15 @@
 //			return db.Balance(ctx, req.Username)
 //		}),
 //	})
+//
+// What has a label (values, mailboxes, results of children, privileges, capsules) a
+// program names by a [Handle]. What may flow where the monitor decides, at the label
+// that the program's environment has; [Options] name the privileges that it uses:
+//
+//	draft, err := c.Seal(ctx, sdk.MustLabel("alice %% True"), data, sdk.Options{})
+//	err = c.Mailbox("letters").Post(ctx, nil, sdk.Options{Handles: []sdk.Handle{draft.Handle}})
+//
+// docs/SDK.md shows a whole program, and lists all there is.
 //
 // Every error of a call matches one of [ErrDenied] to [ErrEmpty]. The names
 // are the same in Python, in snake case: see python/cofferdam.py.

@@ -585,7 +585,7 @@ def _labels():
     try:
         import cofferdam_labels
     except ImportError:
-        raise ImportError("what has to do with labels is in cofferdam_labels.py: put it beside cofferdam.py") from None
+        raise ImportError("what has to do with labels is in cofferdam_labels.py: show it beside cofferdam.py, by a line of files") from None
     return cofferdam_labels
 
 

@@ -490,6 +490,9 @@ def make(client, kind, op, what, handles=(), **options):
 
 def ask(client, op, what, handles=(), timeout=None, **options):
     """Asks for an operation on labels and returns what is told."""
+    for option in ("out", "in_", "shown", "raise_", "force"):
+        if option in options and option not in _options(op):
+            raise TypeError("%s: no option %s; it has %s" % (_WORDS[op], option, ", ".join(_options(op)) or "none"))
     try:
         body = ask_fields(handles, **options)
         if op not in cd._TIMED:
@@ -502,6 +505,15 @@ def ask(client, op, what, handles=(), timeout=None, **options):
     except Error as e:
         e.request = _request(op, what)
         raise
+
+
+def _options(op):
+    """What an operation has of the options that say how it is done."""
+    if op in (_UNSEAL, _RECV, _TAKE, _WAIT, _DISCLOSE):
+        return "out", "in_", "raise_", "force"
+    if op in (_LABELS, _DROP, _DELEGATE, _REVOKE, _NEW_SEAL, _AUTHENTICATE):
+        return ()
+    return ("force",) if op == _RAISE else ("out", "in_", "force") if op == _LOWER else ("out", "in_")
 
 
 def until(client, op, body, deadline):
@@ -642,7 +654,7 @@ def _text(key, value):
 
 def ask_fields(handles=(), name="", label=None, give=None, out=None, in_=None, shown=None,
                raise_=False, force=False, data=b""):
-    """What an operation is asked with. Which of it an operation takes is for the monitor to say."""
+    """What an operation is asked with."""
     if len(handles) > cd.MAX_HANDLES:
         raise Malformed("%d handles, at most %d" % (len(handles), cd.MAX_HANDLES))
     fields = [cd._field(_NAME, name.encode())] if name else []

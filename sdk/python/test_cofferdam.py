@@ -511,6 +511,10 @@ class TestLabelled(WithPeer):
         for name in ("", "Moves", "a.b", None):
             with self.assertRaises(cd.Malformed):
                 self.client.mailbox(name)
+        for do, option in ((moves.post, "raise_"), (moves.recv, "shown"), (self.client.raise_, "out"), (self.client.seal, "force"),
+                           (box.value().relabel, "raise_"), (self.client.delegate, "in_")):
+            with self.subTest(option), self.assertRaisesRegex(TypeError, option):
+                do(*((SECRET,) if do not in (moves.post, moves.recv) else ()), **{option: "alice"})
         with self.assertRaisesRegex(cd.Malformed, "17 handles"):
             moves.post(b"", handles=[other] * 17)
 
@@ -859,7 +863,7 @@ class TestAlone(unittest.TestCase):
                       "try: c.nonsense\nexcept AttributeError as e: print('no', 'nonsense' in str(e))\n" % (dir, HERE))
             out = subprocess.run([sys.executable, "-I", "-B", "-c", script], check=True, stdout=subprocess.PIPE).stdout
         self.assertEqual(out.decode().splitlines(), [
-            "what has to do with labels is in cofferdam_labels.py: put it beside cofferdam.py",
+            "what has to do with labels is in cofferdam_labels.py: show it beside cofferdam.py, by a line of files",
             "no package", '"alice" %% True seal', "no True"])
 
 
