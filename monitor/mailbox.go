@@ -30,6 +30,7 @@ const (
 	maxEnvelope   = 2 << 10  // what a frame says of a message beside its data and the label, at most
 	postsEach     = 16 << 10 // posts a second of one environment; their number is given back by time alone
 	maxPostings   = 1024     // see posting
+	maxServed     = 16       // messages that one who adds another hands out
 )
 
 // Mailbox is one that the operator declared.
@@ -245,9 +246,10 @@ func (b *mailbox) reads(e *Env) bool { return len(b.readers) > 0 && b.readers[0]
 
 // serve hands out messages to those who wait for them, and tells those whose
 // message has come in. Whoever has changed the mailbox calls it, after he has
-// answered who made him do so: that answer must not tell whether anybody waits.
+// answered who made him do so: that answer must not tell whether anybody waits. He
+// does not do it for long, whatever others add meanwhile.
 func (b *mailbox) serve() {
-	for {
+	for range maxServed {
 		b.mu.Lock()
 		entered := b.entered
 		b.entered = nil
@@ -269,6 +271,7 @@ func (b *mailbox) serve() {
 			next.answer(told, err)
 		}
 	}
+	go b.serve()
 }
 
 // join makes e one of the readers, if it is an instance of the owner.

@@ -1141,3 +1141,30 @@ func TestHostileSenders(t *testing.T) {
 		t.Errorf("the take of a queue that nobody put into: %v", code)
 	}
 }
+
+// Who sends hands out what is there, but does not go on for as long as others send: all
+// that wait are served, by whomever.
+func TestManyAreServed(t *testing.T) {
+	l := newLab(t, office(t))
+	_, clerk := l.fresh("clerk")
+	const n = 10 * maxServed
+	for range n {
+		clerk.start(wire.OpRecv, patience, named("large"))
+	}
+	clerk.does(wire.OpLabels, wire.Ask{}) // all of them wait
+	b := l.m.mailboxes["large"]
+	b.mu.Lock()
+	for i := range n { // as if as many posted at once
+		b.push(message{from: wire.Identity{Service: "low"}, data: fmt.Append(nil, i)})
+	}
+	b.mu.Unlock()
+	b.serve()
+	for i := range n {
+		f := clerk.next()
+		told, err := wire.ParseTold(f.Body)
+		if err != nil || string(told.Data) != fmt.Sprint(i) {
+			t.Fatalf("message %d is %v %q, %v", i, f.Code, told.Data, err)
+		}
+	}
+	l.nobodyWaits()
+}
