@@ -131,6 +131,46 @@ var families = map[string]func(context.Context, *sdk.Client) error{
 		fmt.Printf("%s%s %v\n", exit.Stdout, exit.Stderr, err)
 		return nil
 	},
+	"gives a privilege": func(ctx context.Context, c *sdk.Client) error {
+		p, err := c.Delegate(ctx, sdk.MustFormula("alice"))
+		if err != nil {
+			return err
+		}
+		gifts, thanks := c.Mailbox("gifts"), c.Mailbox("thanks")
+		if err := gifts.Post(ctx, []byte("yours"), sdk.Options{Handles: []sdk.Handle{p.Handle}}); err != nil {
+			return err
+		}
+		if _, err := thanks.Recv(ctx, sdk.Options{}); err != nil {
+			return err
+		}
+		if err := p.Revoke(ctx); err != nil {
+			return err
+		}
+		return gifts.Post(ctx, []byte("mine"), sdk.Options{})
+	},
+	"takes a privilege": func(ctx context.Context, c *sdk.Client) error {
+		for _, thanks := range []string{"thank you", ""} {
+			m, err := c.Mailbox("gifts").Recv(ctx, sdk.Options{})
+			if err != nil {
+				return err
+			}
+			l, err := c.Labels(ctx)
+			if err != nil {
+				return err
+			}
+			alice := sdk.MustFormula("alice")
+			_, err = c.Seal(ctx, sdk.NewLabel(sdk.Formula{}, alice), nil, sdk.Options{In: alice})
+			_, further := c.Delegate(ctx, alice)
+			fmt.Println(string(m.Data), l.Owns, err == nil, further == nil)
+			if thanks == "" {
+				break
+			}
+			if err := c.Mailbox("thanks").Post(ctx, []byte(thanks), sdk.Options{}); err != nil {
+				return err
+			}
+		}
+		return nil
+	},
 	"says what it is": func(ctx context.Context, c *sdk.Client) error {
 		l, err := c.Labels(ctx)
 		fmt.Print(l.Label, ", ", l.Clearance, ", owns ", l.Owns)
@@ -226,5 +266,26 @@ func TestChildBeyondItsParent(t *testing.T) {
 		if i >= len(got) || !strings.Contains(got[i], want[i]) {
 			t.Errorf("line %d of\n%s\ndoes not say %s", i+1, strings.Join(got, "\n"), want[i])
 		}
+	}
+}
+
+// A privilege goes from one environment to another in a message, and is gone there as
+// soon as it was revoked.
+func TestPrivilegeInAMessage(t *testing.T) {
+	a := start(t, `
+  giver: {{program}deaf], stop_grace_period: 100ms, owns: alice, clearance: 'True %% True', uses: [{post: gifts}]}
+  taker: {{program}deaf], stop_grace_period: 100ms, uses: [{post: thanks}]}
+mailboxes:
+  - {name: gifts, owner: taker}
+  - {name: thanks, owner: giver}
+principals: [alice]
+`)
+	took := make(chan string)
+	go func() { took <- a.exec("taker", "family", "takes a privilege") }()
+	if got := a.exec("giver", "family", "gives a privilege"); got != "" {
+		t.Errorf("the giver says %q", got)
+	}
+	if got, want := <-took, "yours \"alice\" true true\nmine True false false"; got != want {
+		t.Errorf("the taker says\n%s\nwant\n%s", got, want)
 	}
 }
