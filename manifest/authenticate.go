@@ -35,7 +35,7 @@ func readAuthenticate(r *reader, v value, g *Gateway) {
 func authenticateKeys() table[Authenticate] {
 	return table[Authenticate]{keys: []key[Authenticate]{
 		{"call", aMethod, true, "", "The method that is asked with each request that shows the cookie. It is given `{\"cookies\": {NAME: value}}` and answers `{\"principal\": name}`, with an empty name for nobody. If it does not, nobody is let in.", readAuthenticateCall},
-		{"cookie", aCookie, false, defaultCookie, "The cookie's name.", func(r *reader, v value, a *Authenticate) {
+		{"cookie", aCookie, false, defaultCookie, "The cookie's name. Of all services only those with an instance for each principal, a route's nobody and that to which login leads see it, and may set it: whoever has it is taken for its owner.", func(r *reader, v value, a *Authenticate) {
 			a.Cookie, _ = r.name(v, aCookie, cookieNames)
 		}},
 		{"login", aWebPath, false, "they are refused", "The path to which those are sent who are not recognised, where somebody has to be: at a service that has its instances per principal, and where the labels of a route say so.", readLogin},

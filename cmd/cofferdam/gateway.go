@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"regexp"
 	"syscall"
 
 	"cofferdam/door/gateway"
@@ -72,11 +73,26 @@ func routeOf(app *manifest.App, r manifest.Route) gateway.Route {
 		out.Asks = each || r.Nobody != "" || r.Request.NamesPrincipal() || r.Answer.NamesPrincipal()
 		out.Needs = out.Asks && (each && r.Nobody == "" || !r.Open())
 	}
+	out.Session = each || managesSessions(app, r.To)
 	out.Secret = secretAt(to, r)
 	if nobody := app.Service(r.Nobody); nobody != nil {
 		out.SecretNobody = secretAt(nobody, r)
 	}
 	return out
+}
+
+// managesSessions tells whether the path to log in leads to that service.
+func managesSessions(app *manifest.App, service string) bool {
+	a := app.Gateway.Authenticate
+	if a == nil || a.Login == "" {
+		return false
+	}
+	for _, r := range app.Gateway.Routes {
+		if re, err := regexp.Compile("^(?:" + r.Path + ")$"); err == nil && re.MatchString(a.Login) {
+			return r.To == service || r.Nobody == service
+		}
+	}
+	return false
 }
 
 // secretAt tells whether what svc answers to a request by that route is not for

@@ -37,13 +37,13 @@ services:
 		t.Fatal(err)
 	}
 	for i, want := range []gateway.Route{
-		{Asks: true, Needs: true},
-		{Asks: true, Needs: true, Secret: true},
+		{Asks: true, Needs: true, Session: true},
+		{Asks: true, Needs: true, Session: true, Secret: true},
 		{Asks: true, Secret: true},
-		{Asks: true},
-		{},
-		{Asks: true, Needs: true},
-		{Asks: true, Secret: true, Nobody: "front"},
+		{Asks: true, Session: true},
+		{Session: true},
+		{Asks: true, Needs: true, Session: true},
+		{Asks: true, Session: true, Secret: true, Nobody: "front"},
 		{Secret: true},
 	} {
 		r := app.Gateway.Routes[i]

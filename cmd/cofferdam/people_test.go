@@ -198,8 +198,12 @@ func testPeople(t *testing.T, uid uint32) {
 				t.Errorf("by the line %q: %s", first, got)
 			}
 		}
-		_, body := alice.get("/echo")
-		is("outside", body, `caller ["gateway"] principal ["alice"]`)
+		res, body := alice.get("/echo")
+		is("outside", body, `caller ["gateway"] principal ["alice"] cookie []`)
+		if len(res.Cookies()) != 0 {
+			t.Errorf("a service that has nothing to do with sessions makes one: %v", res.Cookies())
+		}
+		is("alice, afterwards", alice.mine("self"), `alice, told ["alice"]`)
 		_, body = nobody.get("/echo")
 		is("nobody", body, `caller ["gateway"] principal []`)
 	})

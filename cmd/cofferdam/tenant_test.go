@@ -40,7 +40,8 @@ func tenant() {
 		err = serveBank(ctx, c)
 	case "echo":
 		err = http.ListenAndServe("127.0.0.1:8081", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			fmt.Fprintf(w, "caller %q principal %q", r.Header["Cofferdam-Caller"], r.Header["Cofferdam-Principal"])
+			http.SetCookie(w, &http.Cookie{Name: "session", Value: "token-2", Path: "/"}) // bob's
+			fmt.Fprintf(w, "caller %q principal %q cookie %q", r.Header["Cofferdam-Caller"], r.Header["Cofferdam-Principal"], r.Header["Cookie"])
 		}))
 	case "page":
 		go c.Serve(ctx, map[string]sdk.Handler{"own": func(context.Context, sdk.Caller, []byte) ([]byte, error) {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/textproto"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -70,24 +69,6 @@ func (a *authenticator) principal(ctx context.Context, r *http.Request) (string,
 		return "", fmt.Errorf("authenticate: %s answers %.64q: %w", a.Call, answer, err)
 	}
 	return name, nil
-}
-
-// cookie is the value with which r shows a cookie, as it was sent. Of one that is
-// not text nothing is known, and it is not shown.
-func cookie(h http.Header, name string) (value string, shown bool, err error) {
-	for _, line := range h["Cookie"] {
-		for pair := range strings.SplitSeq(line, ";") {
-			key, val, given := strings.Cut(textproto.TrimString(pair), "=")
-			if !given || key != name || !utf8.ValidString(val) {
-				continue
-			}
-			if shown && val != value {
-				return "", false, errTwice
-			}
-			value, shown = val, true
-		}
-	}
-	return value, shown, nil
 }
 
 // parseVerdict accepts {"principal": "alice"} and {"principal": ""}.

@@ -52,6 +52,10 @@ type Route struct {
 	Needs  bool `json:"needs,omitempty"`  // and there is nothing here for nobody
 	Secret bool `json:"secret,omitempty"` // what is answered is not for everybody: browsers keep it to themselves
 
+	// Session is whether To may see the cookie that Authenticate is shown, and set it:
+	// whoever has it is its owner. Nobody may, who has no session yet.
+	Session bool `json:"session,omitempty"`
+
 	SecretNobody bool `json:"secret_nobody,omitempty"` // the same of what Nobody answers
 }
 

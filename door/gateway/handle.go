@@ -20,6 +20,7 @@ type exchange struct {
 	port      int
 	behalf    string // the line ahead of the connection, "" for none; see dial.go
 	secret    bool   // the answer is to be sealed
+	hidden    string // the cookie that the service may neither see nor set, "" for none
 	cause     error  // of a refusal that the log should explain
 	body      *watched
 }
@@ -46,6 +47,9 @@ func (g *Gateway) outside(l *capped) http.Handler {
 				return http.StatusNotFound
 			}
 			x.service, x.secret = to.To, to.Secret
+			if g.who != nil && !to.Session {
+				x.hidden = g.who.Cookie
+			}
 			if to.Asks {
 				if status := g.recognise(ctx, x, r); status != 0 {
 					return status
@@ -54,7 +58,7 @@ func (g *Gateway) outside(l *capped) http.Handler {
 					return http.StatusUnauthorized
 				}
 				if to.Nobody != "" && x.principal == "" {
-					x.service, x.secret = to.Nobody, to.SecretNobody
+					x.service, x.secret, x.hidden = to.Nobody, to.SecretNobody, ""
 				}
 			}
 			if g.config.Says {
@@ -140,6 +144,9 @@ func (g *Gateway) handle(out http.ResponseWriter, r *http.Request, caller string
 	r.Body = x.body
 	r.Trailer = nil // a trailer is one more place to put a header
 	scrub(r.Header)
+	if x.hidden != "" {
+		hideCookie(r.Header, x.hidden)
+	}
 	g.proxy.ServeHTTP(w, r)
 	whole = true
 }

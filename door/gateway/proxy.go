@@ -61,6 +61,9 @@ func checkResponse(res *http.Response) error {
 			delete(res.Header, name)
 		}
 	}
+	if x.hidden != "" {
+		keepCookie(res.Header, x.hidden)
+	}
 	if x.secret {
 		return seal(res)
 	}
