@@ -1,9 +1,13 @@
 package manifest
 
 import (
+	"cmp"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
+
+	"go.yaml.in/yaml/v4"
 )
 
 // The names of what is outside, in an assertion.
@@ -30,23 +34,56 @@ func (s Assert) String() string {
 
 var asserts = regexp.MustCompile(`^(\S+) -/-> (\S+)(?: except ([^,\s]+(?:, ?[^,\s]+)*))?$`)
 
+// parseAssert reads an assertion.
+func parseAssert(line string) (s Assert, ok bool) {
+	m := asserts.FindStringSubmatch(line)
+	if m == nil {
+		return s, false
+	}
+	s = Assert{From: m[1], To: m[2]}
+	if m[3] != "" {
+		for _, name := range strings.Split(m[3], ",") {
+			s.Except = append(s.Except, strings.TrimSpace(name))
+		}
+	}
+	return s, true
+}
+
+// Assert tells whether one more assertion, in the words of the manifest, holds. The
+// error says what breaks it, or what is wrong with it.
+func (a *App) Assert(line string) error {
+	s, ok := parseAssert(line)
+	if !ok {
+		return fmt.Errorf("%.64q is not %s", line, anAssert)
+	}
+	r := &reader{}
+	r.checkAssertNames(value{node: &yaml.Node{}}, a, s)
+	for _, e := range r.found {
+		return fmt.Errorf("%s: %s", e.Message, cmp.Or(e.Hint, "see assert in docs/MANIFEST.md"))
+	}
+	steps := maxFlowSteps
+	found, err := a.violation(s, &steps)
+	switch {
+	case err != nil:
+		return fmt.Errorf("it cannot be told whether that holds: %w", err)
+	case found != nil:
+		return fmt.Errorf("%s does reach %s: %s", s.From, s.To, pathText(found.path()))
+	}
+	return nil
+}
+
 func readAsserts(r *reader, v value, a *App) {
 	r.list(v, someAsserts, maxList, func(v value) {
 		line, ok := r.text(v, anAssert)
 		if !ok {
 			return
 		}
-		m := asserts.FindStringSubmatch(line)
-		if m == nil {
+		s, ok := parseAssert(line)
+		if !ok {
 			r.refuse(v, "", "%.64q is not %s", line, anAssert)
 			return
 		}
-		s := Assert{Pos: v.pos(), From: m[1], To: m[2]}
-		if m[3] != "" {
-			for _, name := range strings.Split(m[3], ",") {
-				s.Except = append(s.Except, strings.TrimSpace(name))
-			}
-		}
+		s.Pos = v.pos()
 		a.Asserts = append(a.Asserts, s)
 		r.check(func(a *App) { r.checkAssertNames(v, a, s) })
 	})

@@ -151,6 +151,11 @@ func (f flowChecker) ownMore(err error, instead string) string {
 func (f flowChecker) checkVolumes() {
 	s := f.s
 	for i, v := range s.Volumes {
+		if v.Label.open != nil && !strings.Contains(v.Name, principalMark) {
+			f.r.refuse(f.at(fmt.Sprintf("volumes[%d].label", i), v.Pos), fmt.Sprintf("name it %s-%s, or write label: 'True %%%% True'", v.Name, principalMark),
+				"volume %q is one for all principals, and its label, %s, is not", v.Name, v.Label)
+			continue
+		}
 		err := s.state().Mount(v.Label.text, !v.ReadOnly)
 		if err == nil {
 			continue

@@ -147,8 +147,8 @@ func marked(text string) (string, func(int) int) {
 	}
 }
 
-// label reads a label. Whether {principal} may stand in it is asked elsewhere: by
-// then it is known of whom it is the label.
+// label reads a label. Whether {principal} may stand in it is asked once it is known whose
+// label it is: see checkMarks.
 func (r *reader) label(v value) Label {
 	l, ok := parsed(r, v, aLabel, label.Parse)
 	if !ok {

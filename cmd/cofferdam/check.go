@@ -17,6 +17,7 @@ import (
 func checkCommand(p *project) *cobra.Command {
 	var f format
 	var quiet bool
+	var asserts []string
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Check the manifest and show who may reach whom",
@@ -45,8 +46,16 @@ A manifest with errors gives one line for each, and exit code 78.`,
 				return err
 			}
 			allowed, err := budget(app)
-			if err != nil || quiet {
+			if err != nil {
 				return err
+			}
+			for _, line := range asserts {
+				if err := app.Assert(line); err != nil {
+					return &exitError{code: codeNoFlow, err: fmt.Errorf("--assert: %w", err)}
+				}
+			}
+			if quiet {
+				return nil
 			}
 			return showApp(stdout, app, allowed, f.name)
 		},
@@ -54,6 +63,7 @@ A manifest with errors gives one line for each, and exit code 78.`,
 	c.Flags().StringVar(&f.name, "format", "table", "table, yaml, json, dot, mermaid")
 	c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(
 		[]string{"table", "yaml", "json", "dot", "mermaid"}, cobra.ShellCompDirectiveNoFileComp))
+	c.Flags().StringArrayVar(&asserts, "assert", nil, "also: FROM -/-> TO, or FROM -/-> TO except NAME, as assert in the manifest; exit code 1 if it does not hold")
 	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "only say what is wrong")
 	return c
 }
@@ -117,6 +127,16 @@ func showSummary(w io.Writer, app *manifest.App, allowed supervisor.Budget) erro
 		return err
 	}
 	fmt.Fprintln(w)
+	if app.Labelled() {
+		fmt.Fprintln(tw, "SERVICE\tLABEL\tCLEARANCE\tOWNS\tINSTANCES")
+		for _, s := range app.Services {
+			fmt.Fprintln(tw, strings.Join([]string{s.Name, s.Label.String(), s.Clearance.String(), s.Owns.String(), s.Instances}, "\t"))
+		}
+		if err := tw.Flush(); err != nil {
+			return err
+		}
+		fmt.Fprintln(w)
+	}
 	if len(app.Shares) > 0 {
 		fmt.Fprintln(tw, "SHARE\tMODE\tHOST")
 		for _, s := range app.Shares {
