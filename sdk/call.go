@@ -29,7 +29,7 @@ func (c *Client) Call(ctx context.Context, name string, body []byte) ([]byte, er
 
 func (c *Client) call(ctx context.Context, name string, body []byte) ([]byte, error) {
 	r, err := c.callWith(ctx, name, body, &Options{})
-	c.discard(r.told.Handles)
+	c.discard(r.tells().Handles)
 	return r.body, err
 }
 
@@ -48,10 +48,10 @@ type Reply struct {
 func (c *Client) CallWith(ctx context.Context, name string, body []byte, o Options) (Reply, error) {
 	r, err := c.callWith(ctx, name, body, &o)
 	if err != nil {
-		c.discard(r.told.Handles)
+		c.discard(r.tells().Handles)
 		return Reply{}, &CallError{Op: "call", Name: name, Err: err}
 	}
-	return Reply{r.body, c.handles(r.told.Handles), r.told.Label}, nil
+	return Reply{r.body, c.handles(r.tells().Handles), r.tells().Label}, nil
 }
 
 // Gate calls a gate: a method that releases or endorses what its caller could not,

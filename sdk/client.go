@@ -53,10 +53,18 @@ type asked struct {
 // err. Or it ends nothing, and makes the one who waits for it the leader.
 type reply struct {
 	code wire.Code
-	told wire.Told
+	told *wire.Told // nil for nothing
 	body []byte
 	err  error
 	lead bool
+}
+
+// tells is what r told.
+func (r reply) tells() wire.Told {
+	if r.told == nil {
+		return wire.Told{}
+	}
+	return *r.told
 }
 
 // Connect connects to the monitor of the environment that the program runs in.

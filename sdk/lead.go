@@ -112,7 +112,9 @@ func (c *Client) next(here bool) (*request, error) {
 		return nil, fmt.Errorf("monitor sent a call: %w", err)
 	}
 	f.Body = body
-	caller.Label, caller.Shown, caller.Handles = told.Label, told.Shown, c.handles(told.Handles)
+	if told != nil {
+		caller.Label, caller.Shown, caller.Handles = told.Label, told.Shown, c.handles(told.Handles)
+	}
 	return s.accept(&f, caller, here && c.r.Buffered() == 0)
 }
 
@@ -130,20 +132,21 @@ func (c *Client) answer(f *wire.Frame) error {
 		a.answer <- r
 		return nil
 	}
-	c.discard(told.Handles)
+	c.discard(r.tells().Handles)
 	return nil
 }
 
-// opened is what a call or a reply tells before its body, which is a view of f.
-func opened(f *wire.Frame) (wire.Told, []byte, error) {
+// opened is what a call or a reply tells before its body, which is a view of f; nil
+// for nothing.
+func opened(f *wire.Frame) (*wire.Told, []byte, error) {
 	if f.Flags&wire.FlagFields == 0 {
-		return wire.Told{}, f.Body, nil
+		return nil, f.Body, nil
 	}
 	fields, body, err := wire.CutFields(f.Body)
 	if err != nil {
-		return wire.Told{}, nil, err
+		return nil, nil, err
 	}
 	told, err := wire.ParseTold(fields)
 	told.Data = nil // a view, and for no one
-	return told, body, err
+	return &told, body, err
 }
