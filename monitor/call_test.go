@@ -331,7 +331,7 @@ func TestQueueIsBounded(t *testing.T) {
 	l := newLab(t, bank())
 	p := l.connect(l.admit("front", "front-1"))
 	for range maxQueuedEach {
-		p.ask(wire.OpCall, "bank.balance", 200*time.Millisecond, nil)
+		p.ask(wire.OpCall, "bank.balance", 2*time.Second, nil)
 	}
 	p.want(p.call("bank.balance", ""), wire.Busy, "")
 	for range maxQueuedEach {

@@ -516,6 +516,7 @@ func TestMaxMounting(t *testing.T) {
 	hold = l.in.holding()
 	id := p.ask(wire.OpMount, "", 0, m.Append(nil))
 	p.send(wire.Frame{Header: wire.Header{Op: wire.OpCancel, ID: id}})
+	eventually(t, "it is withdrawn", func() bool { return l.front.inFlight.Load() == 0 })
 	close(hold)
 	eventually(t, "it is mounted", func() bool { return len(l.in.targets()) == 1 })
 	p.quiet()

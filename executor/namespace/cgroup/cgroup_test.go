@@ -48,7 +48,7 @@ func TestGroup(t *testing.T) {
 		t.Fatal(err)
 	}
 	in.Write([]byte("go\n"))
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for g.Stat().PidsRefused == 0 && time.Now().Before(deadline) {
 		time.Sleep(5 * time.Millisecond)
 	}
