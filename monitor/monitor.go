@@ -9,14 +9,14 @@
 // name and a forbidden one give the same answer.
 //
 // Goroutines: one reader per wire connection, which decides and writes to the other side itself; a flusher for a connection only while its peer is slow; two
-// per relayed connection; one per spawn, per mount and per program that answers a call; one
+// per relayed connection, and one for a reader that its writer must not see; one per call to an instance of its caller's own; one per spawn, per mount and per program that answers a call; one
 // that cuts what was done with privileges that were revoked, while there is something to cut; one
 // timer for the deadlines of all calls and of all that wait for a mailbox. Nobody waits for a peer while he holds a
 // lock.
 //
 // Locks, in this order: Monitor.mu, Env.mu, flow.mu, mailbox.mu, service.mu, conn.mu, call.mu,
 // outbox.mu; of one kind nobody takes two. Apart from these, mounts.mu before references.mu. Those of the audit
-// log, of a ration, of a rate, of the deadlines, of the pins, of a result and of a relay are taken
+// log, of a ration, of a rate, of the deadlines, of the pins, of a result, of a stream and of a relay are taken
 // last, and alone.
 //
 // Trusted: yes. It is the only code that lets anything out of an environment.
