@@ -188,13 +188,21 @@ func (f *flow) change(force bool, next func(guard.State) (guard.State, error)) (
 const maxNamed = 8
 
 // read is for an object with the label t that e wants to read: it must be able
-// to, or, with ModeRaise, is raised until it is.
+// to, or, with ModeRaise, is raised until it is, which is recorded as any raise.
 func (e *Env) read(a *wire.Ask, t label.Label) error {
 	if a.Mode&wire.ModeRaise == 0 {
 		return e.at().Read(a.Privileges(), t)
 	}
-	_, err := e.change(a.Mode&wire.ModeForce != 0, func(s guard.State) (guard.State, error) { return s.Taint(a.Privileges(), t) })
-	return err
+	before := e.at()
+	labels := e.labels(a, t)
+	to, err := e.change(a.Mode&wire.ModeForce != 0, func(s guard.State) (guard.State, error) { return s.Taint(a.Privileges(), t) })
+	if err != nil || to == before {
+		return err
+	}
+	if labels != nil {
+		labels.Object = to.Label.String()
+	}
+	return e.decided(opRaise, "", labels, nil)
 }
 
 // decided records what became of an operation on labels and returns what its

@@ -657,7 +657,15 @@ func TestRecvRaises(t *testing.T) {
 	l := newLab(t, office(t))
 	_, clerk := l.fresh("clerk")
 	clerk.refused(wire.OpRecv, named("secrets"), wire.Label)
+	l.decisions()
 	clerk.refused(wire.OpRecv, wire.Ask{Name: "secrets", Mode: wire.ModeRaise}, wire.Empty)
+	if r := l.decisions(); len(r) != 2 || r[0].Op != "raise" || r[0].Labels == nil || r[0].Labels.Subject != "True %% True" || r[0].Labels.Object != `"alice" %% True` {
+		t.Errorf("the raise is recorded as %+v", r)
+	}
+	clerk.refused(wire.OpRecv, wire.Ask{Name: "secrets", Mode: wire.ModeRaise}, wire.Empty)
+	if r := l.decisions(); len(r) != 1 || r[0].Op != "recv" {
+		t.Errorf("what raises no more is recorded as %+v", r)
+	}
 	_, sender := l.fresh("high")
 	sender.does(wire.OpPost, post("secrets", "x"))
 	if told := clerk.does(wire.OpRecv, named("secrets")); told.Label != label.MustParse("alice %% True") {
