@@ -26,6 +26,9 @@ const unlabel = `grep -v -e '%%' -e '-/->' -e '^assert:'`
 // orders are what alice's page proposes.
 const orders = "Pay what I owe, and see what is new.\n!settle bob\n!settle plumber\n!news\n!get /news.txt\n"
 
+// shown is what the manifest names, and the rogue.
+var shown = []string{"model.py", "inbox.py", "bank.py", "page.py", "auth.py", "mail", "testdata"}
+
 // office is the application, and the web that it has a way to.
 type office struct {
 	*apptest.App
@@ -47,7 +50,7 @@ func open(t *testing.T, change func(manifest string) string) *office {
 	}))
 	t.Cleanup(web.Close)
 	o.App = apptest.Start(t, apptest.Options{
-		Shown: []string{"model.py", "inbox.py", "bank.py", "page.py", "auth.py", "mail", "testdata"},
+		Shown: shown,
 		Change: func(m string) string {
 			return change(strings.ReplaceAll(m, "127.0.0.1:8099", strings.TrimPrefix(web.URL, "http://")))
 		},
@@ -249,6 +252,36 @@ func TestSecretary(t *testing.T) {
 			t.Error(log)
 		}
 	})
+}
+
+// What README.md says that check says, it says; and of a manifest that does not keep
+// what is asserted, that it does not.
+func TestCheck(t *testing.T) {
+	a := apptest.Lay(t, apptest.Options{Shown: shown})
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	report := regexp.MustCompile(`(?m)^    (service inbox: .*(?:\n      .*)+)\n`).FindSubmatch(readme)
+	if report == nil {
+		t.Fatal("README.md shows no report")
+	}
+	want := strings.ReplaceAll(string(report[1]), "\n    ", "\n") + "\n"
+	if got := a.Output(t, "check"); !strings.Contains(got, want) {
+		t.Errorf("check says\n%s\nand not\n%s", got, want)
+	}
+	manifest, err := os.ReadFile(a.Manifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := strings.Replace(string(manifest), "  reader:\n", "  reader:\n    owns: alice\n", 1)
+	if err := os.WriteFile(a.Manifest, []byte(broken), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out, err := a.Command("check").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "inbox does reach internet: inbox → reader (lets go) → 127.0.0.1:8099") {
+		t.Errorf("a reader that owns alice: %v\n%s", err, out)
+	}
 }
 
 // The same programs under the same manifest without its labels.
