@@ -105,6 +105,10 @@ func (p *project) explain(r audit.Record) (explanation, error) {
 		e.Note = "labels are asked as they were then"
 		return e, nil
 	}
+	if v.Allowed && r.Verdict == audit.Deny && strings.HasPrefix(r.Rule, v.Rule+": ") {
+		e.Now, e.Note = "", "it is granted, and was refused for what the rule says besides"
+		return e, nil
+	}
 	if !v.Allowed {
 		e.Now, e.Labels = audit.Deny, nil
 		if lines := supervisor.GrantLine(app, r.Subject, r.Op, r.Object); lines != "" {
