@@ -40,13 +40,13 @@ type reached struct {
 // at tells whether data arrived, in the open.
 func (r *reached) at(n *flowNode) bool { return r.first[n] != nil }
 
-// The cost of a way, of which the least is shown: a privilege that is used weighs
-// more than a mailbox that is made while it runs, where another way would do.
-// What costs more than maxCost is not told apart.
+// The cost of a way, of which the least is shown: a privilege that is used, and a
+// mailbox that is made while it runs where another way would do, which nobody reads
+// out of the manifest. What costs more than maxCost is not told apart.
 const (
-	costPrivilege = 4
-	costMade      = 1
-	maxCost       = 3 * costPrivilege
+	costPrivilege = 2
+	costMade      = 3
+	maxCost       = 9
 )
 
 // reach follows data from everywhere it can start at, through all that may be
