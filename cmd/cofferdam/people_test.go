@@ -145,7 +145,7 @@ func testPeople(t *testing.T, uid uint32) {
 		is("bob's", bob.mine("self"), `bob, told ["bob"]`)
 		is("alice's labels", alice.mine("labels"), `True %% "alice" True %% True "alice" <nil>`)
 		out, _, _ := p.run("ps")
-		is("ps", out, "alice")
+		is("ps", out, "for alice")
 		if strings.Fields(alice.mine("self"))[0] == strings.Fields(bob.mine("self"))[0] {
 			t.Error("it is the same")
 		}

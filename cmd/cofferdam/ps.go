@@ -34,6 +34,9 @@ func psCommand(p *project) *cobra.Command {
 			header := []string{"SERVICE", "INSTANCE", "STATE", "PID", "UP", "CPU", "MEMORY", "RESTARTS", "NOTE"}
 			return rows(f, stdout, r.Services, header, func(s supervisor.Status) []string {
 				note := s.Detail
+				if s.Principal != "" {
+					note = strings.TrimSpace("for " + printable(s.Principal) + " " + note)
+				}
 				if len(s.Degraded) > 0 {
 					note = strings.TrimSpace("degraded: " + strings.Join(s.Degraded, ",") + " " + note)
 				}
