@@ -84,6 +84,13 @@ func (d *demand) instance(service string, key Key) (func(), error) {
 	}, nil
 }
 
+// fail lets no more be started.
+func (d *demand) fail(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.fails = err
+}
+
 func (d *demand) idle() {
 	d.l.t.Helper()
 	eventually(d.l.t, "nobody uses an instance", func() bool {
@@ -139,9 +146,9 @@ func TestInstancePerLabel(t *testing.T) {
 		}
 	}
 	d.idle()
-	d.fails = wire.ErrBroken
+	d.fail(wire.ErrBroken)
 	check(one, wire.Broken.String())
-	d.fails = io.ErrUnexpectedEOF
+	d.fail(io.ErrUnexpectedEOF)
 	check(one, wire.Unavailable.String())
 	md := l.m.services["back"].methods["m"]
 	for _, e := range d.started {
