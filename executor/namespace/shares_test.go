@@ -215,7 +215,7 @@ func TestMovedOutOfAShare(t *testing.T) {
 		_, err := g.p.Exec(context.Background(), &executor.Command{Args: []string{"sh", "-c", `cd /shares/s/a/b && echo in
 			while [ -e /shares/s/a/b ]; do sleep 0.02; done
 			for up in .. ../.. ../../.. ../../../..; do ls $up; cat $up/SECRET; (cd $up && ls && cat SECRET); done 2>/dev/null
-			(cd -P .. && cat SECRET) 2>/dev/null; cat c`}, Env: []string{"PATH=/usr/bin:/bin"}, Stdout: w})
+			(cd -P .. && cat SECRET) 2>/dev/null; cat c 2>/dev/null || echo refused`}, Env: []string{"PATH=/usr/bin:/bin"}, Stdout: w})
 		w.CloseWithError(err)
 	}()
 	out := bufio.NewReader(r)
@@ -226,7 +226,9 @@ func TestMovedOutOfAShare(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := io.ReadAll(out)
-	if err != nil || !strings.HasSuffix(string(got), "c\n") || strings.Contains(strings.ToLower(string(got)), "secret") {
+	// Landlock of some kernels refuses what is in a directory that nothing leads to any more.
+	ended := strings.HasSuffix(string(got), "c\n") || strings.HasSuffix(string(got), "refused\n")
+	if err != nil || !ended || strings.Contains(strings.ToLower(string(got)), "secret") {
 		t.Errorf("from a directory that was moved away a program sees %q, %v", got, err)
 	}
 }
