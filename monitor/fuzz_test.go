@@ -13,7 +13,7 @@ import (
 
 // FuzzConn feeds bytes to a connection as an environment that is granted some
 // things and not others. Nothing that is not granted may reach a server, the
-// spawner or a mount, and what does reach a server says who the environment is.
+// spawner, a mailbox or a mount, and what does reach a server says who the environment is.
 func FuzzConn(f *testing.F) {
 	frame := func(op wire.Op, id uint64, name, body string) []byte {
 		return wire.AppendFrame(nil, &wire.Frame{Header: wire.Header{Op: op, ID: id}, NameBytes: []byte(name), Body: []byte(body)})
@@ -38,6 +38,24 @@ func FuzzConn(f *testing.F) {
 		f.Add(mount)
 		f.Add(append(mount, frame(wire.OpUnmount, uint64(20+i), "", string(m.Append(nil)))...))
 	}
+	ask := func(op wire.Op, id uint64, wait time.Duration, a wire.Ask) []byte {
+		return wire.AppendFrame(nil, &wire.Frame{Header: wire.Header{Op: op, ID: id, Timeout: wait}, Body: a.Append(nil, op)})
+	}
+	made := ask(wire.OpMailbox, 30, 0, wire.Ask{})
+	for i, name := range []string{"letters", "jobs", "vault", "absent"} {
+		for j, op := range []wire.Op{wire.OpPost, wire.OpPut, wire.OpTake, wire.OpRecv} {
+			a, wait := wire.Ask{Name: name}, time.Hour
+			if op == wire.OpPost {
+				a, wait = wire.Ask{Name: name, Handles: []uint64{1}, Data: []byte("x")}, 0
+			}
+			f.Add(append(made[:len(made):len(made)], ask(op, uint64(40+10*i+j), wait, a)...))
+		}
+	}
+	f.Add(bytes.Join([][]byte{made, ask(wire.OpPost, 31, 0, wire.Ask{Handles: []uint64{1, 1}}), ask(wire.OpRecv, 32, time.Hour, wire.Ask{Handles: []uint64{1}}), ask(wire.OpDrop, 33, 0, wire.Ask{Handles: []uint64{1}})}, nil))
+	f.Add(bytes.Join([][]byte{
+		ask(wire.OpNewSeal, 34, 0, wire.Ask{}), ask(wire.OpEnclose, 35, 0, wire.Ask{Handles: []uint64{1}, Data: []byte("x")}),
+		ask(wire.OpDisclose, 36, 0, wire.Ask{Handles: []uint64{2, 4}}), ask(wire.OpAuthenticate, 37, 0, wire.Ask{Handles: []uint64{3, 4}}),
+	}, nil))
 	granted := make(map[uint64]bool)
 	for _, name := range []string{"", "a", "a/b"} {
 		var st unix.Stat_t
@@ -102,6 +120,18 @@ func FuzzConn(f *testing.F) {
 					t.Errorf("%s is mounted, which is not granted or whose asker has ended", target)
 				}
 			}
+		}
+		for name, box := range l.m.mailboxes {
+			box.mu.Lock()
+			for _, m := range box.queue {
+				if name == "vault" || m.from.Instance != "front-1" {
+					t.Errorf("mailbox %s has a message of %v", name, m.from)
+				}
+			}
+			if n := len(box.takers) + len(box.putters) + len(box.entered); n > 0 {
+				t.Errorf("%d wait for mailbox %s after their end", n, name)
+			}
+			box.mu.Unlock()
 		}
 		for more := true; more; {
 			select {
