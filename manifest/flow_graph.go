@@ -83,6 +83,7 @@ const (
 	toWrite  linkKind = "write"  // of a volume or a share
 	toLeave  linkKind = "egress" // to a machine outside, and back
 	toPeople linkKind = "route"  // from is who answers, pair what the person may send and get
+	toShow   linkKind = "show"   // a directory is shown to another service; pair has the label of its share
 	toMade   linkKind = "made"   // into and out of mailboxes made while it runs
 )
 
@@ -138,6 +139,7 @@ func newFlowGraph(a *App, steps *int, without, avoid func(string) bool, keeps bo
 			g.links(n)
 		}
 	}
+	g.shows()
 	g.settle()
 	g.delegate()
 	return g, g.err
@@ -368,6 +370,24 @@ func (g *flowGraph) people() {
 			l.pair = g.pairAs(s.provide(method).Endpoint, nobody)
 			l.rule = fmt.Sprintf("%s: gateway may call %s", g.app.rule(who.Pos), who.Call)
 			g.link(l)
+		}
+	}
+}
+
+// shows links who may have a directory shown with whom it is shown to: that one sees
+// what there is.
+func (g *flowGraph) shows() {
+	for _, grant := range g.grants {
+		if grant.Kind != "share" || grant.To == grant.From {
+			continue
+		}
+		l := g.app.Share(grant.Name).Label
+		for _, from := range g.order {
+			for _, to := range g.order {
+				if from.kind == atService && from.name == grant.From && to.kind == atService && to.name == grant.To {
+					g.link(&link{kind: toShow, from: from, to: to, pair: guard.Endpoint{Request: g.as(to.svc.Label, to.principal), Answer: l}})
+				}
+			}
 		}
 	}
 }

@@ -187,6 +187,8 @@ func (g *flowGraph) step(s *flowState, out emit) {
 			g.spawn(l, s, out)
 		case toPost, toPut, toMade:
 			g.send(l, s, out)
+		case toShow:
+			g.show(l, s, s.at, l.to, out)
 		case toWrite:
 			g.write(l, s, out)
 		case toLeave:
@@ -215,6 +217,8 @@ func (g *flowGraph) step(s *flowState, out emit) {
 			g.result(l, s, out)
 		case toTake, toOwner, toMade:
 			g.receive(l, s, out)
+		case toShow: // whether it worked, who asked is told if he may know
+			g.show(l, s, l.from.state.Label, l.from, out)
 		case toMount:
 			g.read(l, out)
 		case toLeave:
@@ -281,6 +285,29 @@ func (g *flowGraph) read(l *link, out emit) {
 			out(l.from, at.Label, inTheOpen, o.by...)
 			return
 		}
+	}
+}
+
+// show is what can be told by having directories shown, which takes to read their share
+// and no more than who is shown it has when it starts.
+func (g *flowGraph) show(l *link, s *flowState, at label.Label, to *flowNode, out emit) {
+	if g.tokens || s.sealed != inTheOpen {
+		return
+	}
+	for _, o := range g.options(l.from) {
+		from, ok := l.from.taint(l.from.may(at, o), label.Privileges{}, l.pair.Answer)
+		if ok && to == l.from {
+			from, ok = l.from.taint(from, label.Privileges{}, s.at)
+		}
+		if !ok || from.Tell(l.pair.Request) != nil {
+			continue
+		}
+		arrives := l.to.state.Label
+		if to == l.from {
+			arrives = from.Label
+		}
+		out(to, arrives, inTheOpen, o.by...)
+		return
 	}
 }
 

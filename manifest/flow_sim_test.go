@@ -332,6 +332,17 @@ func (w *world) grant(e *actor, g Grant, p label.Privileges) {
 			w.receive(e, b)
 		}
 	case "share":
+		if g.To != g.From {
+			share, s := w.a.Share(g.Name), w.a.Service(g.To)
+			principal := pick(w.r, append(w.a.flowPrincipals(), nobody))
+			to := w.shared[s.Name+" "+principal]
+			if to == nil || e.state.Read(label.Privileges{}, share.Label) != nil || e.state.Tell(for_(s.Label, principal)) != nil || !to.state.Label.FlowsTo(e.state.Label) {
+				return
+			}
+			to.data.add(e.data)
+			e.data.add(to.data)
+			return
+		}
 		if share := w.a.Share(g.Name); e.state.Mount(share.Label, false) == nil {
 			v := w.volumes["share "+g.Name]
 			if v == nil {
@@ -645,6 +656,9 @@ func randomManifest(r *rand.Rand) (string, []label.Label) {
 		}
 		if r.IntN(4) == 0 {
 			uses = append(uses, fmt.Sprintf("{share: d%d, into: self}", r.IntN(2)))
+		}
+		if j := r.IntN(n); r.IntN(4) == 0 && j != i && (kinds[j] == "shared" || kinds[j] == "per-principal") {
+			uses = append(uses, fmt.Sprintf("{share: d%d, into: s%d}", r.IntN(2), j))
 		}
 		if r.IntN(3) == 0 {
 			uses = append(uses, fmt.Sprintf("{egress: 'h%d.example.com:80', request: '%s', answer: '%s'}", i, labelText(more...), labelText(more...)))
