@@ -10,13 +10,19 @@ import (
 
 // ask asks for an operation on labels. what is its object, for errors.
 func (c *Client) ask(ctx context.Context, op wire.Op, what string, a *wire.Ask) (wire.Told, error) {
+	return c.askFor(ctx, op, what, a, 0)
+}
+
+// askFor is ask of one that waits for that long at most, as far as ctx allows.
+func (c *Client) askFor(ctx context.Context, op wire.Op, what string, a *wire.Ask, limit time.Duration) (wire.Told, error) {
+	var r reply
 	var t wire.Told
 	body, err := asking(op, a)
 	if err == nil {
-		body, err = c.request(ctx, op, "", body)
+		r, err = c.exchange(ctx, &wire.Frame{Header: wire.Header{Op: op, Timeout: limit}, Body: body})
 	}
 	if err == nil {
-		t, err = wire.ParseTold(body)
+		t, err = wire.ParseTold(r.body)
 	}
 	if err != nil {
 		return wire.Told{}, &CallError{Op: op.String(), Name: what, Err: err}
@@ -62,11 +68,10 @@ func (c *Client) askUntil(ctx context.Context, op wire.Op, what string, a *wire.
 		limit = askOnce
 	}
 	for {
-		limited, cancel := context.WithTimeout(ctx, limit)
-		t, err := c.ask(limited, op, what, a)
-		again := !now && ctx.Err() == nil && (errors.Is(err, ErrEmpty) || errors.Is(err, ErrBusy) && limited.Err() != nil)
-		cancel()
-		if !again {
+		began := time.Now()
+		t, err := c.askFor(ctx, op, what, a, limit)
+		full := errors.Is(err, ErrBusy) && time.Since(began) >= limit // at once it is not for lack of room
+		if now || ctx.Err() != nil || !full && !errors.Is(err, ErrEmpty) {
 			return t, err
 		}
 	}

@@ -100,12 +100,17 @@ func (c *Client) exchange(ctx context.Context, f *wire.Frame) (reply, error) {
 	if len(f.Body) > wire.MaxBody {
 		return reply{}, wire.Error{Code: wire.TooLarge, Message: fmt.Sprintf("%d bytes, at most %d", len(f.Body), wire.MaxBody)}
 	}
-	if ctx.Err() != nil {
+	info := &wire.Ops[f.Op]
+	switch {
+	case ctx.Err() != nil && info.Timed:
+		return reply{}, outlasted(ctx, f.Op)
+	case ctx.Err() != nil:
 		return reply{}, withdrawn(ctx)
 	}
-	info := &wire.Ops[f.Op]
 	if at, ok := ctx.Deadline(); ok && (info.Named || info.Timed) {
-		f.Timeout = max(time.Until(at), time.Millisecond)
+		if left := max(time.Until(at), time.Millisecond); f.Timeout == 0 || left < f.Timeout {
+			f.Timeout = left
+		}
 	}
 	a := &asked{answer: make(chan reply, 2), certain: certain[f.Op]}
 	c.mu.Lock()

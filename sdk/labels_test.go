@@ -5,8 +5,8 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"sync/atomic"
 	"testing"
-	"time"
 
 	"cofferdam/wire"
 )
@@ -36,6 +36,27 @@ func answering(t *testing.T, p *peer, op wire.Op, want wire.Ask, code wire.Code,
 	}
 	p.reply(f.ID, code, answer)
 	<-done
+}
+
+// ending is a context that ends when a test says so, as if at its deadline or not.
+type ending struct {
+	context.Context
+	done chan struct{}
+	err  atomic.Pointer[error]
+}
+
+func (e *ending) Done() <-chan struct{} { return e.done }
+
+func (e *ending) Err() error {
+	if err := e.err.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+func (e *ending) end(err error) {
+	e.err.Store(&err)
+	close(e.done)
 }
 
 func told(t wire.Told) []byte { return t.Append(nil) }
@@ -295,27 +316,22 @@ func TestWaiting(t *testing.T) {
 	}
 
 	for _, tt := range []struct {
-		name  string
-		limit time.Duration // 0: it is canceled
-		code  wire.Code
-		want  error
+		name string
+		end  error // of the context
+		code wire.Code
+		want error
 	}{
-		{"late, and something comes", 20 * time.Millisecond, wire.OK, nil},
-		{"late, and nothing comes", 20 * time.Millisecond, wire.Empty, ErrEmpty},
-		{"late, and withdrawn", 20 * time.Millisecond, wire.Canceled, ErrEmpty},
-		{"canceled, and something comes", 0, wire.OK, nil},
-		{"canceled, and nothing comes", 0, wire.Canceled, ErrCanceled},
-		{"canceled, and it was empty", 0, wire.Empty, ErrCanceled},
+		{"late, and something comes", context.DeadlineExceeded, wire.OK, nil},
+		{"late, and nothing comes", context.DeadlineExceeded, wire.Empty, ErrEmpty},
+		{"late, and withdrawn", context.DeadlineExceeded, wire.Canceled, ErrEmpty},
+		{"canceled, and something comes", context.Canceled, wire.OK, nil},
+		{"canceled, and nothing comes", context.Canceled, wire.Canceled, ErrCanceled},
+		{"canceled, and it was empty", context.Canceled, wire.Empty, ErrCanceled},
 	} {
-		ctx, cancel := context.WithCancel(context.Background())
-		if tt.limit > 0 {
-			ctx, cancel = context.WithTimeout(ctx, tt.limit)
-		}
+		ctx := &ending{Context: context.Background(), done: make(chan struct{})}
 		done := recv(ctx)
 		f := p.next()
-		if tt.limit == 0 {
-			cancel()
-		}
+		ctx.end(tt.end)
 		if k := p.next(); k.Op != wire.OpCancel || k.ID != f.ID {
 			t.Errorf("%s: got %v %d, want cancel %d", tt.name, k.Op, k.ID, f.ID)
 		}
@@ -323,7 +339,9 @@ func TestWaiting(t *testing.T) {
 		if err := <-done; !errors.Is(err, tt.want) {
 			t.Errorf("%s: Recv() = %v, want %v", tt.name, err, tt.want)
 		}
-		cancel()
+		if _, err := box.Recv(ctx, Options{}); tt.end == context.DeadlineExceeded && !errors.Is(err, ErrEmpty) {
+			t.Errorf("%s: Recv() afterwards = %v, want %v", tt.name, err, ErrEmpty)
+		}
 	}
 
 	// With Now it is asked once, for the shortest time.
@@ -343,10 +361,7 @@ func TestWaiting(t *testing.T) {
 		if f.Op != op || f.Timeout != askOnce {
 			t.Errorf("got %v with %v, want %v with %v", f.Op, f.Timeout, op, askOnce)
 		}
-		if k := p.next(); k.Op != wire.OpCancel { // it is late
-			t.Errorf("got %v, want cancel", k.Op)
-		}
-		p.reply(f.ID, wire.Canceled, nil)
+		p.reply(f.ID, code, nil)
 		if err := <-done; !errors.Is(err, code.Err()) {
 			t.Errorf("%v = %v, want %v", op, err, code.Err())
 		}
@@ -429,12 +444,17 @@ func TestCallWith(t *testing.T) {
 	}
 	wantDrop(11)
 
-	short, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
-	defer cancel()
-	if _, err := c.Call(short, "a.b", nil); !errors.Is(err, ErrDeadline) {
+	ctx := &ending{Context: context.Background(), done: make(chan struct{})}
+	late := make(chan error)
+	go func() {
+		_, err := c.Call(ctx, "a.b", nil)
+		late <- err
+	}()
+	id := p.next().ID
+	ctx.end(context.DeadlineExceeded)
+	if err := <-late; !errors.Is(err, ErrDeadline) {
 		t.Errorf("Call() = %v, want %v", err, ErrDeadline)
 	}
-	id := p.next().ID
 	p.next() // the cancel, which came too late
 	go func() {
 		opened(id, wire.OK, 12)
