@@ -215,7 +215,7 @@ func TestQueueUntilServed(t *testing.T) {
 	p := l.connect(l.admit("front", "front-1"))
 	first, second := p.call("bank.balance", "first"), p.call("bank.look", "second")
 	p.want(p.ask(wire.OpHello, "", 0, nil), wire.OK, string(p.identity(l, "front-1"))) // both have been handled
-	if l.m.Serving("bank") {
+	if l.serving("bank") {
 		t.Error("bank is serving with nobody there")
 	}
 	_, server := l.server("bank", "bank-1", "balance")
@@ -475,7 +475,7 @@ func TestServeTwice(t *testing.T) {
 	}
 	server.want(server.ask(wire.OpServe, "", 0, nil), wire.Malformed, "")
 	server.want(server.ask(wire.OpServe, "", 0, wire.AppendField(nil, wire.KeyArg, "balance")), wire.Malformed, "")
-	if l.m.Serving("bank") || l.m.Serving("absent") || !l.m.Serving("sandbox") {
+	if l.serving("bank") || l.serving("absent") || !l.serving("sandbox") {
 		t.Error("Serving: want bank no (two methods are missing), absent no, sandbox yes (it has none)")
 	}
 }

@@ -149,6 +149,23 @@ func (l *lab) server(service, instance string, methods ...string) (*Env, *peer) 
 	return e, p
 }
 
+// serving tells whether every method of a service that is shared has somebody to
+// answer it.
+func (l *lab) serving(name string) bool {
+	s := l.m.services[name]
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, md := range s.methods {
+		if len(md.shared.servers) == 0 && !s.Lines {
+			return false
+		}
+	}
+	return true
+}
+
 // servedBy tells whether a connection of e answers the method.
 func (md *method) servedBy(e *Env) bool {
 	md.of.mu.Lock()

@@ -201,9 +201,3 @@ func (m *Monitor) Remove(e *Env) {
 	m.mu.Unlock()
 	e.close()
 }
-
-// Serving tells whether every method of the service has somebody to answer it.
-func (m *Monitor) Serving(service string) bool {
-	s := m.services[service]
-	return s != nil && s.ready()
-}

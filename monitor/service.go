@@ -101,18 +101,6 @@ func newService(m *Monitor, s Service) *service {
 	return svc
 }
 
-// ready reports whether every method has somebody to answer it.
-func (s *service) ready() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, md := range s.methods {
-		if len(md.shared.servers) == 0 && !s.Lines {
-			return false
-		}
-	}
-	return true
-}
-
 // Serving tells whether e answers every method of its service.
 func (e *Env) Serving() bool {
 	s := e.self

@@ -135,7 +135,7 @@ func TestSpawnWithdrawn(t *testing.T) {
 func TestLines(t *testing.T) {
 	l := newLab(t, bank())
 	p := l.connect(l.admit("front", "front-1"))
-	if !l.m.Serving("script") {
+	if !l.serving("script") {
 		t.Error("a program per call is not serving")
 	}
 	for name, tt := range map[string]struct {
