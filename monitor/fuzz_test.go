@@ -2,12 +2,15 @@ package monitor
 
 import (
 	"bytes"
+	"fmt"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"cofferdam/guard"
+	"cofferdam/label"
 	"cofferdam/wire"
 )
 
@@ -28,6 +31,16 @@ func FuzzConn(f *testing.F) {
 	f.Add(frame(wire.OpSpawn, 5, "sandbox", string(spawn.Append(nil))))
 	f.Add(frame(wire.OpSpawn, 6, "bank", ""))
 	f.Add(frame(wire.OpReply, 1, "", "an answer"))
+	asking := wire.Ask{Shown: label.MustParseFormula("alice"), Out: label.MustParseFormula("bob"), Handles: []uint64{1}}
+	for _, fields := range [][]byte{nil, asking.Append(nil, wire.OpCall), {wire.KeyHandle}} {
+		for _, op := range []wire.Op{wire.OpCall, wire.OpReply} {
+			h := wire.Frame{Header: wire.Header{Op: op, ID: 7, Flags: wire.FlagFields}, Body: append(wire.AppendFields(nil, fields), "body"...)}
+			if op == wire.OpCall {
+				h.NameBytes = []byte("bank.balance")
+			}
+			f.Add(wire.AppendFrame(nil, &h))
+		}
+	}
 	p, dirs := shared(f)
 	makeDirs(f, dirs["theories"], "a", "a/b")
 	makeDirs(f, dirs["drop"], "a")
@@ -87,6 +100,9 @@ func FuzzConn(f *testing.F) {
 				if name := string(f.NameBytes); name == "give" || !bytes.Equal(f.CallerBytes, e.caller) {
 					t.Errorf("a call of %q by %q reaches the server", name, f.CallerBytes)
 				}
+				if told, _ := told(t, f); told.Shown != label.True {
+					t.Errorf("it shows %v, which it does not own", told.Shown)
+				}
 			}
 		}()
 		ours, theirs := socketpair(t)
@@ -142,6 +158,32 @@ func FuzzConn(f *testing.F) {
 			default:
 				more = false
 			}
+		}
+	})
+}
+
+// FuzzPreface reads lines as the gateway begins its connections with. One that is
+// accepted names one principal, in the one way to write it.
+func FuzzPreface(f *testing.F) {
+	for _, line := range []string{
+		"COFFERDAM for 616c696365 7", "COFFERDAM for - 7", "COFFERDAM for 61 -7", "COFFERDAM for 6 7", "COFFERDAM for ff 7",
+		"COFFERDAM for 616c696365  7", "COFFERDAM over 1", "COFFERDAM over 18446744073709551616", "COFFERDAM", "",
+	} {
+		f.Add(line)
+	}
+	p := people(f)
+	asked := ""
+	door := p.Door.People
+	p.Door.People = func(route int, principal string) (guard.Endpoint, error) {
+		asked = fmt.Sprintf("COFFERDAM for %s %d", hexOf(principal), route)
+		return door(route, principal)
+	}
+	l := newLab(f, p)
+	e := l.admit("door", "door-1")
+	f.Fuzz(func(t *testing.T, line string) {
+		v := &visit{e: e, to: l.m.services["back"], port: 8081}
+		if _, err := v.onBehalf(line); err == nil && line != asked {
+			t.Errorf("%q is taken for %q", line, asked)
 		}
 	})
 }

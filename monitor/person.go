@@ -121,7 +121,7 @@ func (v *visit) onBehalf(line string) (people guard.Endpoint, err error) {
 	case len(words) == 3 && words[0] == "COFFERDAM" && words[1] == "over":
 		n, _ := strconv.ParseUint(words[2], 10, 64)
 		from := v.e.m.bridged.of(n)
-		if from == nil || from.door != v.e || from.to != v.to || from.port != v.port {
+		if from == nil || strconv.FormatUint(n, 10) != words[2] || from.door != v.e || from.to != v.to || from.port != v.port {
 			return people, errors.New("no connection between services that leads there has this number")
 		}
 		v.key, v.at, v.quiet = from.key, from.at, from.quiet
@@ -131,6 +131,9 @@ func (v *visit) onBehalf(line string) (people guard.Endpoint, err error) {
 		route, convErr := strconv.Atoi(words[3])
 		if err = errors.Join(err, convErr); err != nil {
 			return people, err
+		}
+		if hexOf(principal) != words[2] || strconv.Itoa(route) != words[3] {
+			return people, errors.New("not in the one way to write it")
 		}
 		if people, err = v.e.m.policy.door.People(route, principal); err != nil {
 			return people, err
