@@ -79,7 +79,7 @@ func TestHostile(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			began := time.Now()
 			a, err := parse("m.yaml", tt.text)
-			if took := time.Since(began); took > 20*time.Second {
+			if took := time.Since(began); took > time.Minute { // far beyond what it takes, under the race detector too
 				t.Errorf("Parse took %v", took)
 			} else {
 				t.Logf("%d bytes took %v", len(tt.text), took)

@@ -284,7 +284,11 @@ func TestAttackByLargeLabels(t *testing.T) {
 		t.Fatal(err)
 	}
 	capsules := p.does(wire.OpNewSeal, wire.Ask{}).Handles
-	hidden, err := e.holdObjects([]object{&capsule{seal: e.flow.handles[capsules[0]].(sealer).of, label: label.New(label.True, other)}})
+	sealed, err := held[sealer](e, capsules[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	hidden, err := e.holdObjects([]object{&capsule{seal: sealed.of, label: label.New(label.True, other)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -362,7 +366,7 @@ func TestAttackByExhaustion(t *testing.T) {
 				p.start(wire.OpRecv, time.Hour, wire.Ask{Handles: []uint64{box}}) // first what is there comes
 			}
 			eventually(t, "it waits for as much as it may", func() bool { return high.inFlight.Load() >= MaxInFlight-3*DefaultMessages })
-			for len(high.flow.handles) < MaxHandles {
+			for high.holds() < MaxHandles {
 				if _, err := high.holdObject(&value{secret, make([]byte, 8<<10)}); err != nil {
 					break // of bytes there are too many
 				}
@@ -386,7 +390,10 @@ func TestAttackByExhaustion(t *testing.T) {
 		see(q, wire.OpNewSeal, wire.Ask{})
 		see(q, wire.OpDelegate, wire.Ask{})
 		see(clerk, wire.OpRecv, named("inbox"))
-		if spent := low.records.spent; spent > 10 {
+		low.records.mu.Lock()
+		spent := low.records.spent
+		low.records.mu.Unlock()
+		if spent > 10 {
 			t.Errorf("%d records are counted against who has made none", spent)
 		}
 		return seen

@@ -98,7 +98,7 @@ func TestFullTables(t *testing.T) {
 		}
 		caller.want(caller.last, want, "")
 		server.quiet()
-		if n := len(e.flow.handles); n != MaxHandles-1 {
+		if n := e.holds(); n != MaxHandles-1 {
 			t.Errorf("%d handles are left, want those of before", n)
 		}
 		// One has room still.

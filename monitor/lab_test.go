@@ -129,6 +129,13 @@ type peer struct {
 	last uint64 // id
 }
 
+// holds is how many handles e has.
+func (e *Env) holds() int {
+	e.flow.mu.Lock()
+	defer e.flow.mu.Unlock()
+	return len(e.flow.handles)
+}
+
 // connect opens a wire connection of e.
 func (l *lab) connect(e *Env) *peer {
 	l.t.Helper()

@@ -234,7 +234,7 @@ func (*kindergarten) Instance(context.Context, string, Key) (func(), error) {
 func (w *world) settle(by *actor, children int) {
 	w.t.Helper()
 	before := len(w.children)
-	for range len(by.env.children) - children {
+	for range by.env.brood() - children {
 		w.raise(by, <-w.m.spawner.(*kindergarten).born)
 	}
 	w.children = slices.DeleteFunc(w.children, func(c *infant) bool { return c.ctx.Err() != nil || c.actor.dead })
@@ -242,6 +242,13 @@ func (w *world) settle(by *actor, children int) {
 	if len(w.children) != before {
 		eventually(w.t, "who has ended is gone", func() bool { return spawned() <= len(w.children) })
 	}
+}
+
+// brood is how many children e has.
+func (e *Env) brood() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.children)
 }
 
 // spawned is how many children are not over yet, with all that follows from that.
@@ -281,7 +288,7 @@ func (w *world) run(steps int) {
 			if a.dead {
 				continue
 			}
-			children := len(a.env.children)
+			children := a.env.brood()
 			a.act()
 			w.settle(a, children)
 			if a.replaced {
@@ -350,7 +357,7 @@ func (a *actor) end(r *rand.Rand) {
 			c.end <- wire.Exit{}
 		}
 	}
-	a.w.settle(a, len(a.env.children))
+	a.w.settle(a, a.env.brood())
 	a.w.m.Remove(a.env)
 	a.c.close()
 }
