@@ -29,6 +29,7 @@ const (
 	OpMounts Op = "mounts" // one response with Mounts
 	OpLogs   Op = "logs"   // a response per Line, from now on
 	OpExec   Op = "exec"   // one response with Exit
+	OpFlush  Op = "flush"  // one response once all that was decided is in the log's file
 	OpStop   Op = "stop"   // one response once all is stopped; the end once the process is gone
 )
 

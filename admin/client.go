@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 )
 
 // ErrNotRunning says that no application listens there.
@@ -51,6 +52,10 @@ func Ask(path string, req Request, streams ...*os.File) (*Client, error) {
 	}
 	return &Client{nc: nc, dec: json.NewDecoder(nc)}, nil
 }
+
+// Timeout bounds how long the answer may take from now on: what is late is an error
+// that wraps [os.ErrDeadlineExceeded].
+func (c *Client) Timeout(d time.Duration) { c.nc.SetReadDeadline(time.Now().Add(d)) }
 
 // Error is a refusal by the application, with the exit code that goes with it.
 type Error struct {

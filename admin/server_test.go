@@ -11,10 +11,18 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"cofferdam/audit"
+	"cofferdam/supervisor"
 )
 
 // serve starts a server for owner, without an application behind it.
 func serve(t testing.TB, owner int) (path string) {
+	t.Helper()
+	return serveWith(t, &Server{Owner: owner})
+}
+
+func serveWith(t testing.TB, s *Server) (path string) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "admin-")
 	if err != nil {
@@ -33,7 +41,7 @@ func serve(t testing.TB, owner int) (path string) {
 	if err := os.Chmod(path, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	go (&Server{Owner: owner}).Serve(l)
+	go s.Serve(l)
 	return path
 }
 
@@ -77,6 +85,42 @@ func TestAskTooMuch(t *testing.T) {
 	_, err := Ask(serve(t, os.Getuid()), Request{Op: OpExec, Args: []string{strings.Repeat("x", maxRequestBytes)}})
 	if !errors.Is(err, errTooLong) {
 		t.Errorf("Ask of a long request = %v, want %v", err, errTooLong)
+	}
+}
+
+// TestFlush: what was permitted a moment ago is in the file once the answer is there.
+func TestFlush(t *testing.T) {
+	log, err := audit.Open(filepath.Join(t.TempDir(), "audit.jsonl"), audit.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	path := serveWith(t, &Server{Owner: os.Getuid(), Supervisor: &supervisor.Supervisor{Options: supervisor.Options{Log: log}}})
+	flush := func() error {
+		c, err := Ask(path, Request{Op: OpFlush})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		c.Timeout(10 * time.Second)
+		_, err = c.Next()
+		return err
+	}
+	for n := 1; n <= 20; n++ {
+		if _, err := log.Append(audit.Record{Kind: audit.KindDecision, Verdict: audit.Allow}); err != nil {
+			t.Fatal(err)
+		}
+		if err := flush(); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(log.Path())
+		if err != nil || bytes.Count(text, []byte("\n")) != n {
+			t.Fatalf("after a flush the file has %d of %d records: %v", bytes.Count(text, []byte("\n")), n, err)
+		}
+	}
+	log.Close()
+	if err := flush(); err == nil || !strings.Contains(err.Error(), audit.ErrClosed.Error()) {
+		t.Errorf("flush of a log that is closed = %v, want %v", err, audit.ErrClosed)
 	}
 }
 

@@ -3,10 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"cofferdam/admin"
 	"cofferdam/audit"
 )
 
@@ -162,8 +165,8 @@ func printReport(path string, r audit.Report) {
 	}
 }
 
-// auditLog is the log of the application that the command is about. With
-// --project-name no manifest is needed.
+// auditLog is the log of the application that the command is about, with all in it
+// that was decided before. With --project-name no manifest is needed.
 func (p *project) auditLog() (string, error) {
 	if err := p.checkName(); err != nil {
 		return "", err
@@ -176,7 +179,34 @@ func (p *project) auditLog() (string, error) {
 		}
 		name = app.Name
 	}
-	return auditLog(dirsOf(name)), nil
+	dirs := dirsOf(name)
+	if err := flushLog(adminSocket(dirs)); err != nil {
+		fmt.Fprintf(os.Stderr, "cofferdam: %s does not hand over the end of its log, and the latest permissions may be missing: %v\n", name, err)
+	}
+	return auditLog(dirs), nil
+}
+
+// flushTimeout is how long an application may take to hand over the end of its log.
+const flushTimeout = 5 * time.Second
+
+// flushLog makes an application that runs write down what it still has in memory.
+// What does not run has nothing there, and what is another user's has a log that
+// nobody else can read anyway.
+func flushLog(socket string) error {
+	c, err := admin.Ask(socket, admin.Request{Op: admin.OpFlush})
+	if errors.Is(err, admin.ErrNotRunning) || errors.Is(err, os.ErrPermission) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	c.Timeout(flushTimeout)
+	// One that ends before it answers has written everything.
+	if _, err := c.Next(); !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
 }
 
 // completeServices offers the services of the manifest to the shell.
