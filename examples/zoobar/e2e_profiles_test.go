@@ -58,6 +58,7 @@ func (s *site) testProfiles(t *testing.T) {
 	s.testSlow(t)
 	s.testTogether(t)
 	s.testState(t)
+	s.testVisits(t)
 	s.checkBooks(t)
 }
 
@@ -351,5 +352,39 @@ print(sorted(os.listdir('/data')))`
 				t.Errorf("%q finds %s", name, out)
 			}
 		})
+	}
+}
+
+// testVisits draws who visits whom, and tries to make it up.
+func (s *site) testVisits(t *testing.T) {
+	a, b := s.author(t, "drawn<b>"), s.author(t, "other drawn")
+	b.visitor = a.owner
+	b.owner.SaveProfile(zoobartest.Profile(t, "visit-graph"))
+	b.look()
+	c := s.author(t, "third")
+	c.owner.View("drawn<b>") // shows no program yet, which is no visit
+	a.owner.SaveProfile(zoobartest.Profile(t, "visit-graph"))
+	c.owner.View("drawn<b>")
+	b.owner.View("drawn<b>")
+	a.look()
+	out := a.look() // test2, for the second time
+	for _, want := range []string{"<svg ", ">drawn&lt;b&gt;</text>", ">test2</text>", ">third</text>", ">other d…</text>"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the picture has no %s: %s", want, out)
+		}
+	}
+	// drawn's visitors test2 (twice), third and other; other shares who visits it: drawn.
+	if n := strings.Count(out, "<line "); n != 4 {
+		t.Errorf("%d lines, want 4: %s", n, out)
+	}
+	forged := a.output(`
+import cofferdam
+for call, args in (('visits.note', {'owner': 'test2', 'visitor': 'test1'}), ('visits.get', {'owner': 'test2'})):
+    try:
+        print('bad:', call, cofferdam.call_json(call, args))
+    except Exception: pass
+print(len(api.call('get_visits')))`)
+	if strings.TrimSpace(forged) != "4" {
+		t.Errorf("a program that makes visits up: %s", forged)
 	}
 }

@@ -38,6 +38,8 @@ func start(t *testing.T) *site {
 		Programs: []string{"cofferdam/examples/zoobar/cmd/...", "cofferdam/examples/zoobar/probe"},
 		Shown:    []string{"media", "sandbox"},
 		Change: func(manifest string) string {
+			// Everybody who registers has twenty words hashed.
+			manifest = strings.Replace(manifest, "HASH_ITERATIONS: 100000", "HASH_ITERATIONS: 1000", 1)
 			return regexp.MustCompile(`\{from: bin/(\w+), to: /app/\w+\}`).
 				ReplaceAllString(manifest, "$0, {from: bin/probe, to: /app/probe}")
 		},
@@ -77,7 +79,7 @@ func (s *site) volume(t *testing.T, name string) string {
 	if os.Geteuid() != 0 {
 		return filepath.Join(s.State, "volumes", name)
 	}
-	owner := map[string]string{"person": "roster", "cred": "auth", "bank": "bank", "profile": "store"}[name]
+	owner := map[string]string{"person": "roster", "cred": "auth", "index": "honeychecker", "bank": "bank", "profile": "store", "visits": "visits"}[name]
 	for _, one := range s.instances(t) {
 		if one.Service == owner && one.Pid != 0 {
 			return fmt.Sprintf("/proc/%d/root/data", one.Pid)
@@ -112,7 +114,7 @@ func (s *site) database(t *testing.T, volume, name string) *sql.DB {
 	return zoobartest.Open(t, filepath.Join(dir, name), "")
 }
 
-var services = []string{"static", "dynamic", "front", "roster", "auth", "bank", "store", "profile", "echo"}
+var services = []string{"static", "dynamic", "front", "roster", "auth", "honeychecker", "bank", "store", "profile", "visits", "echo"}
 
 // TestZoobar starts the site once and lets everything happen to it in turn.
 func TestZoobar(t *testing.T) {
@@ -127,6 +129,7 @@ func TestZoobar(t *testing.T) {
 	t.Run("defects", s.testDefects)
 	t.Run("gateway", s.testGateway)
 	t.Run("profiles", s.testProfiles)
+	t.Run("honeywords", s.testHoneywords)
 	t.Run("killed bank", s.testKilledBank)
 }
 
@@ -261,6 +264,8 @@ func (s *site) testDatabases(t *testing.T) {
 	}{
 		{"person", "person.db", "person", []string{"username"}, []string{"password", "token", "zoobars", "profile"}},
 		{"cred", "cred.db", "cred", []string{"username", "password", "token", "salt", "iterations"}, []string{"zoobars"}},
+		{"index", "index.db", "sugar", []string{"username", "position"}, []string{"password", "token"}},
+		{"visits", "visits.db", "visit", []string{"owner", "visitor"}, []string{"password", "token", "zoobars"}},
 		{"bank", "bank.db", "bank", []string{"username", "zoobars"}, []string{"password", "token"}},
 		{"bank", "bank.db", "transfer", []string{"id", "sender", "recipient", "amount", "time"}, nil},
 		{"profile", "profile.db", "profile", []string{"username", "profile"}, []string{"password", "token", "zoobars"}},

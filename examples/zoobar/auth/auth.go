@@ -4,6 +4,11 @@
 // token of that user" without ever giving one away: a token leaves the service
 // once, in the answer to the login that made it.
 //
+// Of each user it keeps the hashes of [Sweetwords] words, one of which is the password,
+// and does not know which: that is what the honeychecker knows, and nothing else. Who
+// has stolen the hashes and inverted them logs in with a honeyword, most
+// likely, and that is noticed.
+//
 // Trusted: no by Cofferdam; yes by zoobar. It can log in as anybody.
 package auth
 
@@ -16,6 +21,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"strings"
 	"time"
 
 	"cofferdam/examples/zoobar/calls"
@@ -24,18 +31,23 @@ import (
 	"cofferdam/sdk"
 )
 
-// Schema of the credentials. password and token are hashes.
+// Schema of the credentials. token is a hash; password is those of the sweetwords, in an
+// order that says nothing, with spaces between them.
 const Schema = `CREATE TABLE IF NOT EXISTS cred(
 	username varchar(128) PRIMARY KEY NOT NULL,
-	password varchar(128) NOT NULL,
+	password text NOT NULL,
 	token varchar(128) NOT NULL,
 	salt blob NOT NULL,
 	iterations integer NOT NULL
 )`
 
 // Hashing is what costs: as many at once as a small machine has cores, and a
-// queue that empties within the patience of a browser.
-var hashing = gate.Limits{Places: 2, PlacesPerKey: 1, Queue: 32, QueuePerKey: 4, Patience: 10 * time.Second}
+// queue that empties within the patience of a browser. A registration hashes all its
+// sweetwords, so it takes its turn among registrations, and keeps no login waiting.
+var (
+	hashing     = gate.Limits{Places: 2, PlacesPerKey: 1, Queue: 32, QueuePerKey: 4, Patience: 10 * time.Second}
+	registering = gate.Limits{Places: 1, PlacesPerKey: 1, Queue: 32, QueuePerKey: 4, Patience: 20 * time.Second}
+)
 
 // Peers are the services that auth calls.
 type Peers interface {
@@ -48,7 +60,10 @@ type Auth struct {
 	peers      Peers
 	random     io.Reader
 	iterations int
-	hashing    *gate.Gate
+
+	hashing, registering *gate.Gate
+
+	unchecked unchecked
 }
 
 // Options of an [Auth]; zero fields mean the defaults.
@@ -65,7 +80,10 @@ func New(db *sql.DB, peers Peers, o Options) *Auth {
 	if o.Iterations == 0 {
 		o.Iterations = DefaultIterations
 	}
-	return &Auth{db: db, peers: peers, random: o.Random, iterations: o.Iterations, hashing: gate.New(hashing)}
+	return &Auth{
+		db: db, peers: peers, random: o.Random, iterations: o.Iterations,
+		hashing: gate.New(hashing), registering: gate.New(registering),
+	}
 }
 
 // Methods are what others may call.
@@ -115,19 +133,23 @@ func (a *Auth) Register(ctx context.Context, username, password string) (token s
 	if taken, err := a.exists(ctx, username); taken || err != nil {
 		return "", err
 	}
-	salt := make([]byte, saltBytes)
-	if _, err := io.ReadFull(a.random, salt); err != nil {
-		return "", fmt.Errorf("register: salt: %w", err)
-	}
-	// The place is kept until the bank has answered: so only a few registrations
-	// wait for the bank at once, and however many transfers wait for check_token,
+	// The place is kept until the row is written: nobody else registers the same name
+	// meanwhile, for whom the honeychecker would note another position. And only so few
+	// wait for the bank at once that, however many transfers wait for check_token,
 	// there is somebody left to answer it.
-	leave, err := a.hashing.Enter(ctx, username)
+	leave, err := a.registering.Enter(ctx, username)
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", sdk.ErrBusy, err)
 	}
 	defer leave()
-	hash, err := hashPassword(password, salt, a.iterations)
+	if taken, err := a.exists(ctx, username); taken || err != nil {
+		return "", err
+	}
+	salt := make([]byte, saltBytes)
+	if _, err := io.ReadFull(a.random, salt); err != nil {
+		return "", fmt.Errorf("register: salt: %w", err)
+	}
+	hashes, position, err := a.sweeten(password, salt, a.iterations)
 	if err != nil {
 		return "", err
 	}
@@ -138,20 +160,25 @@ func (a *Auth) Register(ctx context.Context, username, password string) (token s
 	if err := a.peers.CallJSON(ctx, calls.BankRegister, calls.User{Username: username}, nil); err != nil {
 		return "", fmt.Errorf("register: open bank account: %w", err)
 	}
+	if err := a.peers.CallJSON(ctx, calls.HoneySet, calls.Sugar{Username: username, Position: position}, nil); err != nil {
+		return "", fmt.Errorf("register: note which word is the password: %w", err)
+	}
 	done, err := a.db.ExecContext(ctx,
 		`INSERT INTO cred(username, password, token, salt, iterations) VALUES(?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-		username, hash, tokenHash(token), salt, a.iterations)
+		username, hashes.String(), tokenHash(token), salt, a.iterations)
 	if err != nil {
 		return "", fmt.Errorf("register: %w", err)
 	}
 	if n, err := done.RowsAffected(); n == 0 || err != nil {
-		return "", err // somebody else took the name meanwhile
+		return "", err
 	}
 	return token, nil
 }
 
 // Login gives a new token, and ends the validity of the last one. The token is
-// empty if there is no such user or the password is wrong; both take as long.
+// empty if there is no such user or the password is wrong; both take as long. It is
+// empty, too, for a honeyword: only the honeychecker and the log of this service tell that
+// from a wrong password, and all sessions of the user have ended.
 func (a *Auth) Login(ctx context.Context, username, password string) (token string, err error) {
 	if len(username) > user.MaxNameBytes || len(password) > MaxPasswordBytes {
 		return "", nil
@@ -166,22 +193,40 @@ func (a *Auth) Login(ctx context.Context, username, password string) (token stri
 	}
 	got, err := hashPassword(password, salt, iterations)
 	leave()
-	if err != nil || !same(got, want) {
+	if err != nil {
 		return "", err
+	}
+	position, ok := want.find(got)
+	if !ok {
+		return "", nil
+	}
+	if len(want) > 1 { // what was stored before there were sweetwords has none
+		sugar, err := a.isSugar(ctx, username, position)
+		if err != nil {
+			return "", err
+		}
+		if !sugar {
+			return "", a.endSessions(ctx, username)
+		}
 	}
 	token, err = a.newToken()
 	if err != nil {
 		return "", err
 	}
-	// The hash is in the condition, lest a password that changed while this one
+	// The hashes are in the condition, lest a password that changed while this one
 	// was being hashed still opens the door.
 	done, err := a.db.ExecContext(ctx, `UPDATE cred SET token = ? WHERE username = ? AND password = ?`,
-		tokenHash(token), username, want)
+		tokenHash(token), username, want.String())
 	if err != nil {
 		return "", fmt.Errorf("login: %w", err)
 	}
 	if n, err := done.RowsAffected(); n != 1 || err != nil {
 		return "", err
+	}
+	if len(want) == 1 {
+		if err := a.upgrade(ctx, username, password, want, salt, iterations); err != nil {
+			slog.Warn("a password has no honeywords yet", "user", username, "err", err)
+		}
 	}
 	return token, nil
 }
@@ -200,17 +245,18 @@ func (a *Auth) CheckToken(ctx context.Context, username, token string) (bool, er
 }
 
 // stored returns what a password is compared with. For a user that does not
-// exist this is a hash that no password has, at the cost of a new one.
-func (a *Auth) stored(ctx context.Context, username string) (hash string, salt []byte, iterations int, err error) {
+// exist these are hashes that no password has, at the cost of new ones.
+func (a *Auth) stored(ctx context.Context, username string) (of hashes, salt []byte, iterations int, err error) {
+	var text string
 	err = a.db.QueryRowContext(ctx, `SELECT password, salt, iterations FROM cred WHERE username = ?`, username).
-		Scan(&hash, &salt, &iterations)
+		Scan(&text, &salt, &iterations)
 	if errors.Is(err, sql.ErrNoRows) {
-		return "", make([]byte, saltBytes), a.iterations, nil
+		return make(hashes, Sweetwords), make([]byte, saltBytes), a.iterations, nil
 	}
 	if err != nil {
-		return "", nil, 0, fmt.Errorf("login: %w", err)
+		return nil, nil, 0, fmt.Errorf("login: %w", err)
 	}
-	return hash, salt, iterations, nil
+	return strings.Fields(text), salt, iterations, nil
 }
 
 func (a *Auth) exists(ctx context.Context, username string) (bool, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -14,26 +15,62 @@ import (
 )
 
 // service is an Auth with a bank that always opens the account.
-func service(t *testing.T, bank *fakeBank) *auth.Auth {
+func service(t *testing.T, peers *fakePeers) *auth.Auth {
 	t.Helper()
 	db := zoobartest.Open(t, filepath.Join(t.TempDir(), "cred.db"), auth.Schema)
-	return auth.New(db, bank, auth.Options{Iterations: 10})
+	return auth.New(db, peers, auth.Options{Iterations: 10})
 }
 
-type fakeBank struct {
-	err    error
-	mu     sync.Mutex
-	opened []string
+// fakePeers is a bank, and a honeychecker that can be away.
+type fakePeers struct {
+	bank, honeychecker error // what they answer instead
+
+	mu       sync.Mutex
+	opened   []string
+	position map[string]int
+	alarms   []string
 }
 
-func (b *fakeBank) CallJSON(_ context.Context, call string, args, _ any) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if call != calls.BankRegister {
-		return errors.New("auth called " + call)
+func (p *fakePeers) CallJSON(_ context.Context, call string, args, result any) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch call {
+	case calls.BankRegister:
+		p.opened = append(p.opened, args.(calls.User).Username)
+		return p.bank
+	case calls.HoneySet:
+		if p.position == nil {
+			p.position = make(map[string]int)
+		}
+		s := args.(calls.Sugar)
+		p.position[s.Username] = s.Position
+		return p.honeychecker
+	case calls.HoneyCheck:
+		if p.honeychecker != nil {
+			return p.honeychecker
+		}
+		s := args.(calls.Sugar)
+		at, ok := p.position[s.Username]
+		*result.(*bool) = ok && at == s.Position
+		if !*result.(*bool) {
+			p.alarms = append(p.alarms, s.Username)
+		}
+		return nil
 	}
-	b.opened = append(b.opened, args.(calls.User).Username)
-	return b.err
+	return errors.New("auth called " + call)
+}
+
+// away says what the honeychecker answers from now on.
+func (p *fakePeers) away(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.honeychecker = err
+}
+
+func (p *fakePeers) alarmed() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.alarms)
 }
 
 func register(t *testing.T, a *auth.Auth, name, password string) string {
@@ -64,7 +101,7 @@ func valid(t *testing.T, a *auth.Auth, name, token string) bool {
 }
 
 func TestTokensAreRotated(t *testing.T) {
-	a := service(t, &fakeBank{})
+	a := service(t, &fakePeers{})
 	first := register(t, a, "alice", "secret")
 	if len(first) != 64 || !valid(t, a, "alice", first) {
 		t.Fatalf("token %q of the registration is not valid", first)
@@ -86,7 +123,7 @@ func TestTokensAreRotated(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	bank := &fakeBank{}
+	bank := &fakePeers{}
 	a := service(t, bank)
 	token := register(t, a, "alice", "secret")
 	longest := strings.Repeat("p", auth.MaxPasswordBytes)
@@ -125,7 +162,7 @@ func TestRefusals(t *testing.T) {
 
 // A registration that stops at any step has no lasting half (defect i).
 func TestRegistrationHeals(t *testing.T) {
-	bank := &fakeBank{err: errors.New("bank is down")}
+	bank := &fakePeers{bank: errors.New("bank is down")}
 	a := service(t, bank)
 	if token, err := a.Register(t.Context(), "alice", "secret"); err == nil || token != "" {
 		t.Fatalf("Register without a bank = %q, %v, want an error", token, err)
@@ -133,7 +170,7 @@ func TestRegistrationHeals(t *testing.T) {
 	if token := login(t, a, "alice", "secret"); token != "" {
 		t.Error("half a registration can log in")
 	}
-	bank.err = nil
+	bank.bank = nil
 	if register(t, a, "alice", "another") == "" {
 		t.Error("the name is burnt by half a registration")
 	}
@@ -143,7 +180,7 @@ func TestRegistrationHeals(t *testing.T) {
 }
 
 func TestNameIsTakenOnce(t *testing.T) {
-	a := service(t, &fakeBank{})
+	a := service(t, &fakePeers{})
 	var mu sync.Mutex
 	tokens := 0
 	var wg sync.WaitGroup
@@ -168,7 +205,8 @@ func TestNameIsTakenOnce(t *testing.T) {
 
 func TestNoSecretIsStored(t *testing.T) {
 	db := zoobartest.Open(t, filepath.Join(t.TempDir(), "cred.db"), auth.Schema)
-	a := auth.New(db, &fakeBank{}, auth.Options{Iterations: 1000})
+	peers := &fakePeers{}
+	a := auth.New(db, peers, auth.Options{Iterations: 1000})
 	register(t, a, "alice", "secret")
 	register(t, a, "bob", "secret")
 	token := login(t, a, "alice", "secret")
@@ -185,8 +223,15 @@ func TestNoSecretIsStored(t *testing.T) {
 		if err := rows.Scan(&password, &stored, &salt, &iterations); err != nil {
 			t.Fatal(err)
 		}
-		if len(password) != 64 || password == "secret" || seen[password] {
-			t.Errorf("password %q is not a hash of its own", password)
+		hashes := strings.Split(password, " ")
+		if len(hashes) != auth.Sweetwords {
+			t.Errorf("%d hashes of words, want %d", len(hashes), auth.Sweetwords)
+		}
+		for _, hash := range hashes {
+			if len(hash) != 64 || seen[hash] {
+				t.Errorf("%q is not a hash of its own", hash)
+			}
+			seen[hash] = true
 		}
 		if len(salt) != 32 || seen[salt] {
 			t.Errorf("salt %q is not 16 bytes of its own", salt)
@@ -197,13 +242,13 @@ func TestNoSecretIsStored(t *testing.T) {
 		if iterations != 1000 {
 			t.Errorf("iterations = %d, want 1000", iterations)
 		}
-		seen[password], seen[salt] = true, true
+		seen[salt] = true
 	}
-	if err := rows.Err(); err != nil || len(seen) != 4 {
-		t.Errorf("read %d values, %v, want 4", len(seen), err)
+	if err := rows.Err(); err != nil || len(seen) != 2*(auth.Sweetwords+1) {
+		t.Errorf("read %d values, %v, want %d", len(seen), err, 2*(auth.Sweetwords+1))
 	}
 	// Old rows verify with their own number of iterations.
-	if login(t, auth.New(db, &fakeBank{}, auth.Options{Iterations: 7}), "bob", "secret") == "" {
+	if login(t, auth.New(db, peers, auth.Options{Iterations: 7}), "bob", "secret") == "" {
 		t.Error("a password with 1000 iterations does not verify where 7 are the default")
 	}
 }

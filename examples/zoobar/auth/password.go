@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"fmt"
+	"strconv"
 )
 
 const (
@@ -17,9 +18,24 @@ const (
 	// each of them, so that it may be raised and old ones still verify.
 	DefaultIterations = 100_000
 
+	// MinIterations is the fewest that can be asked for: those of the course.
+	MinIterations = 1000
+
 	saltBytes = 16
 	hashBytes = 32
 )
+
+// ParseIterations reads a number of iterations; "" is the default.
+func ParseIterations(s string) (int, error) {
+	if s == "" {
+		return DefaultIterations, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < MinIterations || n > 100*DefaultIterations {
+		return 0, fmt.Errorf("HASH_ITERATIONS %q: not a number from %d to %d", s, MinIterations, 100*DefaultIterations)
+	}
+	return n, nil
+}
 
 // hashPassword is PBKDF2 with HMAC-SHA1 (RFC 8018), as 64 hexadecimal digits.
 func hashPassword(password string, salt []byte, iterations int) (string, error) {

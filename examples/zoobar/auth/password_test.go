@@ -14,3 +14,11 @@ func TestHashPassword(t *testing.T) {
 		}
 	}
 }
+
+func TestParseIterations(t *testing.T) {
+	for s, want := range map[string]int{"": DefaultIterations, "1000": 1000, "999": 0, "x": 0, "-1": 0, "100000000000": 0, "1e5": 0} {
+		if got, err := ParseIterations(s); got != want || (err == nil) != (want != 0) {
+			t.Errorf("ParseIterations(%q) = %d, %v, want %d", s, got, err, want)
+		}
+	}
+}

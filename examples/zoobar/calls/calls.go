@@ -12,6 +12,9 @@ const (
 	AuthCheckToken = "auth.check_token" // TokenCheck → bool
 	AuthPrincipal  = "auth.principal"   // Cookies → Principal; empty for nobody. The gateway asks
 
+	HoneySet   = "honeychecker.set"   // Sugar → null; which of a user's sweetwords is the password
+	HoneyCheck = "honeychecker.check" // Sugar → bool; false is an alarm
+
 	BankRegister = "bank.register" // User → null; opens an account, or finds it open
 	BankTransfer = "bank.transfer" // Transfer → Transferred
 	BankBalance  = "bank.balance"  // User → int64, null for an unknown user
@@ -26,6 +29,10 @@ const (
 	ProfileGetVisitor  = "profile.get_visitor"   // {} → string
 	ProfileGetXfers    = "profile.get_xfers"     // User → []LogEntry
 	ProfileGetUserInfo = "profile.get_user_info" // User → UserInfo, null for an unknown user
+
+	VisitsNote  = "visits.note"  // Visit → null
+	VisitsGet   = "visits.get"   // {} → []Visited; of the owner that the caller is bound to
+	VisitsShare = "visits.share" // Sharing → null; likewise
 
 	RosterKnows   = "roster.knows"   // User → bool
 	RosterWelcome = "roster.welcome" // User → null
@@ -66,6 +73,32 @@ type Token struct {
 type TokenCheck struct {
 	Username string `json:"username"`
 	Token    string `json:"token"`
+}
+
+// Sugar is a position among the sweetwords of a user.
+type Sugar struct {
+	Username string `json:"username"`
+	Position int    `json:"position"`
+}
+
+// Visit is that somebody has looked at somebody's profile.
+type Visit struct {
+	Owner   string `json:"owner"`
+	Visitor string `json:"visitor"`
+}
+
+// Visited is how often From has looked at the profile of To, and when last. Time is
+// in seconds since 1970.
+type Visited struct {
+	From  string `json:"from"`
+	To    string `json:"to"`
+	Times int64  `json:"times"`
+	Last  int64  `json:"last"`
+}
+
+// Sharing says whether others may see who visits the owner that the caller is bound to.
+type Sharing struct {
+	On bool `json:"on"`
 }
 
 // Cookies are those of a request, as the gateway asks about them.

@@ -75,6 +75,7 @@ func (p *Profiles) Run(ctx context.Context, owner, visitor string) ([]byte, erro
 	if err != nil {
 		return nil, err
 	}
+	p.note(ctx, owner, visitor)
 	exit, err := p.peers.Spawn(ctx, template, sdk.SpawnOptions{
 		Files:     []sdk.File{{Path: codePath, Data: code}},
 		Wall:      Wall,
@@ -89,6 +90,16 @@ func (p *Profiles) Run(ctx context.Context, owner, visitor string) ([]byte, erro
 			"limit", exit.Limit, "detail", exit.Detail, "stderr", lastLine(exit.Stderr))
 	}
 	return page(exit.Stdout), nil
+}
+
+// note counts the visit. What does not keep a profile from being shown is that it
+// cannot be counted.
+func (p *Profiles) note(ctx context.Context, owner, visitor string) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if err := p.peers.CallJSON(ctx, calls.VisitsNote, calls.Visit{Owner: owner, Visitor: visitor}, nil); err != nil {
+		slog.Warn("visit is not counted", "owner", owner, "visitor", visitor, "err", err)
+	}
 }
 
 // code fetches the owner's program, with the line ends that Python expects:

@@ -14,19 +14,21 @@ import (
 	"cofferdam/examples/zoobar/db"
 	"cofferdam/examples/zoobar/dynamic"
 	"cofferdam/examples/zoobar/echo"
+	"cofferdam/examples/zoobar/honeychecker"
 	"cofferdam/examples/zoobar/profile"
 	"cofferdam/examples/zoobar/roster"
 	"cofferdam/examples/zoobar/store"
+	"cofferdam/examples/zoobar/visits"
 )
 
 // App is the whole application in this process.
 type App struct {
 	*Monitor
-	Dir  string // of the databases: cred.db, bank.db, profile.db, person.db
+	Dir  string // of the databases: cred.db, index.db, bank.db, profile.db, person.db, visits.db
 	Site http.Handler
 	URL  string
 
-	Cred, BankDB, ProfileDB, Person *sql.DB
+	Cred, Index, BankDB, ProfileDB, Person, VisitsDB *sql.DB
 }
 
 // New starts the application and stops it with the test. Profiles run with the
@@ -35,11 +37,15 @@ func New(t *testing.T) *App {
 	t.Helper()
 	a := &App{Monitor: NewMonitor(), Dir: t.TempDir()}
 	a.Cred = Open(t, filepath.Join(a.Dir, "cred.db"), auth.Schema)
+	a.Index = Open(t, filepath.Join(a.Dir, "index.db"), honeychecker.Schema)
+	a.VisitsDB = Open(t, filepath.Join(a.Dir, "visits.db"), visits.Schema)
 	a.BankDB = Open(t, filepath.Join(a.Dir, "bank.db"), bank.Schema)
 	a.ProfileDB = Open(t, filepath.Join(a.Dir, "profile.db"), store.Schema)
 	a.Person = Open(t, filepath.Join(a.Dir, "person.db"), roster.Schema)
 
 	a.Serve("auth", auth.New(a.Cred, a.As("auth"), auth.Options{Iterations: 10}).Methods())
+	a.Serve("honeychecker", honeychecker.New(a.Index, time.Now).Methods())
+	a.Serve("visits", visits.New(a.VisitsDB, time.Now).Methods())
 	a.Serve("bank", bank.New(a.BankDB, a.As("bank"), time.Now).Methods())
 	a.Serve("store", store.New(a.ProfileDB, a.As("store")).Methods())
 	a.Serve("profile", profile.New(a.As("profile")).Methods())
