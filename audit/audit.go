@@ -40,6 +40,7 @@ const (
 	KindStart    Kind = "start"    // an environment was started
 	KindExit     Kind = "exit"     // an environment ended
 	KindLimit    Kind = "limit"    // a limit fired
+	KindHealth   Kind = "health"   // an environment is well again, or unwell
 	KindGrant    Kind = "grant"    // a grant was given or taken back at run time
 	KindMount    Kind = "mount"    // something was mounted or unmounted
 	KindApp      Kind = "app"      // the application as a whole, and this log itself

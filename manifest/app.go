@@ -135,6 +135,9 @@ type Service struct {
 	Restart         Restart // Policy "no" and nothing else for templates and stdio
 	DependsOn       []string
 	StopGracePeriod time.Duration // default 10 s; 0 for templates and stdio
+
+	Health      *Health // nil if nothing is checked; never of templates and stdio
+	OnUnhealthy string  // Replace (default), Stop or Ignore; "" for templates and stdio
 }
 
 // File is a host file or directory shown read-only.

@@ -17,9 +17,9 @@ func (r *reader) checkService(v value, s *Service) {
 	}
 	switch {
 	case s.Template:
-		r.only(v, "a template is started by a spawn and reached by no name", "http", "tcp", "stdio", "provides", "restart", "depends_on", "stop_grace_period")
+		r.only(v, "a template is started by a spawn and reached by no name", "http", "tcp", "stdio", "provides", "restart", "depends_on", "stop_grace_period", "healthcheck", "on_unhealthy")
 	case s.Stdio != "":
-		r.only(v, "a stdio service runs once per call and keeps nothing running", "http", "tcp", "restart", "stop_grace_period")
+		r.only(v, "a stdio service runs once per call and keeps nothing running", "http", "tcp", "restart", "stop_grace_period", "healthcheck", "on_unhealthy")
 		if len(s.Provides) == 0 {
 			r.refuse(r.key(v, "stdio"), "write provides: [{call: …}]", "a stdio service without a method never runs")
 		}
@@ -29,6 +29,7 @@ func (r *reader) checkService(v value, s *Service) {
 		r.only(v, "it is for instances: per-label and per-principal, which stay for the next caller", "idle", "max_instances")
 	}
 	r.checkMarks(v, s)
+	r.checkHealth(r.key(v, "healthcheck"), s)
 	for i, o := range s.Volumes {
 		if o.SizeBytes == Unlimited && o.Inodes > 0 {
 			r.refuse(r.place(v, o.Pos, fmt.Sprintf("%s.volumes[%d].inodes", v.key, i)), "leave it out, or give a size", "without a limit of size nothing counts its files")

@@ -108,6 +108,10 @@ func (s *Service) fillDefaults() {
 		orElse(&s.Idle, time.Minute)
 		orElse(&s.MaxInstances, 16)
 	}
+	if s.Health != nil {
+		s.Health.fillDefaults()
+	}
+	orElse(&s.OnUnhealthy, Replace)
 	orElse(&s.StopGracePeriod, 10*time.Second)
 	orElse(&s.Restart.Policy, "always")
 	orElse(&s.Restart.Intensity, 5)

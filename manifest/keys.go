@@ -70,6 +70,9 @@ const (
 	aBudget        shape = "a mapping: the budget"
 	aRestart       shape = "always, on-failure or no, or a mapping"
 	aPolicy        shape = "always, on-failure or no"
+	aHealth        shape = "a mapping: a health check"
+	aRequestPath   shape = "a path such as /health, in ASCII and without spaces"
+	onUnhealthy    shape = "replace, stop or ignore"
 )
 
 // What holds where no label is written.
@@ -216,7 +219,11 @@ func serviceKeys() table[Service] {
 				mapping(r, v, limits, limitKeys(), &s.Limits)
 			}},
 			{"restart", aRestart, false, "always", "What happens when it ends.", readRestart},
-			{"depends_on", someNames, false, "none", "Services that are ready before it starts.", readDependsOn},
+			{"healthcheck", aHealth, false, "it is well as long as it responds", "How it is asked whether it is well.", readHealth},
+			{"on_unhealthy", onUnhealthy, false, "replace", "What happens to an instance that is unhealthy, or does not respond: replace kills it and starts the next one by restart, stop stops it for good, ignore only shows and records it.", func(r *reader, v value, s *Service) {
+				s.OnUnhealthy, _ = r.oneOf(v, onUnhealthy, Replace, Stop, Ignore)
+			}},
+			{"depends_on", someNames, false, "none", "Services that are ready before it starts, and healthy if they are checked and that is not ignored.", readDependsOn},
 			{"stop_grace_period", aTime, false, "10s", "Time between the polite stop and the kill.", func(r *reader, v value, s *Service) {
 				s.StopGracePeriod = r.duration(v, aTime, maxDuration)
 			}},

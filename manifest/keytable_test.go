@@ -53,6 +53,7 @@ func sections() []section {
 		sectionOf("use", "services.NAME.uses", useKeys()),
 		sectionOf("rate", "services.NAME.uses.rate", rateKeys()),
 		sectionOf("limits", "services.NAME.limits", limitKeys()),
+		sectionOf("healthcheck", "services.NAME.healthcheck", healthKeys()),
 		sectionOf("restart", "services.NAME.restart", restartKeys()),
 	}
 }
@@ -185,6 +186,9 @@ func schemaOf() map[shape]any {
 		aBudget:      ref("budget"),
 		aRestart:     oneOrMore(policy, members{{"$ref", "#/$defs/restart"}}),
 		aPolicy:      policy,
+		aHealth:      ref("healthcheck"),
+		aRequestPath: pattern(healthPaths.String()),
+		onUnhealthy:  words(Replace, Stop, Ignore),
 		aTarget:      pattern(serviceNames.String()),
 	}
 }
@@ -218,6 +222,9 @@ func schema() ([]byte, error) {
 			def = append(def,
 				member{"oneOf", []any{needs("call"), needs("spawn"), needs("connect"), needs("share"), needs("egress"), needs("post"), needs("put"), needs("take")}},
 				member{"dependentRequired", members{{"bound", []string{"call"}}, {"into", []string{"share"}}, {"share", []string{"into"}}, {"private", []string{"egress"}}, {"rate", []string{"egress"}}, {"request", []string{"egress"}}, {"answer", []string{"egress"}}}})
+		}
+		if s.name == "healthcheck" {
+			def = append(def, member{"oneOf", []any{needs("exec"), needs("http"), needs("call")}})
 		}
 		if s.name == "app" {
 			top = def

@@ -61,7 +61,6 @@ var refusedOfServices = []refusal{
 	{"logging", "output is kept by the supervisor, bounded", "read it with: cofferdam logs"},
 	{"container_name", "an instance is named after its service", ""},
 	{"scale", "several shared instances are " + notYet, ""},
-	{"healthcheck", "health checks are " + notYet, "a call that passes its deadline ends in a typed error"},
 	{"profiles", "profiles are " + notYet, "write a second file"},
 	{"labels", "in this file a label says where data may flow", "write label, or a comment"},
 	{"warm", "warm pools are " + notYet, ""},

@@ -278,6 +278,8 @@ func (s *Service) node() *yaml.Node {
 	o.add("limits", s.Limits.node())
 	o.add("depends_on", sequence(s.DependsOn, text))
 	if !s.ends() {
+		o.add("healthcheck", s.Health.node())
+		o.add("on_unhealthy", text(s.OnUnhealthy))
 		o.add("restart", s.Restart.node())
 		o.add("stop_grace_period", text(formatDuration(s.StopGracePeriod)))
 	}

@@ -22,9 +22,18 @@ type conn struct {
 	mu        sync.Mutex
 	closed    bool
 	asked     map[uint64]request // unanswered requests of env, by the id it chose
-	answering map[uint64]*call   // calls sent to env, by the id we chose
+	answering map[uint64]task    // what was sent to env to be answered, by the id we chose
 	sent      uint64             // the last of those ids
 	serves    []*serving         // no method twice; only the reader adds to it
+
+	number uint64 // among those of env, in the order in which they were made; guarded by Env.mu
+}
+
+// task is something that an instance is to answer: a call, or a check. Once it is out of
+// the books of the connection that it was sent to, one of these is called, or neither.
+type task interface {
+	answer(by *Env, code wire.Code, body []byte, gives []object)
+	interrupted(by *Env)
 }
 
 // request is something that env asked for and that can be withdrawn.
@@ -41,7 +50,7 @@ func newConn(e *Env, nc *net.UnixConn) (*conn, error) {
 		env:       e,
 		out:       out,
 		asked:     make(map[uint64]request),
-		answering: make(map[uint64]*call),
+		answering: make(map[uint64]task),
 	}
 	if !e.hold(c) {
 		out.close()
@@ -361,7 +370,7 @@ func (c *conn) tell(k *call, f *wire.Frame) (handles []uint64, err error) {
 
 // forget takes k out of the books and reports whether it was there; its answer,
 // should it come, is dropped.
-func (c *conn) forget(k *call, id uint64) bool {
+func (c *conn) forget(k task, id uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.answering[id] != k {

@@ -32,12 +32,13 @@ type Env struct {
 	inFlight atomic.Int64 // requests without an answer
 	proxied  atomic.Int64 // connections that are with the egress door
 
-	mu      sync.Mutex
-	closed  bool
-	conns   map[*conn]struct{}
-	relays  map[*relay]struct{} // that it has made
-	inbound map[*relay]struct{} // that lead to it; they count against who made them
-	spawns  int
+	mu        sync.Mutex
+	closed    bool
+	conns     map[*conn]struct{}
+	connected uint64              // connections so far
+	relays    map[*relay]struct{} // that it has made
+	inbound   map[*relay]struct{} // that lead to it; they count against who made them
+	spawns    int
 	// children are the results of those that it has spawned and that count as its own.
 	children map[*result]struct{}
 
@@ -164,6 +165,8 @@ func (e *Env) hold(c *conn) bool {
 		return false
 	}
 	e.conns[c] = struct{}{}
+	e.connected++
+	c.number = e.connected
 	return true
 }
 

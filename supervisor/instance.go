@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -30,6 +31,13 @@ type instance struct {
 	env  *monitor.Env
 	wire *net.UnixListener
 	path string // of the wire socket, on the host
+
+	well     chan struct{} // closed once it is well, see watch
+	wellOnce sync.Once
+
+	mu      sync.Mutex
+	health  health
+	retired string // see retirement
 }
 
 // launch is what one instance gets beyond its service's declaration.
@@ -58,7 +66,10 @@ func nameOf(svc *manifest.Service, number uint64) string {
 
 // start prepares the socket, starts the environment and admits it.
 func (s *Supervisor) start(ctx context.Context, svc *manifest.Service, l launch) (*instance, error) {
-	in := &instance{s: s, svc: svc, name: nameOf(svc, l.number)}
+	in := &instance{s: s, svc: svc, name: nameOf(svc, l.number), well: make(chan struct{})}
+	if svc.Health != nil {
+		in.health = newHealth(svc.Health, time.Now())
+	}
 	in.path = filepath.Join(s.socketsDir(), in.name)
 	listener, err := listenWire(in.path)
 	if err != nil {
@@ -175,7 +186,8 @@ func listenWire(path string) (*net.UnixListener, error) {
 	return l, nil
 }
 
-// awaitReady returns once the instance answers what its service provides.
+// awaitReady returns once the instance answers what its service provides. From then on
+// it is watched.
 func (in *instance) awaitReady(ctx context.Context, timeout time.Duration) error {
 	ports := in.svc.TCP
 	if in.svc.HTTP != 0 {
@@ -187,6 +199,7 @@ func (in *instance) awaitReady(ctx context.Context, timeout time.Duration) error
 	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 		if in.env.Serving() && in.listens(ctx, ports) {
 			in.env.Listening(in.dial)
+			go in.watch()
 			return nil
 		}
 		select {

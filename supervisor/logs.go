@@ -16,6 +16,10 @@ const (
 	maxLogBytes  = 4 << 20
 )
 
+// OurStream is the stream of lines that no program has printed: what the supervisor has to
+// say of an instance.
+const OurStream = "cofferdam"
+
 // Line is one line that an instance printed, valid UTF-8, without its end.
 type Line struct {
 	Time     time.Time `json:"time"`

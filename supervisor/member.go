@@ -101,7 +101,11 @@ func (m *member) live() {
 	in.end()
 	p.s.admission.release(p.spec)
 	exit := in.proc.Exit()
-	p.gone(m, ctx.Err() != nil || exit.Code == 0 && p.spec.Restart.Policy == "on-failure", detailOf(exit))
+	retired := in.retirement()
+	if retired != "" {
+		p.retired(m.key, retired)
+	}
+	p.gone(m, ctx.Err() != nil || retired != "" || exit.Code == 0 && p.spec.Restart.Policy == "on-failure", Ending(exit))
 	if err != nil {
 		m.settle(err)
 	}
@@ -132,8 +136,8 @@ func (m *member) begin(ctx context.Context) (*instance, error) {
 	return in, nil
 }
 
-// detailOf is how an instance ended, for people.
-func detailOf(exit executor.Exit) string {
+// Ending is how an instance ended, for people.
+func Ending(exit executor.Exit) string {
 	if exit.Detail != "" {
 		return exit.Detail
 	}

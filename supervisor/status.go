@@ -16,6 +16,7 @@ type Status struct {
 	Service   string          `json:"service"`
 	Instance  string          `json:"instance,omitempty"`
 	State     State           `json:"state"`
+	Health    Health          `json:"health,omitempty"`
 	Detail    string          `json:"detail,omitempty"`
 	Pid       int             `json:"pid,omitempty"`
 	Restarts  int             `json:"restarts"`
@@ -76,7 +77,10 @@ func (u *unit) status() Status {
 	if u.current != nil {
 		st = u.current.status()
 	}
-	st.State, st.Detail, st.Restarts, st.LastExit = u.state, u.detail, u.restarts, u.lastExit
+	st.State, st.Restarts, st.LastExit = u.state, u.restarts, u.lastExit
+	if u.detail != "" {
+		st.Detail = u.detail
+	}
 	return st
 }
 
@@ -129,7 +133,12 @@ func (p *pool) status() []Status {
 
 func (in *instance) status() Status {
 	id := in.env.Identity()
+	in.mu.Lock()
+	h := in.health
+	in.mu.Unlock()
 	return Status{
+		Health:    h.state,
+		Detail:    h.String(),
 		Service:   in.svc.Name,
 		Instance:  in.name,
 		Pid:       in.proc.Pid(),

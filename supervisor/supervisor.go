@@ -8,13 +8,14 @@
 // of the monitor; it decides nothing itself.
 //
 // Goroutines: one per service (its loop of start, wait, back off), and per
-// running instance one that admits its wire connections and one for each port
-// that it may connect to. A template runs on the goroutine of who spawned it; an
+// running instance one that admits its wire connections, one for each port
+// that it may connect to, and one that checks it, if it is checked. A template runs on the goroutine of who spawned it; an
 // instance of a pool has two.
 //
 // Locks: Supervisor.mu, unit.mu and pool.mu, never one inside the other, and not held
 // while something starts or ends; Supervisor.reclaiming before pool.mu, and that
-// before admission.mu; that of a stream before that of the logs.
+// before admission.mu; that of a stream before that of the logs. instance.mu is taken last,
+// and alone.
 //
 // Trusted: yes. It hands out sockets and mounts.
 package supervisor

@@ -101,6 +101,20 @@ func program(args []string) error {
 		return mail(ctx, args[1], args[2:])
 	case "family":
 		return family(ctx, args[1])
+	case "patient":
+		return patient(ctx, args[1])
+	case "checkup":
+		if args[1] == "late" { // well only once it was cured
+			_, err := os.Stat("/tmp/cured")
+			return err
+		}
+		return checkup(args[1])
+	case "sick":
+		os.Remove("/tmp/cured")
+		return os.WriteFile("/tmp/sick", nil, 0o600)
+	case "cured":
+		os.Remove("/tmp/sick")
+		return os.WriteFile("/tmp/cured", nil, 0o600)
 	case "nap":
 		time.Sleep(30 * time.Millisecond)
 	case "storm": // spawns many at a time
@@ -228,11 +242,11 @@ func start(t *testing.T, services string) *app {
 	return prepare(t, services).run()
 }
 
-// run brings it up.
-func (a *app) run() *app {
+// begin begins to bring it up.
+func (a *app) begin() (ready chan struct{}) {
 	t := a.t
 	t.Helper()
-	ready := make(chan struct{})
+	ready = make(chan struct{})
 	ctx, cancel := context.WithCancel(context.Background())
 	a.ended = make(chan error, 1)
 	go func() { a.ended <- a.sup.Run(ctx, func() { close(ready) }) }()
@@ -244,6 +258,14 @@ func (a *app) run() *app {
 			t.Error("the application does not stop")
 		}
 	})
+	return ready
+}
+
+// run brings it up.
+func (a *app) run() *app {
+	t := a.t
+	t.Helper()
+	ready := a.begin()
 	select {
 	case <-ready:
 	case err := <-a.ended:

@@ -57,6 +57,16 @@ func (p *pool) troubled(key monitor.Key, detail string) {
 	p.s.Logger.Warn("instance broken", "service", p.spec.Name, "principal", key.Principal, "detail", t.detail)
 }
 
+// retired notes that an instance with that key was stopped for good: for as long as one
+// that has ended too often is broken.
+func (p *pool) retired(key monitor.Key, why string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.troubled(key, why)
+	t := p.troubles[key]
+	t.broken, t.detail = t.last.Add(p.spec.Restart.Period), why
+}
+
 // forgetTrouble makes room for one more: what is over is forgotten, and if that is
 // not enough what is oldest. The caller holds mu.
 func (p *pool) forgetTrouble(now time.Time) {

@@ -71,18 +71,27 @@ func (u *unit) run(ctx context.Context) {
 	delay := u.spec.Restart.Backoff
 	for {
 		began := time.Now()
-		exit, err := u.once(ctx)
+		in, err := u.once(ctx)
 		if ctx.Err() != nil {
 			u.set(Stopped, "")
 			return
 		}
-		detail := detailOf(exit)
-		if err != nil {
+		var exit executor.Exit
+		var detail, retired string
+		if err == nil {
+			exit, retired = in.proc.Exit(), in.retirement()
+			detail = Ending(exit)
+		} else {
 			detail = err.Error()
 			u.s.Logger.Error("instance", "service", u.spec.Name, "error", err)
 		}
 		if errors.Is(err, executor.ErrUnsupported) {
 			u.end(Broken, detail) // the next one would not fare better
+			return
+		}
+		if retired != "" {
+			u.settle(false) // however politely it ended
+			u.end(Exited, retired)
 			return
 		}
 		if !u.again(exit, err) {
@@ -125,13 +134,13 @@ func (u *unit) again(exit executor.Exit, err error) bool {
 }
 
 // once runs one instance from start to end. When ctx ends it is stopped.
-func (u *unit) once(ctx context.Context) (executor.Exit, error) {
+func (u *unit) once(ctx context.Context) (*instance, error) {
 	u.starts++
 	u.set(Starting, "")
 	u.s.monitor.SetState(u.spec.Name, monitor.Up)
 	in, err := u.s.start(ctx, u.spec, launch{number: u.starts})
 	if err != nil {
-		return executor.Exit{}, err
+		return nil, err
 	}
 	u.mu.Lock()
 	u.current = in
@@ -142,11 +151,18 @@ func (u *unit) once(ctx context.Context) (executor.Exit, error) {
 		u.current, u.lastExit = nil, &exit
 		u.mu.Unlock()
 	}()
+	var well <-chan struct{}
 	if err := in.awaitReady(ctx, readyTimeout); err == nil {
 		u.set(Ready, "")
-		u.settle(true)
+		well = in.well
 	} else if ctx.Err() == nil {
 		in.proc.Kill(executor.CausePolicy, err.Error())
+	}
+	select {
+	case <-well:
+		u.settle(true)
+	case <-in.proc.Done():
+	case <-ctx.Done():
 	}
 	select {
 	case <-in.proc.Done():
@@ -154,7 +170,7 @@ func (u *unit) once(ctx context.Context) (executor.Exit, error) {
 		in.stop(u.spec.StopGracePeriod)
 	}
 	in.end()
-	return in.proc.Exit(), nil
+	return in, nil
 }
 
 func (u *unit) end(state State, detail string) {

@@ -1,9 +1,12 @@
 package supervisor
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
+
+	"cofferdam/manifest"
 )
 
 func TestIntensity(t *testing.T) {
@@ -23,6 +26,41 @@ func TestIntensity(t *testing.T) {
 		if got := i.spend(start.Add(step.after)); got != step.want {
 			t.Errorf("spend after %v = %v, want %v", step.after, got, step.want)
 		}
+	}
+}
+
+func TestHealth(t *testing.T) {
+	ill := errors.New("ill")
+	began := time.Unix(1000, 0)
+	type step struct {
+		after time.Duration
+		err   error
+		want  Health
+		pause time.Duration
+	}
+	const short, long = time.Second, time.Minute
+	for _, tt := range []struct {
+		name  string
+		grace time.Duration
+		steps []step
+	}{
+		{"well at once", 0, []step{{0, nil, Healthy, long}, {1, nil, Healthy, long}}},
+		{"one failure is none", 0, []step{{0, nil, Healthy, long}, {1, ill, Healthy, long}, {2, nil, Healthy, long}, {3, ill, Healthy, long}}},
+		{"two in a row are", 0, []step{{0, nil, Healthy, long}, {1, ill, Healthy, long}, {2, ill, Unhealthy, long}, {3, ill, Unhealthy, long}, {4, nil, Healthy, long}}},
+		{"ill from the start", 0, []step{{0, ill, Untried, short}, {1, ill, Unhealthy, long}}},
+		{"as long as it starts", 5, []step{{0, ill, Untried, short}, {1, ill, Untried, short}, {4, ill, Untried, short}, {5, ill, Untried, short}, {6, ill, Unhealthy, long}}},
+		{"started early", 5, []step{{0, ill, Untried, short}, {1, nil, Healthy, long}, {2, ill, Healthy, long}, {3, ill, Unhealthy, long}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := newHealth(&manifest.Health{Interval: long, StartInterval: short, Retries: 2, StartPeriod: tt.grace}, began)
+			for i, s := range tt.steps {
+				before := h.state
+				changed := h.note(began.Add(s.after), s.err)
+				if h.state != s.want || changed != (before != s.want) || h.pause() != s.pause || (h.String() == "") != (s.err == nil) {
+					t.Errorf("step %d, %v after %v: %s (changed: %v), the next in %v, %q; want %s, %v", i, s.err, s.after, h.state, changed, h.pause(), h.String(), s.want, s.pause)
+				}
+			}
+		})
 	}
 }
 

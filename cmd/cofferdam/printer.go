@@ -53,9 +53,13 @@ func (p *printer) line(l supervisor.Line) {
 	if c := p.colour[l.Service]; c != 0 {
 		name = fmt.Sprintf("\x1b[%dm%s\x1b[0m", c, name)
 	}
+	between, text := "|", l.Text
+	if l.Stream == supervisor.OurStream {
+		between, text = "!", l.Instance+": "+text // which no program can print
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	fmt.Fprintf(p.w, "%s | %s\n", name, printable(l.Text))
+	fmt.Fprintf(p.w, "%s %s %s\n", name, between, printable(text))
 }
 
 // printable shows control characters instead of obeying them: what a confined

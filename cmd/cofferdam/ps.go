@@ -34,6 +34,10 @@ func psCommand(p *project) *cobra.Command {
 			header := []string{"SERVICE", "INSTANCE", "STATE", "PID", "UP", "CPU", "MEMORY", "RESTARTS", "NOTE"}
 			return rows(f, stdout, r.Services, header, func(s supervisor.Status) []string {
 				note := s.Detail
+				if e := s.LastExit; note == "" && e != nil {
+					note = "the last one: " + supervisor.Ending(*e)
+				}
+				note = printable(note)
 				if s.Principal != "" {
 					note = strings.TrimSpace("for " + printable(s.Principal) + " " + note)
 				}
@@ -46,8 +50,12 @@ func psCommand(p *project) *cobra.Command {
 				if s.Instance == "" {
 					return []string{s.Service, "-", string(s.State), "-", "-", "-", "-", fmt.Sprint(s.Restarts), note}
 				}
+				state := string(s.State)
+				if s.Health != "" {
+					state += " (" + string(s.Health) + ")"
+				}
 				return []string{
-					s.Service, s.Instance, string(s.State), fmt.Sprint(s.Pid),
+					s.Service, s.Instance, state, fmt.Sprint(s.Pid),
 					s.Usage.Wall.Round(time.Second).String(), s.Usage.CPU.Round(time.Millisecond).String(),
 					size(s.Usage.MemoryBytes), fmt.Sprint(s.Restarts), note,
 				}
