@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"cofferdam/executor"
+	"cofferdam/numbers"
 	"cofferdam/supervisor"
 )
 
@@ -29,6 +30,7 @@ const (
 	OpMounts Op = "mounts" // one response with Mounts
 	OpLogs   Op = "logs"   // a response per Line, from now on
 	OpExec   Op = "exec"   // one response with Exit
+	OpStats  Op = "stats"  // one response with Stats
 	OpFlush  Op = "flush"  // one response once all that was decided is in the log's file
 	OpStop   Op = "stop"   // one response once all is stopped; the end once the process is gone
 )
@@ -52,6 +54,7 @@ type Response struct {
 	App      *App                 `json:"app,omitempty"`
 	Services []supervisor.Status  `json:"services,omitempty"`
 	Mounts   []supervisor.Mounted `json:"mounts,omitempty"`
+	Stats    *numbers.Snapshot    `json:"stats,omitempty"`
 	Line     *supervisor.Line     `json:"line,omitempty"`
 	Exit     *executor.Exit       `json:"exit,omitempty"`
 	Error    string               `json:"error,omitempty"`

@@ -70,6 +70,10 @@ func (s *Server) answer(ctx context.Context, req Request, files []*os.File, repl
 		reply.send(Response{App: &app, Services: s.Supervisor.Status()})
 	case OpMounts:
 		reply.send(Response{Mounts: s.Supervisor.Mounts()})
+	case OpStats:
+		app, counted := s.App, s.Supervisor.Count()
+		app.UptimeNS = int64(counted.Uptime)
+		reply.send(Response{App: &app, Stats: &counted})
 	case OpLogs:
 		lines, stop := s.Supervisor.WatchLogs()
 		defer stop()

@@ -44,6 +44,7 @@ type Log struct {
 	weak string // the Degraded of every record
 
 	mu    sync.Mutex
+	began uint64   // the last record that was there already
 	seq   uint64   // of the last record
 	prev  [64]byte // hash of the last line, in hex
 	buf   []byte   // whole lines, not yet written
@@ -57,15 +58,16 @@ type Log struct {
 // newLog returns a log that goes on after record seq, whose line hashes to prev.
 func newLog(f *os.File, opts Options, seq uint64, prev [64]byte) *Log {
 	l := &Log{
-		path: f.Name(),
-		file: f,
-		sync: f.Sync,
-		now:  opts.Now,
-		disk: opts.Disk,
-		weak: strings.Join(opts.Degraded, " "),
-		seq:  seq,
-		prev: prev,
-		buf:  make([]byte, 0, flushBytes+MaxLine),
+		path:  f.Name(),
+		file:  f,
+		sync:  f.Sync,
+		now:   opts.Now,
+		disk:  opts.Disk,
+		weak:  strings.Join(opts.Degraded, " "),
+		began: seq,
+		seq:   seq,
+		prev:  prev,
+		buf:   make([]byte, 0, flushBytes+MaxLine),
 	}
 	if l.now == nil {
 		l.now = time.Now
@@ -137,6 +139,13 @@ func (l *Log) Head() (seq uint64, hash string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.seq, string(l.prev[:])
+}
+
+// Appended is how many records this log has taken since it was opened.
+func (l *Log) Appended() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.seq - l.began
 }
 
 // Path is the name of the file, as it was opened.

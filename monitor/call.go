@@ -21,6 +21,8 @@ type call struct {
 	method *method
 	terms  *terms        // nil without labels
 	astray chan struct{} // see stray; nil of a service with one instance for all
+	began  time.Duration // see Monitor.clock
+	queued time.Duration // when it began to wait for somebody who answers; zero if it did not
 
 	done atomic.Bool
 
@@ -64,11 +66,14 @@ func (k *call) within(timeout time.Duration) {
 	if md.Deadline > 0 {
 		timeout = min(timeout, md.Deadline)
 	}
-	k.due = due{time.Now().Add(timeout), -1, k}
+	now := time.Now()
+	k.began = now.Sub(k.from.env.m.epoch)
+	k.due = due{now.Add(timeout), -1, k}
 }
 
 // start lets the time of a call run, once it is in the books of its caller.
 func (k *call) start() {
+	k.method.counts.running.Add(1)
 	d := &k.from.env.m.deadlines
 	d.add(&k.due)
 	if k.done.Load() {
@@ -79,7 +84,8 @@ func (k *call) start() {
 
 // finish answers the caller, once.
 func (k *call) finish(code wire.Code, body []byte) {
-	if k.end() {
+	if k.end(code) {
+		k.method.counts.out.Add(uint64(len(body)))
 		k.from.settle(k.fromID, k, code, body)
 	}
 }
@@ -97,9 +103,10 @@ func (k *call) answer(by *Env, code wire.Code, body []byte, gives []object) {
 		k.finish(code, body)
 		return
 	}
-	if !k.end() {
+	if !k.end(code) {
 		return
 	}
+	k.method.counts.out.Add(uint64(len(body)))
 	caller := k.from.env
 	handles, err := caller.holdObjects(gives)
 	var flags uint16
@@ -141,11 +148,13 @@ func (k *call) withhold() {
 	k.at, k.repeated = nil, true
 }
 
-// end takes the call out of everybody's hands and reports whether this did it.
-func (k *call) end() bool {
+// end takes the call out of everybody's hands and reports whether this did it. With
+// that code it counts as ended.
+func (k *call) end(code wire.Code) bool {
 	if !k.done.CompareAndSwap(false, true) {
 		return false
 	}
+	k.method.counts.over(code, k.from.env.m.clock()-k.began)
 	k.from.env.m.deadlines.remove(&k.due)
 	if k.with() != (label.Privileges{}) {
 		k.from.env.flow.release(&k.terms.rests)
@@ -206,7 +215,7 @@ func (k *call) delivered() bool {
 // expired ends a call whose time is up. One that never reached an instance has
 // done nothing, and says so.
 func (k *call) expired() {
-	if !k.end() {
+	if !k.end(wire.Deadline) {
 		return
 	}
 	k.mu.Lock()
@@ -226,7 +235,7 @@ func (k *call) cancel() {
 		k.unheard()
 		return
 	}
-	if k.end() {
+	if k.end(wire.Canceled) {
 		k.release()
 	}
 }

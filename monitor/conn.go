@@ -124,6 +124,7 @@ func (c *conn) ask(id uint64, r request) wire.Code {
 		return wire.Malformed
 	case c.env.inFlight.Add(1) > MaxInFlight:
 		c.env.inFlight.Add(-1)
+		c.env.self.counts.hit(limitInFlight)
 		return wire.Busy
 	}
 	c.asked[id] = r
@@ -236,6 +237,7 @@ func (c *conn) call(f *wire.Frame) bool {
 		return code != wire.Malformed && c.reply(f.ID, code, nil)
 	}
 	k.start()
+	md.counts.in.Add(uint64(len(body)))
 	if md.of.Lines {
 		k.runLines(bytes.Clone(body))
 		return true

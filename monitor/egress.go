@@ -41,6 +41,7 @@ func (e *Env) Egress(l net.Listener, to string) {
 		far, code := e.leave(ctx, to, through, r, nil)
 		if code == wire.OK && r.join(far) {
 			r.at(through)
+			defer through.grant.traffic.counts(r)()
 			r.run()
 		}
 	})
@@ -68,6 +69,7 @@ func (e *Env) leave(ctx context.Context, to string, pass *passage, r *relay, cut
 		return nil, wire.Denied
 	}
 	if !grant.meter.connections.try(time.Now()) {
+		e.self.counts.hit(limitRate)
 		pass.fired(&grant.meter.connections, "rate.connections")
 		time.Sleep(e.records.take(time.Now()))
 		return nil, wire.Busy
@@ -308,5 +310,6 @@ func (e *Env) answerDoor(ctx context.Context, out, client *relay) {
 		return
 	}
 	out.at(through)
+	defer through.grant.traffic.counts(out)()
 	out.run()
 }

@@ -63,6 +63,7 @@ func (c *conn) mail(f *wire.Frame) bool {
 func (c *conn) post(id uint64, r *errand, a *wire.Ask) bool {
 	err := r.decide(a)
 	if err == nil && !r.env.flow.posts.try(time.Now()) {
+		r.env.self.counts.hit(limitPosts)
 		r.env.postedTooMuch()
 		return c.reply(id, wire.Busy, nil)
 	}
@@ -100,6 +101,9 @@ func (r *errand) post() (dropped string, err error) {
 	}
 	if err == nil && dropped == "" {
 		b.push(r.message)
+	}
+	if err == nil && dropped != "" {
+		b.dropped++
 	}
 	b.mu.Unlock()
 	if err != nil {

@@ -105,10 +105,13 @@ type mailbox struct {
 	messageBytes int
 	bytes        int
 
-	mu      sync.Mutex // taken after that of a flow
-	ended   bool       // its owner has: what is posted goes nowhere
-	queue   []message
-	held    int // bytes of the queue
+	mu    sync.Mutex // taken after that of a flow
+	ended bool       // its owner has: what is posted goes nowhere
+	queue []message
+	held  int // bytes of the queue
+
+	received, dropped uint64 // messages that found room, and posts that did not
+
 	takers  []*wait
 	putters []*wait // those who wait for room: the queue is full, or they are none
 	entered []*wait // whose message has come into the queue; they are not told yet
@@ -212,6 +215,7 @@ func (b *mailbox) room(m *message) bool {
 func (b *mailbox) push(m message) {
 	b.queue = append(b.queue, m)
 	b.held += m.bytes
+	b.received++
 }
 
 // pop takes the first message out and lets those in that wait for room. The

@@ -78,6 +78,7 @@ type Monitor struct {
 	log     *audit.Log
 	spawner Spawner
 	policy  *policy
+	epoch   time.Time     // when it was made
 	calls   atomic.Uint64 // number of the last operation but calls, for the log alone
 	pairs   atomic.Uint64 // number of the last pair of connections to the egress door
 
@@ -117,6 +118,7 @@ func New(log *audit.Log, p Policy, spawner Spawner) (*Monitor, error) {
 		log:      log,
 		spawner:  spawner,
 		policy:   table,
+		epoch:    time.Now(),
 		classOf:  classOf,
 		dial:     dialOut,
 		unseen:   MaxDeadline,

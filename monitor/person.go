@@ -101,6 +101,7 @@ func (e *Env) visitsFor(ctx context.Context, r *relay, to *service, object strin
 		}
 		return v, ErrDenied
 	}
+	v.traffic = e.grants[KindConnect][object].traffic
 	people, err := v.onBehalf(line)
 	if err != nil {
 		d = Verdict{Rule: d.Rule + ": " + err.Error()}

@@ -17,6 +17,7 @@ import (
 
 // op is one thing that an environment can ask for.
 type op struct {
+	n    int // its place among what is counted; no two have the same
 	name string
 	kind Kind // of the grant it needs; "" if it concerns the subject alone
 }
@@ -24,38 +25,46 @@ type op struct {
 // The operations. This table is the policy: an operation that is not here
 // cannot be written to the log, and so cannot happen.
 var (
-	opAttach  = op{name: "attach"}                     // open a wire connection
-	opServe   = op{name: "serve"}                      // answer a method of its own service
-	opCall    = op{name: "call", kind: KindCall}       // ask another service
-	opSpawn   = op{name: "spawn", kind: KindSpawn}     // start a template
-	opConnect = op{name: "connect", kind: KindConnect} // open a connection to a port
-	opMount   = op{name: "mount", kind: KindShare}     // have a directory of the host shown
-	opUnmount = op{name: "unmount", kind: KindShare}   // take that back
-	opEgress  = op{name: "egress", kind: KindEgress}   // open one to a machine outside
-	opAnswer  = op{name: "answer"}                     // answer a call that was sent to it
-	opRelease = op{name: "release"}                    // let the answer of a gate out
+	opAttach  = op{n: 0, name: "attach"}                     // open a wire connection
+	opServe   = op{n: 1, name: "serve"}                      // answer a method of its own service
+	opCall    = op{n: 2, name: "call", kind: KindCall}       // ask another service
+	opSpawn   = op{n: 3, name: "spawn", kind: KindSpawn}     // start a template
+	opConnect = op{n: 4, name: "connect", kind: KindConnect} // open a connection to a port
+	opMount   = op{n: 5, name: "mount", kind: KindShare}     // have a directory of the host shown
+	opUnmount = op{n: 6, name: "unmount", kind: KindShare}   // take that back
+	opEgress  = op{n: 7, name: "egress", kind: KindEgress}   // open one to a machine outside
+	opAnswer  = op{n: 8, name: "answer"}                     // answer a call that was sent to it
+	opRelease = op{n: 9, name: "release"}                    // let the answer of a gate out
 
-	opRaise     = op{name: "raise"}     // have a higher label
-	opLower     = op{name: "lower"}     // have a lower one
-	opClearance = op{name: "clearance"} // have another clearance
-	opSeal      = op{name: "seal"}      // make a labeled value
-	opUnseal    = op{name: "unseal"}    // read it
-	opRelabel   = op{name: "relabel"}   // make an equivalent one
-	opTaint     = op{name: "taint"}     // make a higher one
-	opDelegate  = op{name: "delegate"}  // make a privilege to give away
-	opRevoke    = op{name: "revoke"}    // take it back
-	opWait      = op{name: "wait"}      // see how a child ended
-	opKill      = op{name: "kill"}      // end it
+	opRaise     = op{n: 10, name: "raise"}     // have a higher label
+	opLower     = op{n: 11, name: "lower"}     // have a lower one
+	opClearance = op{n: 12, name: "clearance"} // have another clearance
+	opSeal      = op{n: 13, name: "seal"}      // make a labeled value
+	opUnseal    = op{n: 14, name: "unseal"}    // read it
+	opRelabel   = op{n: 15, name: "relabel"}   // make an equivalent one
+	opTaint     = op{n: 16, name: "taint"}     // make a higher one
+	opDelegate  = op{n: 17, name: "delegate"}  // make a privilege to give away
+	opRevoke    = op{n: 18, name: "revoke"}    // take it back
+	opWait      = op{n: 19, name: "wait"}      // see how a child ended
+	opKill      = op{n: 20, name: "kill"}      // end it
 
-	opMailbox = op{name: "mailbox"}              // make a mailbox
-	opPost    = op{name: "post", kind: KindPost} // send to one, blindly
-	opPut     = op{name: "put", kind: KindPut}   // send to a shared one
-	opTake    = op{name: "take", kind: KindTake} // receive from a shared one
-	opRecv    = op{name: "recv"}                 // receive from one's own
+	opMailbox = op{n: 21, name: "mailbox"}              // make a mailbox
+	opPost    = op{n: 22, name: "post", kind: KindPost} // send to one, blindly
+	opPut     = op{n: 23, name: "put", kind: KindPut}   // send to a shared one
+	opTake    = op{n: 24, name: "take", kind: KindTake} // receive from a shared one
+	opRecv    = op{n: 25, name: "recv"}                 // receive from one's own
 
-	opEnclose  = op{name: "enclose"}  // put something under a seal
-	opDisclose = op{name: "disclose"} // take it out
+	opEnclose  = op{n: 26, name: "enclose"}  // put something under a seal
+	opDisclose = op{n: 27, name: "disclose"} // take it out
 )
+
+// operations are all of them, for counting; a test compares.
+var operations = [...]op{
+	opAttach, opServe, opCall, opSpawn, opConnect, opMount, opUnmount, opEgress, opAnswer,
+	opRelease, opRaise, opLower, opClearance, opSeal, opUnseal, opRelabel, opTaint, opDelegate,
+	opRevoke, opWait, opKill, opMailbox, opPost, opPut, opTake, opRecv, opEnclose,
+	opDisclose,
+}
 
 // Kind is what a grant is for.
 type Kind string
@@ -153,6 +162,7 @@ type Grant struct {
 	void     bool // there is no such method
 	endpoint address.Endpoint
 	meter    *meter
+	traffic  *traffic // of a connect or an egress
 }
 
 // policy is a Policy made ready for questions. It is immutable.
@@ -235,6 +245,9 @@ func (p Policy) compile() (*policy, error) {
 				return nil, fmt.Errorf("policy %s: egress %q: %w", g.Rule, g.To, err)
 			}
 			g.meter = newMeter(g.Rate)
+		}
+		if g.Kind == KindEgress || g.Kind == KindConnect {
+			g.traffic = new(traffic)
 		}
 		if err := p.checkMail(g); err != nil {
 			return nil, err
@@ -404,8 +417,10 @@ func (m *Monitor) noteLabels(e *Env, o op, object string, call uint64, v Verdict
 		Detail:   detail,
 		Labels:   labels,
 	}); err != nil {
+		e.self.counts.unrecorded(o)
 		return fmt.Errorf("%w: %v", ErrDenied, err)
 	}
+	e.self.counts.decided(o, v, labels != nil)
 	if !v.Allowed {
 		return ErrDenied
 	}

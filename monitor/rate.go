@@ -106,6 +106,7 @@ func (p *passage) pay(n int, ended <-chan struct{}) error {
 	if wait == 0 {
 		return nil
 	}
+	p.env.self.counts.hit(limitRate)
 	p.fired(b, "rate.bytes")
 	select {
 	case <-time.After(wait):

@@ -314,6 +314,7 @@ func (e *Env) relay(ctx context.Context, r *relay, to string, port int) {
 	if v.met(by) != nil {
 		return // it has changed since it was chosen, at its own request
 	}
+	defer v.traffic.counts(r)()
 	r.run() // ends by itself when either program does: the kernel closes its socket
 }
 
@@ -344,6 +345,7 @@ func (e *Env) holdRelay(r *relay) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed || len(e.relays) >= MaxRelays {
+		e.self.counts.hit(limitConnections)
 		return false
 	}
 	e.relays[r] = struct{}{}

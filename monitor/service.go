@@ -28,6 +28,7 @@ type service struct {
 	methods map[string]*method // fixed
 
 	mailboxes []*mailbox // of which it is the owner; fixed
+	counts    counts
 
 	mu      sync.Mutex
 	state   State
@@ -44,6 +45,7 @@ type method struct {
 	of        *service
 	calls     atomic.Uint64 // number of the last one that was allowed
 	public    bool          // labels have no part in a call of a caller without any
+	counts    callCounts
 
 	shared pool
 	pools  map[Key]*pool // of a service that has an instance for each key; guarded by of.mu
@@ -218,6 +220,8 @@ func (md *method) dispatch(k *call, body []byte) {
 	if md.Idempotent {
 		k.keep(body)
 	}
+	waitedSince := k.queued
+	k.queued = 0
 	s := md.of
 	s.mu.Lock()
 	p := md.pool(k.key())
@@ -229,6 +233,9 @@ func (md *method) dispatch(k *call, body []byte) {
 		s.mu.Unlock()
 		how := c.deliver(k, body)
 		if how == taken {
+			if waitedSince != 0 {
+				md.counts.waits.Observe(s.m.clock() - waitedSince)
+			}
 			return
 		}
 		s.mu.Lock()
@@ -276,8 +283,10 @@ func (p *pool) enqueue(state State, k *call, body []byte) wire.Code {
 		return false
 	})
 	if len(p.queue) >= MaxQueued || mine >= maxQueuedEach || !k.keep(body) {
+		k.from.env.self.counts.hit(limitQueue)
 		return wire.Busy
 	}
+	k.queued = k.from.env.m.clock()
 	p.queue = append(p.queue, k)
 	return wire.OK
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"cofferdam/numbers"
 )
 
 // side is one of the two connections of a relay: a socket in the network of an
@@ -52,7 +54,8 @@ func (x *side) halfClose() {
 // is hidden from the writer.
 type stream struct {
 	from, to *side
-	through  *passage      // whose rate applies; nil for none
+	through  *passage // whose rate applies; nil for none
+	count    *numbers.Counter
 	ended    chan struct{} // closed when the relay is
 
 	mu    sync.Mutex // held for each step of reading; taken last, and alone
@@ -134,6 +137,9 @@ func (s *stream) run() error {
 		}
 		n, err := s.take()
 		if n > 0 {
+			if s.count != nil {
+				s.count.Add(uint64(n))
+			}
 			if err := s.give(n); err != nil {
 				return &readerGone{err}
 			}

@@ -228,7 +228,7 @@ func (k *call) unowned() {
 		k.unheard()
 		return
 	}
-	if k.end() {
+	if k.end(wire.Canceled) {
 		k.from.settle(k.fromID, k, wire.Canceled, nil)
 		k.release()
 	}

@@ -23,6 +23,8 @@ type visit struct {
 	with  label.Privileges
 	quiet bool // see terms
 
+	traffic *traffic // of the grant
+
 	number  uint64 // that a door knows it by, 0 for none
 	door    *Env   // to which it leads then
 	release func() // of the instance, if it was started for the key; nil for nothing
@@ -45,6 +47,7 @@ func (e *Env) visits(_ context.Context, r *relay, to *service, object string, po
 		return v, ErrDenied // the policy grants what is not there
 	}
 	g := e.grants[KindConnect][object]
+	v.traffic = g.traffic
 	err := v.agree(&g, object)
 	if err != nil {
 		d = Verdict{Rule: d.Rule + ": " + err.Error()}

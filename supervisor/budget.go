@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"cofferdam/audit"
 	"cofferdam/manifest"
@@ -112,6 +113,7 @@ const maxQueued = 128
 type admission struct {
 	budget   Budget
 	starving func() // is called when somebody has to wait, and as long as that is so with each end
+	turns    turns
 
 	mu    sync.Mutex
 	used  cost      // guarded by mu
@@ -216,7 +218,9 @@ func (a *admission) status() []Status {
 
 // admitted is acquire, and says in the log of decisions why somebody was turned away.
 func (s *Supervisor) admitted(ctx context.Context, svc *manifest.Service, principal string) error {
+	began := time.Now()
 	err := s.admission.acquire(ctx, svc, principal)
+	s.admission.turns.wait(began, err)
 	switch {
 	case err == wire.ErrBusy:
 		s.record(audit.Record{Kind: audit.KindLimit, Subject: svc.Name, Op: "start", Object: "budget", Detail: fmt.Sprintf("%d wait already", maxQueued)})

@@ -85,6 +85,7 @@ func (s *Supervisor) start(ctx context.Context, svc *manifest.Service, l launch)
 		in.release()
 		return nil, fmt.Errorf("start %s: %w%s", in.name, err, missingLoader(svc, err))
 	}
+	s.tallyOf(svc.Name).started()
 	in.env.Mounting(mounter{in.proc})
 	s.mu.Lock()
 	s.runs[in.name] = in
@@ -251,6 +252,7 @@ func (in *instance) end() {
 	delete(in.s.runs, in.name)
 	in.s.mu.Unlock()
 	exit := in.proc.Exit()
+	in.s.tallyOf(in.svc.Name).ended(exit)
 	in.s.record(audit.Record{
 		Kind:     audit.KindExit,
 		Subject:  in.svc.Name,

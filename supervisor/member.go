@@ -105,7 +105,11 @@ func (m *member) live() {
 	if retired != "" {
 		p.retired(m.key, retired)
 	}
-	p.gone(m, ctx.Err() != nil || retired != "" || exit.Code == 0 && p.spec.Restart.Policy == "on-failure", Ending(exit))
+	well := ctx.Err() != nil || retired != "" || exit.Code == 0 && p.spec.Restart.Policy == "on-failure"
+	if !well {
+		p.s.tallyOf(p.spec.Name).restarted(exit.Cause) // by the next who asks
+	}
+	p.gone(m, well, Ending(exit))
 	if err != nil {
 		m.settle(err)
 	}

@@ -29,6 +29,7 @@ type pool struct {
 	changed  chan struct{} // closed and renewed when a place or an instance may be had
 	closed   bool
 	lives    sync.WaitGroup
+	turns    turns
 }
 
 // seeker is somebody who waits for a place.
@@ -85,10 +86,17 @@ func (p *pool) find(ctx context.Context, key monitor.Key) (*member, error) {
 	defer p.mu.Unlock()
 	me := &seeker{key}
 	defer p.leave(me)
+	var began time.Time
 	for {
 		m, wait, err := p.look(me)
+		if m != nil && !began.IsZero() {
+			p.turns.wait(began, nil)
+		}
 		if m != nil || err != nil {
 			return m, err
+		}
+		if began.IsZero() {
+			began = time.Now()
 		}
 		changed := p.changed
 		p.mu.Unlock()

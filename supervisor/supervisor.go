@@ -57,6 +57,7 @@ type Options struct {
 	Budget    Budget           // see BudgetOf
 	Logger    *slog.Logger
 	Output    func(Line) // gets every line that services print
+	Version   string     // of this program
 }
 
 // Supervisor runs one application.
@@ -76,9 +77,10 @@ type Supervisor struct {
 
 	reclaiming sync.Mutex // held while a pool is made to give back what nobody uses
 
-	mu   sync.Mutex
-	runs map[string]*instance // what runs now, by instance; guarded by mu
-	stop context.CancelFunc
+	mu      sync.Mutex
+	runs    map[string]*instance // what runs now, by instance; guarded by mu
+	tallies map[string]*tally    // by service; guarded by mu
+	stop    context.CancelFunc
 }
 
 // New prepares everything and starts nothing.
@@ -88,6 +90,7 @@ func New(o Options) (*Supervisor, error) {
 		units:   make(map[string]*unit),
 		pools:   make(map[string]*pool),
 		runs:    make(map[string]*instance),
+		tallies: make(map[string]*tally),
 		started: time.Now(),
 	}
 	if b := o.Budget; b.MemoryBytes == 0 || b.Pids == 0 || b.Instances == 0 {

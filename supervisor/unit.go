@@ -119,6 +119,7 @@ func (u *unit) run(ctx context.Context) {
 		u.mu.Lock()
 		u.restarts++
 		u.mu.Unlock()
+		u.s.tallyOf(u.spec.Name).restarted(exit.Cause)
 	}
 }
 

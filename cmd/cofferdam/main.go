@@ -143,7 +143,7 @@ run and exec what their help says.`,
 		}
 	}
 	add("run", upCommand(p), downCommand(p), runCommand(), execCommand(p))
-	add("look", psCommand(p), logsCommand(p), auditCommand(p), doctorCommand(), versionCommand())
+	add("look", psCommand(p), topCommand(p), statsCommand(p), logsCommand(p), auditCommand(p), doctorCommand(), versionCommand())
 	add("explain", checkCommand(p), whyCommand(p), flowCommand(), labelCommand())
 	return root
 }

@@ -158,6 +158,7 @@ func (p *project) up(quiet bool) error {
 		Budget:    allowed,
 		Logger:    slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		Output:    print,
+		Version:   version,
 	})
 	if err != nil {
 		return err
