@@ -45,6 +45,8 @@ type Budget struct {
 	Memory    int64
 	Pids      int
 	Instances int
+
+	Principal Rates // of all that runs for one
 }
 
 // Gateway is the door for people.
@@ -184,6 +186,7 @@ type Provide struct {
 	Idempotent bool
 	Endpoint
 	Gate *Gate // nil if it is none
+	Rate Rates
 
 	fromGateway value // where From names the gateway, while the manifest is read
 }
@@ -203,7 +206,7 @@ type Use struct {
 	Take    string // mailbox to receive from
 	Bound   bool   // Call: only instances whose spawner bound something may call
 	Private bool   // Egress: may lead to addresses that are not of the Internet
-	Rate    Rate   // Egress
+	Rate    Rates  // all but Share
 
 	Endpoint         // Egress
 	Out, In  Formula // privileges used for it in advance: to release, and to vouch
@@ -242,8 +245,9 @@ type Grant struct {
 	Bound bool   // see Use
 	Rule  string // file:line of what grants it
 
-	Private bool // see Use
-	Rate    Rate
+	Private  bool  // see Use
+	Rate     Rates // of the service that has it
+	Provided Rates // of a call: of each that has it
 
 	Endpoint         // of an egress
 	Out, In  Formula // see Use

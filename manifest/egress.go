@@ -2,8 +2,6 @@ package manifest
 
 import (
 	"net/netip"
-	"regexp"
-	"strconv"
 	"strings"
 
 	"cofferdam/address"
@@ -21,20 +19,10 @@ type Egress struct {
 	Resolver string // address:port that names are asked of; "" for the host's own
 }
 
-// Rate bounds what passes through a grant, a second, of all instances of a
-// service together. Unlimited where that was written.
-type Rate struct {
-	Bytes       int64 // both directions; default 16 MiB
-	Connections int   // default 20
-}
-
 const (
-	anEgress     shape = "a mapping: the door to the Internet"
-	aResolver    shape = "an IP address and a port, such as 192.0.2.53:53"
-	anEndpoint   shape = "host:port: a name in small letters or an IP address"
-	aRate        shape = "a mapping: a rate"
-	aBytesRate   shape = "a size a second such as 10M/s, or unlimited"
-	aConnections shape = "a number a second such as 20/s, or unlimited"
+	anEgress   shape = "a mapping: the door to the Internet"
+	aResolver  shape = "an IP address and a port, such as 192.0.2.53:53"
+	anEndpoint shape = "host:port: a name in small letters or an IP address"
 )
 
 func egressKeys() table[Egress] {
@@ -42,17 +30,6 @@ func egressKeys() table[Egress] {
 		{"resolver", aResolver, false, "the host's, from /etc/resolv.conf", "Who is asked for the addresses of names, over TCP.", readResolver},
 	}, refused: []refusal{
 		{"allow", "what may be reached is granted to one service, not to all", "write uses: [{egress: host:port}] at the service"},
-	}}
-}
-
-func rateKeys() table[Rate] {
-	return table[Rate]{keys: []key[Rate]{
-		{"bytes", aBytesRate, false, "16M/s", "Bytes, both directions together. Beyond them it goes slower.", func(r *reader, v value, o *Rate) {
-			o.Bytes = r.perSecond(v, aBytesRate, parseSize)
-		}},
-		{"connections", aConnections, false, "20/s", "New connections. Beyond them one is closed at once.", func(r *reader, v value, o *Rate) {
-			o.Connections = int(r.perSecond(v, aConnections, parseCount))
-		}},
 	}}
 }
 
@@ -91,9 +68,6 @@ func (r *reader) checkEgress(v value, u *Use) {
 		if u.Private {
 			r.refuse(v, "", "private goes with egress only")
 		}
-		if u.Rate != (Rate{}) {
-			r.refuse(v, "", "rate goes with egress only")
-		}
 		if u.Request.given || u.Answer.given {
 			r.refuse(v, "write them where it is provided", "request and answer go with egress only")
 		}
@@ -111,40 +85,6 @@ func (r *reader) checkEgress(v value, u *Use) {
 	}
 }
 
-// perSecond reads an amount a second, or unlimited. "0/s" is nothing and refused:
-// leave the grant out.
-func (r *reader) perSecond(v value, s shape, parse func(string) (int64, bool)) int64 {
-	if isUnlimited(v) {
-		return Unlimited
-	}
-	text, ok := r.text(v, s)
-	if !ok {
-		return 0
-	}
-	amount, each := strings.CutSuffix(text, "/s")
-	n, ok := parse(amount)
-	if !each || !ok || n < 1 {
-		r.refuse(v, "", "%.64q is not %s", text, s)
-		return 0
-	}
-	return n
-}
-
-var counts = regexp.MustCompile(`^[0-9]{1,6}$`)
-
-func parseCount(s string) (int64, bool) {
-	if !counts.MatchString(s) {
-		return 0, false
-	}
-	n, err := strconv.ParseInt(s, 10, 64)
-	return n, err == nil
-}
-
-func (o *Rate) fillDefaults() {
-	orElse(&o.Bytes, 16<<20)
-	orElse(&o.Connections, 20)
-}
-
 func (e *Egress) node() *yaml.Node {
 	if e == nil {
 		return nil
@@ -152,24 +92,6 @@ func (e *Egress) node() *yaml.Node {
 	var o object
 	o.add("resolver", someText(e.Resolver))
 	return o.done()
-}
-
-// node is nil for the rate of what has none.
-func (o Rate) node() *yaml.Node {
-	if o == (Rate{}) {
-		return nil
-	}
-	var out object
-	out.add("bytes", perSecond(o.Bytes, formatSize(o.Bytes)))
-	out.add("connections", perSecond(int64(o.Connections), strconv.Itoa(o.Connections)))
-	return out.done()
-}
-
-func perSecond(n int64, amount string) *yaml.Node {
-	if n == Unlimited {
-		return text(unlimited)
-	}
-	return text(amount + "/s")
 }
 
 // fixEgress is the use that lets s reach host:port.

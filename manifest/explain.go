@@ -33,8 +33,13 @@ func (a *App) Table(w io.Writer) error {
 		_, err := fmt.Fprintln(w, "nobody may reach anybody")
 		return err
 	}
+	rated := slices.ContainsFunc(grants, func(g Grant) bool { return g.rate() != "" })
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "FROM\tMAY\tTO\tONLY IF\tBECAUSE OF")
+	columns := []string{"FROM", "MAY", "TO", "ONLY IF", "BECAUSE OF"}
+	if rated {
+		columns = slices.Insert(columns, 4, "AT MOST")
+	}
+	fmt.Fprintln(t, strings.Join(columns, "\t"))
 	for _, g := range grants {
 		condition := "-"
 		switch {
@@ -45,9 +50,41 @@ func (a *App) Table(w io.Writer) error {
 		case g.Kind == "egress":
 			condition = "public"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", g.From, g.Kind, g.Object(), condition, g.Rule)
+		row := []string{g.From, g.Kind, g.Object(), condition, g.Rule}
+		if rated {
+			most := g.rate()
+			if most == "" {
+				most = "-"
+			}
+			row = slices.Insert(row, 4, most)
+		}
+		fmt.Fprintln(t, strings.Join(row, "\t"))
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	if total := a.Budget.Principal.String(); total != "" {
+		_, err := fmt.Fprintf(w, "each principal, in all: %s (%s)\n", total, a.rule(a.Budget.Principal.Pos))
+		return err
+	}
+	return nil
+}
+
+// rate is what passes at most, in words; "" for no limit, and for what a way out has
+// without a word.
+func (g Grant) rate() string {
+	var all []string
+	var usual Rates
+	usual.fillDefaults()
+	own := g.Rate
+	own.Pos = Pos{}
+	if text := own.String(); text != "" && own != usual {
+		all = append(all, text)
+	}
+	if text := g.Provided.String(); text != "" {
+		all = append(all, "provided: "+text)
+	}
+	return strings.Join(all, "; ")
 }
 
 // node of the graph.
@@ -67,7 +104,8 @@ type edge struct {
 	Bound bool   `json:"bound,omitempty"`
 	Rule  string `json:"rule"`
 
-	Private bool `json:"private,omitempty"`
+	Private bool   `json:"private,omitempty"`
+	Rate    string `json:"rate,omitempty"`
 
 	Out string `json:"out,omitempty"` // the privileges used for it
 	In  string `json:"in,omitempty"`
@@ -80,6 +118,9 @@ func (e edge) label() string {
 	}
 	if e.Private {
 		label += " (private too)"
+	}
+	if e.Rate != "" {
+		label += ", at most " + e.Rate
 	}
 	if e.Out != "" {
 		label += ", releasing " + e.Out
@@ -124,7 +165,7 @@ func (a *App) Graph(format string) (string, error) {
 		if outside := (node{Name: g.To, Kind: "outside"}); g.Kind == "egress" && !slices.Contains(nodes, outside) {
 			nodes = append(nodes, outside)
 		}
-		edges = append(edges, edge{g.From, g.Kind, g.To, g.Name, g.Bound, g.Rule, g.Private, power(g.Out), power(g.In)})
+		edges = append(edges, edge{g.From, g.Kind, g.To, g.Name, g.Bound, g.Rule, g.Private, g.rate(), power(g.Out), power(g.In)})
 	}
 	switch format {
 	case "dot":

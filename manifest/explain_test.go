@@ -40,3 +40,53 @@ func TestExplainNothing(t *testing.T) {
 		t.Errorf("Graph(json) = %s, %v; want two empty lists", text, err)
 	}
 }
+
+// What passes through a grant at most is shown, and nothing where nothing was written.
+func TestRatesAreShown(t *testing.T) {
+	a := mustParse(t, `version: 1
+budget: {per_principal: {calls: 100/s burst 200}}
+services:
+  bank:
+    runtime: host
+    command: [/bin/true]
+    tcp: 80
+    provides: [{call: transfer, rate: 20/s per principal}, {call: balance}]
+  front:
+    runtime: host
+    command: [/bin/true]
+    uses:
+      - {call: bank.transfer, rate: {calls: 5/min burst 10, bytes: 1M/h}}
+      - {call: bank.balance}
+      - {connect: bank, rate: {bytes: 64K/s}}
+      - {egress: 'a.example:80'}
+      - {egress: 'b.example:80', rate: 3/min}
+`)
+	var table strings.Builder
+	if err := a.Table(&table); err != nil {
+		t.Fatal(err)
+	}
+	want := `FROM   MAY     TO             ONLY IF  AT MOST                                                              BECAUSE OF
+front  call    bank.balance   -        -                                                                    m.yaml:14
+front  call    bank.transfer  -        calls 5/min burst 10, bytes 1M/h; provided: calls 20/s per principal  m.yaml:13
+front  egress  a.example:80   public   -                                                                    m.yaml:16
+front  egress  b.example:80   public   connections 3/min, bytes 16M/s                                       m.yaml:17
+front  tcp     bank:80        -        bytes 64K/s                                                          m.yaml:15
+each principal, in all: calls 100/s burst 200 (m.yaml:2)
+`
+	if squeeze(table.String()) != squeeze(want) {
+		t.Errorf("Table =\n%s\nwant\n%s", table.String(), want)
+	}
+	graph, err := a.Graph("dot")
+	if err != nil || !strings.Contains(graph, `"front" -> "bank" [label="tcp 80, at most bytes 64K/s"]`) {
+		t.Errorf("Graph = %v\n%s", err, graph)
+	}
+}
+
+// squeeze forgets how far columns are apart.
+func squeeze(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, line := range lines {
+		lines[i] = strings.Join(strings.Fields(line), " ")
+	}
+	return strings.Join(lines, "\n")
+}

@@ -32,7 +32,7 @@ func (a *App) Grants() []Grant {
 		if who := a.Gateway.Authenticate; who != nil {
 			service, method, _ := strings.Cut(who.Call, ".")
 			if s := a.Service(service); s != nil && s.provide(method) != nil {
-				all = append(all, Grant{From: gatewayName, Kind: "call", To: service, Name: method, Rule: a.rule(who.Pos)})
+				all = append(all, Grant{From: gatewayName, Kind: "call", To: service, Name: method, Rule: a.rule(who.Pos), Provided: s.provide(method).Rate})
 			}
 		}
 	}
@@ -42,8 +42,9 @@ func (a *App) Grants() []Grant {
 				if caller := a.Service(from); caller != nil {
 					g := Grant{From: from, Kind: "call", To: s.Name, Name: p.Call, Rule: a.rule(p.fromPos(i))}
 					if u := caller.use(s.Name + "." + p.Call); u != nil {
-						g.Bound, g.Out, g.In = u.Bound, u.Out, u.In
+						g.Bound, g.Out, g.In, g.Rate = u.Bound, u.Out, u.In, u.Rate
 					}
+					g.Provided = p.Rate
 					all = append(all, g)
 				}
 			}
@@ -71,7 +72,7 @@ func (a *App) used(u Use) (Grant, bool) {
 		to, method, _ := strings.Cut(u.Call, ".")
 		if s := a.Service(to); s != nil {
 			if p := s.provide(method); p != nil && p.From == nil {
-				return Grant{Kind: "call", To: to, Name: method}, true
+				return Grant{Kind: "call", To: to, Name: method, Provided: p.Rate}, true
 			}
 		}
 	case u.Spawn != "":

@@ -87,7 +87,7 @@ func checkWayOut(t testing.TB, a *App, g Grant) {
 	if from == nil || !slices.ContainsFunc(from.Uses, func(u Use) bool { return u.Egress == g.Object() && u.Private == g.Private && u.Rate == g.Rate }) {
 		t.Errorf("grant %+v that nobody wrote", g)
 	}
-	if g.Rate.Bytes == 0 || g.Rate.Connections == 0 {
+	if g.Rate.Bytes == (Rate{}) || g.Rate.Connections == (Rate{}) {
 		t.Errorf("grant %+v has no rate", g)
 	}
 	if got := a.GrantFor(g.From, g.Kind, g.To, g.Name); got != "" {

@@ -126,6 +126,7 @@ func budgetKeys() table[Budget] {
 		{"instances", aCountLimit, false, "256, or as many as its services need", "Environments at a time.", func(r *reader, v value, b *Budget) {
 			b.Instances = r.countLimit(v, 1<<16)
 		}},
+		{"per_principal", totalRates, false, "no limit", "What all instances that run for one principal do, together.", readTotalRates},
 	}, refused: []refusal{
 		{"cpus", "a share of the processor is a limit of each service", "write limits: {cpus: …}"},
 	}}
@@ -315,8 +316,9 @@ func provideKeys() table[Provide] {
 			p.Answer = r.label(v)
 		}},
 		{"gate", aGate, false, "none", "In a stdio service: makes it a gate, which may let go of what the service owns, and says on which conditions.", readGate},
-	}, refused: []refusal{
-		{"rate", "rate limits are not part of this version, and a limit that does nothing is worse than none", ""},
+		{"rate", someRates, false, "no limit", "Of each service that calls, or with per principal of each principal that one runs for.", func(r *reader, v value, p *Provide) {
+			readRates(r, v, &p.Rate)
+		}},
 	}}
 }
 
@@ -346,8 +348,8 @@ func useKeys() table[Use] {
 		{"private", aBool, false, "false", "With egress: it may lead to this host, its networks, or other addresses that are not of the Internet.", func(r *reader, v value, u *Use) {
 			u.Private = r.boolean(v, aBool)
 		}},
-		{"rate", aRate, false, "see there", "With egress: what passes, of all instances together.", func(r *reader, v value, u *Use) {
-			mapping(r, v, aRate, rateKeys(), &u.Rate)
+		{"rate", someRates, false, "see there", "With all but share: what passes, of all its instances together, or of those that run for the same principal.", func(r *reader, v value, u *Use) {
+			readRates(r, v, &u.Rate)
 		}},
 		{"bound", aBool, false, "false", "With call, in a template: only for instances to which their spawner bound something.", func(r *reader, v value, u *Use) {
 			u.Bound = r.boolean(v, aBool)

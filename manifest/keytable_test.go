@@ -3,6 +3,7 @@ package manifest
 import (
 	"bytes"
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -51,7 +52,7 @@ func sections() []section {
 		sectionOf("provide", "services.NAME.provides", provideKeys()),
 		sectionOf("gate", "services.NAME.provides.gate", gateKeys()),
 		sectionOf("use", "services.NAME.uses", useKeys()),
-		sectionOf("rate", "services.NAME.uses.rate", rateKeys()),
+		sectionOf("rates", "services.NAME.uses.rate", ratesKeys()),
 		sectionOf("limits", "services.NAME.limits", limitKeys()),
 		sectionOf("healthcheck", "services.NAME.healthcheck", healthKeys()),
 		sectionOf("restart", "services.NAME.restart", restartKeys()),
@@ -178,9 +179,10 @@ func schemaOf() map[shape]any {
 		anEgress:     ref("egress"),
 		aResolver:    pattern(`^([0-9.]+|\[[0-9a-f:.]+\]):[1-9][0-9]{0,4}$`),
 		anEndpoint:   pattern(`^([a-z0-9.-]+|\[[0-9a-f:.]+\]):[1-9][0-9]{0,4}$`),
-		aRate:        ref("rate"),
-		aBytesRate:   members{{"anyOf", []any{pattern(strings.TrimSuffix(sizes.String(), "$") + `/s$`), members{{"const", unlimited}}}}},
-		aConnections: members{{"anyOf", []any{pattern(strings.TrimSuffix(counts.String(), "$") + `/s$`), members{{"const", unlimited}}}}},
+		aRate:        rateSchema(counts),
+		someRates:    members{{"anyOf", []any{rateSchema(counts), ref("rates")}}},
+		totalRates:   ref("rates"),
+		aBytesRate:   rateSchema(sizes),
 		anInstances:  words(shared, perCall, perLabel, perPrincipal),
 		limits:       ref("limits"),
 		aBudget:      ref("budget"),
@@ -191,6 +193,12 @@ func schemaOf() map[shape]any {
 		onUnhealthy:  words(Replace, Stop, Ignore),
 		aTarget:      pattern(serviceNames.String()),
 	}
+}
+
+// rateSchema is that of a rate whose amounts have this grammar.
+func rateSchema(amounts *regexp.Regexp) members {
+	amount := strings.Trim(amounts.String(), "^$")
+	return members{{"anyOf", []any{pattern("^" + amount + "/(s|min|h)( burst " + amount + ")?( per principal)?$"), members{{"const", unlimited}}}}}
 }
 
 // schema is the JSON Schema that follows from the table of keys.
@@ -221,7 +229,7 @@ func schema() ([]byte, error) {
 		if s.name == "use" {
 			def = append(def,
 				member{"oneOf", []any{needs("call"), needs("spawn"), needs("connect"), needs("share"), needs("egress"), needs("post"), needs("put"), needs("take")}},
-				member{"dependentRequired", members{{"bound", []string{"call"}}, {"into", []string{"share"}}, {"share", []string{"into"}}, {"private", []string{"egress"}}, {"rate", []string{"egress"}}, {"request", []string{"egress"}}, {"answer", []string{"egress"}}}})
+				member{"dependentRequired", members{{"bound", []string{"call"}}, {"into", []string{"share"}}, {"share", []string{"into"}}, {"private", []string{"egress"}}, {"request", []string{"egress"}}, {"answer", []string{"egress"}}}})
 		}
 		if s.name == "healthcheck" {
 			def = append(def, member{"oneOf", []any{needs("exec"), needs("http"), needs("call")}})

@@ -13,6 +13,7 @@ func readProvides(r *reader, v value, s *Service) {
 		if !mapping(r, v, aProvide, provideKeys(), &p) {
 			return
 		}
+		r.fitRates(v, &p.Rate, "a call", "calls", "bytes")
 		if other := s.provide(p.Call); other != nil {
 			r.refuse(v, "", "%q is provided at %s already", p.Call, r.where(other.Pos))
 			return
@@ -91,6 +92,7 @@ func readUses(r *reader, v value, s *Service) {
 			r.refuse(v, "", "out and in do not go with share: what is mounted asks nobody for a privilege")
 		}
 		r.checkEgress(v, &u)
+		r.fitRates(v, &u.Rate, u.what(), u.counts()...)
 		ways := 0
 		for _, other := range s.Uses {
 			if other.Egress != "" {
@@ -114,6 +116,40 @@ func readUses(r *reader, v value, s *Service) {
 // object is what a use is of, without how.
 func (u *Use) object() Use {
 	return Use{Call: u.Call, Spawn: u.Spawn, Connect: u.Connect, Share: u.Share, Into: u.Into, Egress: u.Egress, Post: u.Post, Put: u.Put, Take: u.Take}
+}
+
+// what is the word for what a use is of.
+func (u *Use) what() string {
+	switch {
+	case u.Call != "":
+		return "a call"
+	case u.Spawn != "":
+		return "a spawn"
+	case u.Connect != "":
+		return "a connection"
+	case u.Egress != "":
+		return "a way out"
+	case u.Share != "":
+		return "a share"
+	}
+	return "a mailbox"
+}
+
+// counts are the keys of the rates that a use may have.
+func (u *Use) counts() []string {
+	switch {
+	case u.Call != "":
+		return []string{"calls", "bytes"}
+	case u.Spawn != "":
+		return []string{"spawns"}
+	case u.Connect != "", u.Egress != "":
+		return []string{"connections", "bytes"}
+	case u.Take != "":
+		return []string{"messages"} // its bytes were counted when they were sent
+	case u.Post != "", u.Put != "":
+		return []string{"messages", "bytes"}
+	}
+	return nil
 }
 
 func readUseCall(r *reader, v value, u *Use) {

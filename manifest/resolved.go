@@ -185,6 +185,7 @@ func (b Budget) node() *yaml.Node {
 	if b.Instances != 0 {
 		o.add("instances", count(b.Instances))
 	}
+	o.add("per_principal", b.Principal.node())
 	return o.done()
 }
 
@@ -299,6 +300,7 @@ func (s *Service) provideNode(p Provide) *yaml.Node {
 		o.node.Content = append(o.node.Content, s.labelsNode(p.Endpoint).node.Content...)
 	}
 	o.add("gate", p.Gate.node())
+	o.add("rate", p.Rate.node())
 	return o.done()
 }
 

@@ -29,7 +29,7 @@ func bare(a *App) *App {
 		e.Pos = Pos{}
 		b.Egress = &e
 	}
-	b.Budget.Pos = Pos{}
+	b.Budget.Pos, b.Budget.Principal.Pos = Pos{}, Pos{}
 	b.Services = nil
 	for _, s := range a.Services {
 		c := *s
@@ -37,12 +37,15 @@ func bare(a *App) *App {
 		c.Files, c.Volumes, c.Tmpfs = bareAll(c.Files), bareAll(c.Volumes), bareAll(c.Tmpfs)
 		c.Provides, c.Uses = bareAll(c.Provides), bareAll(c.Uses)
 		for i := range c.Provides {
-			c.Provides[i].FromPos = nil
+			c.Provides[i].FromPos, c.Provides[i].Rate.Pos = nil, Pos{}
 			if g := c.Provides[i].Gate; g != nil {
 				g := *g
 				g.Pos = Pos{}
 				c.Provides[i].Gate = &g
 			}
+		}
+		for i := range c.Uses {
+			c.Uses[i].Rate.Pos = Pos{}
 		}
 		b.Services = append(b.Services, &c)
 	}

@@ -318,7 +318,7 @@ func BenchmarkMail64(b *testing.B) {
 	writer := l.admit("front", "front-2")
 	l.m.mailboxes["answers"].readers = []*Env{writer}
 	for _, e := range []*Env{writer, bank} {
-		e.flow.posts.rate = Unlimited
+		e.flow.posts = nil
 	}
 	sender := startRole(b, "write", socketOf(b, writer))
 	startRole(b, "write-back", socketOf(b, bank))
@@ -345,7 +345,7 @@ func BenchmarkMail64(b *testing.B) {
 func BenchmarkMailInside(b *testing.B) {
 	l := newLab(b, bank())
 	front := l.admit("front", "front-1")
-	front.flow.posts.rate = Unlimited
+	front.flow.posts = nil
 	from, to := newLetters(l.connect(front).nc), newLetters(l.connect(l.admit("bank", "bank-1")).nc)
 	body := make([]byte, 64)
 	b.ReportAllocs()

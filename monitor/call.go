@@ -20,6 +20,7 @@ type call struct {
 	fromID uint64
 	method *method
 	terms  *terms        // nil without labels
+	toll   *toll         // of its grant
 	astray chan struct{} // see stray; nil of a service with one instance for all
 	began  time.Duration // see Monitor.clock
 	queued time.Duration // when it began to wait for somebody who answers; zero if it did not
@@ -45,6 +46,11 @@ func (k *call) decide(name string, f *wire.Frame) ([]byte, error) {
 	v := e.grants.decide(opCall, name, len(e.id.Bound) > 0)
 	if !v.Allowed {
 		return nil, e.m.conclude(e, opCall, name, 0, v)
+	}
+	if k.toll = v.toll; k.toll != nil || e.m.policy.totals != nil {
+		if err := e.within(opCall, name, k.toll, len(f.Body)); err != nil {
+			return nil, err
+		}
 	}
 	if f.Flags != 0 || !md.public || e.at() != (guard.State{}) {
 		return k.decideTerms(v, name, f)
@@ -86,7 +92,17 @@ func (k *call) start() {
 func (k *call) finish(code wire.Code, body []byte) {
 	if k.end(code) {
 		k.method.counts.out.Add(uint64(len(body)))
+		k.owe(len(body))
 		k.from.settle(k.fromID, k, code, body)
+	}
+}
+
+// owe counts the bytes of the answer, which has passed: what its caller may not know is
+// not counted.
+func (k *call) owe(bytes int) {
+	e := k.from.env
+	if total := e.total(KindCall); k.toll != nil || total != nil {
+		e.payer().owe(bytes, k.toll, total)
 	}
 }
 
@@ -107,6 +123,7 @@ func (k *call) answer(by *Env, code wire.Code, body []byte, gives []object) {
 		return
 	}
 	k.method.counts.out.Add(uint64(len(body)))
+	k.owe(len(body))
 	caller := k.from.env
 	handles, err := caller.holdObjects(gives)
 	var flags uint16

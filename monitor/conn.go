@@ -174,12 +174,25 @@ func (c *conn) reply(id uint64, code wire.Code, body []byte) bool {
 }
 
 func (c *conn) replyWith(id uint64, code wire.Code, flags uint16, body []byte) bool {
-	f := wire.Frame{Header: wire.Header{Op: wire.OpReply, Code: code, ID: id, Flags: flags}, Body: body}
-	if c.out.send(&f) == nil {
+	return c.send(&wire.Frame{Header: wire.Header{Op: wire.OpReply, Code: code, ID: id, Flags: flags}, Body: body})
+}
+
+func (c *conn) send(f *wire.Frame) bool {
+	if c.out.send(f) == nil {
 		return true
 	}
 	go c.close() // not here: the books of whoever calls this may be half done
 	return false
+}
+
+// refuse answers a request that was refused.
+func (c *conn) refuse(id uint64, err error) bool {
+	much, ok := err.(*tooMuch)
+	if !ok {
+		code, text := answerOf(nil, err)
+		return c.reply(id, code, text)
+	}
+	return c.send(&wire.Frame{Header: wire.Header{Op: wire.OpReply, Code: wire.Limited, ID: id, Timeout: much.wait}, Body: much.limit.text})
 }
 
 func (c *conn) isClosed() bool {
@@ -229,8 +242,7 @@ func (c *conn) call(f *wire.Frame) bool {
 	k := &call{from: c, fromID: f.ID, method: md}
 	body, err := k.decide(name, f)
 	if err != nil {
-		code, text := answerOf(nil, err)
-		return c.reply(f.ID, code, text)
+		return c.refuse(f.ID, err)
 	}
 	k.within(f.Timeout) // its method is there: a grant of what is not would be void
 	if code := c.ask(f.ID, k); code != wire.OK {

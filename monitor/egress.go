@@ -40,7 +40,7 @@ func (e *Env) Egress(l net.Listener, to string) {
 		defer through.end()
 		far, code := e.leave(ctx, to, through, r, nil)
 		if code == wire.OK && r.join(far) {
-			r.at(through)
+			r.at(through.meter)
 			defer through.grant.traffic.counts(r)()
 			r.run()
 		}
@@ -68,12 +68,10 @@ func (e *Env) leave(ctx context.Context, to string, pass *passage, r *relay, cut
 		e.m.refuse(e, to, num, Verdict{Rule: v.Rule + ": " + err.Error()}, "", pass.labels())
 		return nil, wire.Denied
 	}
-	if !grant.meter.connections.try(time.Now()) {
-		e.self.counts.hit(limitRate)
-		pass.fired(&grant.meter.connections, "rate.connections")
-		time.Sleep(e.records.take(time.Now()))
+	if e.within(opEgress, to, grant.toll, 0) != nil {
 		return nil, wire.Busy
 	}
+	pass.meter = e.meterOf(opEgress, to, e.payer, grant.toll, e.total(KindEgress))
 	labels := pass.labels()
 	addrs := []netip.Addr{grant.endpoint.Addr}
 	if grant.endpoint.Name != "" {
@@ -158,6 +156,7 @@ func dialOut(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 type passage struct {
 	env   *Env
 	grant Grant
+	meter *meter // nil if nothing is counted
 
 	with        label.Privileges
 	says, hears lasting
@@ -181,21 +180,6 @@ func (p *passage) labels() *audit.Labels {
 func (p *passage) end() {
 	p.env.flow.release(&p.says)
 	p.env.flow.release(&p.hears)
-}
-
-// fired records that a limit of the grant was reached, but not each time.
-func (p *passage) fired(b *bucket, key string) {
-	if b.news(time.Now()) {
-		p.env.m.log.Append(audit.Record{
-			Kind:     audit.KindLimit,
-			Subject:  p.env.id.Service,
-			Instance: p.env.id.Instance,
-			Op:       opEgress.name,
-			Object:   p.grant.To,
-			Rule:     p.grant.Rule,
-			Detail:   fmt.Sprintf("%s: %d/s reached; said at most once in %v", key, b.rate, sayEvery),
-		})
-	}
 }
 
 // Proxy hands connections that programs of e make to l to the door, which finds
@@ -309,7 +293,7 @@ func (e *Env) answerDoor(ctx context.Context, out, client *relay) {
 	if _, err := out.near.Write(reply); err != nil || code != wire.OK { // fits: nothing was sent before but a line
 		return
 	}
-	out.at(through)
+	out.at(through.meter)
 	defer through.grant.traffic.counts(out)()
 	out.run()
 }

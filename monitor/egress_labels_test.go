@@ -16,7 +16,7 @@ func outside(t testing.TB, x meeting) Policy {
 	p := x.policy(t)
 	p.Services[0].Name = "tool"
 	p.Grants = []Grant{{
-		From: "tool", Kind: KindEgress, To: "maps.example:443", Rule: "m.yaml:1", Rate: Rate{Unlimited, Unlimited},
+		From: "tool", Kind: KindEgress, To: "maps.example:443", Rule: "m.yaml:1", Rates: endlessly,
 		Out: aFormula(t, x.out), In: aFormula(t, x.in), Request: aLabel(t, x.request), Answer: aLabel(t, x.answer),
 	}}
 	p.Services = append(p.Services[:1], Service{Name: "egress"})

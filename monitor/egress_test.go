@@ -541,40 +541,6 @@ func TestEgressWithoutDoor(t *testing.T) {
 	wantEnd(t, c)
 }
 
-func TestBucket(t *testing.T) {
-	at := func(ms int) time.Time { return time.Unix(1e9, 0).Add(time.Duration(ms) * time.Millisecond) }
-	b := bucket{rate: 4}
-	for i, tt := range []struct {
-		ms   int
-		want bool
-	}{{0, true}, {0, true}, {0, true}, {0, true}, {0, false}, {249, false}, {250, true}, {250, false}, {10_000, true}, {10_000, true}, {10_000, true}, {10_000, true}, {10_000, false}} {
-		if got := b.try(at(tt.ms)); got != tt.want {
-			t.Errorf("%d: try at %d ms = %t", i, tt.ms, got)
-		}
-	}
-	b = bucket{rate: 1000}
-	for i, tt := range []struct {
-		n, ms int
-		want  time.Duration
-	}{{1000, 0, 0}, {500, 0, 500 * time.Millisecond}, {500, 0, time.Second}, {500, 500, time.Second}, {0, 10_000, 0}, {1500, 10_000, 500 * time.Millisecond}} {
-		if got := b.take(tt.n, at(tt.ms)); got != tt.want {
-			t.Errorf("%d: take %d at %d ms = %v, want %v", i, tt.n, tt.ms, got, tt.want)
-		}
-	}
-	for i, tt := range []struct {
-		ms   int
-		want bool
-	}{{0, true}, {1, false}, {59_999, false}, {60_000, true}} {
-		if got := b.news(at(tt.ms)); got != tt.want {
-			t.Errorf("%d: news at %d ms = %t", i, tt.ms, got)
-		}
-	}
-	nothing, all := bucket{}, bucket{rate: Unlimited}
-	if nothing.try(at(0)) || !all.try(at(0)) {
-		t.Error("a rate of nothing lets something pass, or none does not")
-	}
-}
-
 // TestRate counts what passes through a grant of so many bytes a second: never
 // more than its burst and what came since.
 func TestRate(t *testing.T) {
@@ -582,7 +548,7 @@ func TestRate(t *testing.T) {
 	p := bank()
 	for i := range p.Grants {
 		if p.Grants[i].To == "public.example:443" {
-			p.Grants[i].Rate = Rate{Bytes: rate, Connections: 2}
+			p.Grants[i].Rates = Rates{Bytes: perSecond(rate), Connections: perSecond(2)}
 		}
 	}
 	l := newLab(t, p)
@@ -659,7 +625,7 @@ func TestRate(t *testing.T) {
 		}
 		return len(limits) >= 2
 	})
-	if len(limits) != 2 || !strings.HasPrefix(limits[0], "rate.bytes: 65536/s") || !strings.HasPrefix(limits[1], "rate.connections: 2/s") {
+	if len(limits) != 2 || !strings.HasPrefix(limits[0], "rate.bytes: 65536/s: it goes slower") || !strings.HasPrefix(limits[1], "rate.connections: 2/s: more is refused") {
 		t.Errorf("limits on record: %q", limits)
 	}
 }
@@ -672,7 +638,7 @@ func (endless) Read(p []byte) (int, error) { return len(p), nil }
 func TestNoRateIsNothing(t *testing.T) {
 	p := bank()
 	for i := range p.Grants {
-		p.Grants[i].Rate = Rate{}
+		p.Grants[i].Rates = Rates{}
 	}
 	l := newLab(t, p)
 	in := newInternet(l, map[string]string{"public.example": "9.9.9.9"})
@@ -681,7 +647,7 @@ func TestNoRateIsNothing(t *testing.T) {
 		t.Errorf("dialled %v", in.dialled)
 	}
 	for i := range p.Grants {
-		p.Grants[i].Rate = Rate{Connections: Unlimited}
+		p.Grants[i].Rates = Rates{Connections: Rate{Amount: Unlimited}}
 	}
 	l = newLab(t, p)
 	newInternet(l, map[string]string{"public.example": "9.9.9.9"})

@@ -42,7 +42,7 @@ type flow struct {
 	mailboxes int                  // that it has made and owns
 	made      uint64               // that it has ever made
 	postings  map[posting]struct{} // that are recorded
-	posts     bucket
+	posts     *limit
 }
 
 func (f *flow) start(by Flow, revocations *atomic.Uint64) {
@@ -51,7 +51,7 @@ func (f *flow) start(by Flow, revocations *atomic.Uint64) {
 	f.handles = make(map[uint64]object)
 	f.lasting = make(map[*lasting]struct{})
 	f.power = newPower(by.Owns, revocations)
-	f.posts.rate = postsEach
+	f.posts = newLimit(Rate{Amount: postsEach, Per: time.Second, Burst: postsEach}, "posts", "")
 }
 
 // at is the label and clearance that e has now.

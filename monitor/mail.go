@@ -26,7 +26,8 @@ type errand struct {
 	object string
 	rule   string
 	labels *audit.Labels
-	quiet  bool // it is recorded already, or need not be
+	quiet  bool  // it is recorded already, or need not be
+	toll   *toll // of the grant
 }
 
 // mail answers an operation on a mailbox: at once if that is possible, and otherwise
@@ -40,8 +41,12 @@ func (c *conn) mail(f *wire.Frame) bool {
 	if w.op == opPost {
 		return c.post(f.ID, &w.errand, &a)
 	}
+	err = w.decide(&a)
+	if much, ok := err.(*tooMuch); ok {
+		return c.refuse(f.ID, much)
+	}
 	var told wire.Told
-	if err = w.recorded(w.decide(&a)); err == nil {
+	if err = w.recorded(err); err == nil {
 		if told, err = w.try(false); err == errWait {
 			if f.Timeout > 0 {
 				return c.await(f, w)
@@ -62,10 +67,13 @@ func (c *conn) mail(f *wire.Frame) bool {
 // depends on that.
 func (c *conn) post(id uint64, r *errand, a *wire.Ask) bool {
 	err := r.decide(a)
-	if err == nil && !r.env.flow.posts.try(time.Now()) {
-		r.env.self.counts.hit(limitPosts)
-		r.env.postedTooMuch()
-		return c.reply(id, wire.Busy, nil)
+	if much, ok := err.(*tooMuch); ok {
+		return c.refuse(id, much)
+	}
+	if err == nil {
+		if much := r.env.mayPost(); much != nil {
+			return c.refuse(id, much)
+		}
 	}
 	var dropped string
 	if err == nil {
@@ -124,6 +132,9 @@ func (r *errand) decide(a *wire.Ask) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := e.within(r.op, b.name, r.toll, len(a.Data)); err != nil {
+		return err
+	}
 	r.box, r.object, r.with = b, b.name, a.Privileges()
 	if err = e.mayName(r.with); err == nil {
 		err = e.mayUse(r.op, a, b.label)
@@ -175,6 +186,7 @@ func (r *errand) find(a *wire.Ask) (*mailbox, error) {
 		if !v.Allowed {
 			return nil, ErrDenied
 		}
+		r.toll = v.toll
 		g := e.grants[o.kind][a.Name]
 		a.Out, a.In = a.Out.And(g.Out), a.In.And(g.In)
 		return b, nil
@@ -308,6 +320,20 @@ func (r *errand) known() bool {
 	return false
 }
 
+// mayPost counts a post of e, however it came to the mailbox.
+func (e *Env) mayPost() *tooMuch {
+	l := e.flow.posts
+	if l == nil {
+		return nil
+	}
+	wait, ok := l.of(payer{}).try(1, time.Now())
+	if ok {
+		return nil
+	}
+	l.fired(e, payer{}, opPost, "", "more is refused")
+	return &tooMuch{l, wait}
+}
+
 // dropped records that the message of a quiet errand was dropped, but not each
 // time.
 func (r *errand) dropped(why string) {
@@ -321,13 +347,6 @@ func (r *errand) dropped(why string) {
 	b.mu.Unlock()
 	if news {
 		r.env.limited(opPost, b.name, fmt.Sprintf("%s; said at most once in %v", why, sayEvery))
-	}
-}
-
-// postedTooMuch records that e has used its posts up.
-func (e *Env) postedTooMuch() {
-	if e.flow.posts.news(time.Now()) {
-		e.limited(opPost, "", fmt.Sprintf("%d/s reached; said at most once in %v", e.flow.posts.rate, sayEvery))
 	}
 }
 

@@ -781,19 +781,19 @@ func TestReceiverIsFull(t *testing.T) {
 func TestPostsAreBounded(t *testing.T) {
 	l := newLab(t, office(t))
 	e := l.admit("low", "low-slow")
-	e.flow.posts.rate = 10
+	e.flow.posts = newLimit(perSecond(10), "posts", "")
 	low := l.connect(e)
 	var codes []wire.Code
 	for range 12 {
 		code, _ := low.do(wire.OpPost, post("inbox", "x"))
 		codes = append(codes, code)
 	}
-	if !slices.Contains(codes, wire.Busy) || codes[0] != wire.OK {
+	if !slices.Contains(codes, wire.Limited) || codes[0] != wire.OK {
 		t.Errorf("%v", codes)
 	}
 	_, clerk := l.fresh("clerk")
 	clerk.does(wire.OpRecv, named("inbox"))
-	low.refused(wire.OpPost, post("inbox", "x"), wire.Busy) // that one was received gives nothing back
+	low.refused(wire.OpPost, post("inbox", "x"), wire.Limited) // that one was received gives nothing back
 	_, other := l.fresh("low")
 	other.does(wire.OpPost, post("inbox", "x"))
 	limits := 0
@@ -993,7 +993,7 @@ func TestMailPolicyRefuses(t *testing.T) {
 		}
 	}
 	v, err := office(t).Decide("low", "put", "tasks", false)
-	if err != nil || v != (Verdict{true, "office.yaml:1"}) {
+	if err != nil || v != (Verdict{Allowed: true, Rule: "office.yaml:1"}) {
 		t.Errorf("Decide = %v, %v", v, err)
 	}
 	if v, err := office(t).Decide("stranger", "post", "inbox", false); err != nil || v.Allowed {

@@ -103,6 +103,9 @@ func (e *Env) visitsFor(ctx context.Context, r *relay, to *service, object strin
 	}
 	v.traffic = e.grants[KindConnect][object].traffic
 	people, err := v.onBehalf(line)
+	if much := (*tooMuch)(nil); errors.As(err, &much) {
+		return v, err
+	}
 	if err != nil {
 		d = Verdict{Rule: d.Rule + ": " + err.Error()}
 	}
@@ -139,6 +142,9 @@ func (v *visit) onBehalf(line string) (people guard.Endpoint, err error) {
 		if people, err = v.e.m.policy.door.People(route, principal); err != nil {
 			return people, err
 		}
+		if err := v.charge(principal, people.Request); err != nil {
+			return people, err
+		}
 		as, key, err := v.to.meets(principal, people.Request)
 		if err != nil {
 			return people, err
@@ -148,6 +154,22 @@ func (v *visit) onBehalf(line string) (people guard.Endpoint, err error) {
 		return people, guard.Carry(people, v.at)
 	}
 	return people, errors.New("no line that says on whose behalf it is")
+}
+
+// charge counts a connection of somebody outside against what there is of him in all.
+func (v *visit) charge(principal string, at label.Label) error {
+	total := v.e.m.policy.totals[KindConnect]
+	if principal == "" || total == nil {
+		return nil
+	}
+	p := payer{service: v.e.id.Service, principal: principal, at: at}
+	object := portOf(v.to.Name, v.port)
+	if much := p.charge(time.Now(), 0, total); much != nil {
+		much.limit.fired(v.e, p, opConnect, object, "more is refused")
+		return much
+	}
+	v.meter = v.e.meterOf(opConnect, object, func() payer { return p }, total)
+	return nil
 }
 
 func principalOf(word string) (string, error) {

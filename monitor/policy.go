@@ -89,6 +89,8 @@ type Policy struct {
 	Mailboxes []Mailbox
 	Door      Door // carries HTTP between services: the gateway
 	Egress    Door // resolves names and speaks with programs that want a proxy
+
+	PerPrincipal Rates // of all that runs for one
 }
 
 // Door is a service that parses for the monitor what the monitor does not.
@@ -139,6 +141,8 @@ type Method struct {
 	// decimal, if that is more; 0 is no bound.
 	Gate *guard.Gate
 	Bits int
+
+	Rates Rates // of each service that calls, or of each principal
 }
 
 // Grant lets one service use one thing.
@@ -148,20 +152,20 @@ type Grant struct {
 	To    string // service.method, template, service:port, share, service:share, host:port, or mailbox
 	Bound bool   // only for instances whose spawner bound something to them
 	Rule  string // the place in the manifest
+	Rates Rates
 
 	// Privileges that From owns and uses with this grant, whatever its programs
 	// ask for.
 	Out, In label.Formula
 
 	// Of an egress.
-	Private         bool // To may lead to addresses that are not of the Internet
-	Rate            Rate
+	Private         bool        // To may lead to addresses that are not of the Internet
 	Request, Answer label.Label // of what goes out and of what comes in
 
 	// Set by compile.
 	void     bool // there is no such method
 	endpoint address.Endpoint
-	meter    *meter
+	toll     *toll
 	traffic  *traffic // of a connect or an egress
 }
 
@@ -171,13 +175,14 @@ type policy struct {
 	shares    []Share
 	door      Door
 	egress    Door
+	totals    map[Kind]*toll // of each principal; nil for none
 }
 
 // grants is what one service may do, by kind and object.
 type grants map[Kind]map[string]Grant
 
 func (p Policy) compile() (*policy, error) {
-	known, provided, flows := make(map[string]bool), make(map[string]bool), make(map[string]Flow)
+	known, provided, flows := make(map[string]bool), make(map[string]*toll), make(map[string]Flow)
 	for _, s := range p.Services {
 		if known[s.Name] {
 			return nil, fmt.Errorf("policy: service %q stands twice", s.Name)
@@ -187,10 +192,10 @@ func (p Policy) compile() (*policy, error) {
 			return nil, err
 		}
 		for _, md := range s.Methods {
-			provided[s.Name+"."+md.Name] = true
+			provided[s.Name+"."+md.Name] = newToll(KindCall, &md.Rates)
 		}
 	}
-	table := &policy{bySubject: make(map[string]grants), shares: p.Shares, door: p.Door, egress: p.Egress}
+	table := &policy{bySubject: make(map[string]grants), shares: p.Shares, door: p.Door, egress: p.Egress, totals: newTotals(p.PerPrincipal)}
 	for i, s := range p.Shares {
 		for _, other := range p.Shares[:i] {
 			if s.holds(other.From) || other.holds(s.From) {
@@ -238,13 +243,17 @@ func (p Policy) compile() (*policy, error) {
 		if _, dup := byKind[g.Kind][g.To]; dup {
 			return nil, fmt.Errorf("policy %s: %s %q is granted to %q twice", g.Rule, g.Kind, g.To, g.From)
 		}
-		g.void = g.Kind == KindCall && !provided[g.To]
+		of, there := provided[g.To]
+		g.void = g.Kind == KindCall && !there
+		g.toll = newToll(g.Kind, &g.Rates)
+		if g.Kind == KindCall {
+			g.toll = g.toll.and(of)
+		}
 		if g.Kind == KindEgress {
 			var err error
 			if g.endpoint, err = address.ParseEndpoint(g.To); err != nil {
 				return nil, fmt.Errorf("policy %s: egress %q: %w", g.Rule, g.To, err)
 			}
-			g.meter = newMeter(g.Rate)
 		}
 		if g.Kind == KindEgress || g.Kind == KindConnect {
 			g.traffic = new(traffic)
@@ -279,6 +288,8 @@ func (p *policy) of(service string) grants { return p.bySubject[service] }
 type Verdict struct {
 	Allowed bool
 	Rule    string // what decided
+
+	toll *toll // of the grant that allows it
 }
 
 // noGrant is the rule of everything that nobody granted.
@@ -296,7 +307,7 @@ func (g grants) decide(o op, object string, bound bool) Verdict {
 	case grant.Bound && !bound:
 		return Verdict{Rule: grant.Rule + ": only for instances that their spawner bound"}
 	}
-	return Verdict{Allowed: true, Rule: grant.Rule}
+	return Verdict{Allowed: true, Rule: grant.Rule, toll: grant.toll}
 }
 
 // Decide answers a question about the policy without asking for anything: may

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -151,12 +152,8 @@ func (r *relay) join(c net.Conn) bool {
 	return true
 }
 
-// at lets the rate of a grant apply, before run.
-func (r *relay) at(p *passage) {
-	if p != nil && p.grant.Rate.Bytes != Unlimited {
-		r.out.through, r.in.through = p, p
-	}
-}
+// at lets rates apply, before run.
+func (r *relay) at(m *meter) { r.out.through, r.in.through = m, m }
 
 // close cuts both sides.
 func (r *relay) close() {
@@ -297,7 +294,11 @@ func (e *Env) relay(ctx context.Context, r *relay, to string, port int) {
 	v, err := decide(ctx, r, e.m.services[to], portOf(to, port), port)
 	defer v.end()
 	if err != nil {
-		if forPeople {
+		var much *tooMuch
+		switch {
+		case errors.As(err, &much) && v.to.HTTP == port:
+			refuse(r.near, much.http())
+		case forPeople:
 			refuse(r.near, forbidden)
 		}
 		return
@@ -314,6 +315,7 @@ func (e *Env) relay(ctx context.Context, r *relay, to string, port int) {
 	if v.met(by) != nil {
 		return // it has changed since it was chosen, at its own request
 	}
+	r.at(v.meter)
 	defer v.traffic.counts(r)()
 	r.run() // ends by itself when either program does: the kernel closes its socket
 }
@@ -325,6 +327,12 @@ const (
 	forbidden   = "HTTP/1.1 403 Forbidden" + noMore
 	noMore      = "\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 )
+
+// http is what they get who have connected too often.
+func (t *tooMuch) http() string {
+	seconds := int64((t.wait + time.Second - 1) / time.Second)
+	return "HTTP/1.1 429 Too Many Requests\r\nRetry-After: " + strconv.FormatInt(max(seconds, 1), 10) + noMore
+}
 
 // refuse answers, unless that is "", and closes.
 func refuse(near *side, answer string) {

@@ -54,6 +54,9 @@ func (c *conn) spawn(f *wire.Frame) bool {
 		e.m.conclude(e, opSpawn, template, num, v)
 		return c.reply(f.ID, wire.Denied, nil)
 	}
+	if err := e.within(opSpawn, template, v.toll, 0); err != nil {
+		return c.refuse(f.ID, err)
+	}
 	req, err := wire.ParseSpawn(bytes.Clone(f.Body))
 	if err != nil {
 		if e.m.conclude(e, opSpawn, template, num, v) != nil {

@@ -54,7 +54,7 @@ func (x *side) halfClose() {
 // is hidden from the writer.
 type stream struct {
 	from, to *side
-	through  *passage // whose rate applies; nil for none
+	through  *meter // that counts the bytes; nil for none
 	count    *numbers.Counter
 	ended    chan struct{} // closed when the relay is
 
@@ -173,7 +173,7 @@ func (s *stream) take() (n int, err error) {
 	if s.through != nil || s.late != nil || !s.hoseReady() {
 		step, limit = s.read, readChunk
 		if s.through != nil {
-			limit = s.through.grant.meter.chunk()
+			limit = s.through.chunk
 		}
 	}
 	for {

@@ -21,7 +21,8 @@ type visit struct {
 	key   Key // of the instance
 	at    guard.Endpoint
 	with  label.Privileges
-	quiet bool // see terms
+	quiet bool   // see terms
+	meter *meter // nil if nothing is counted
 
 	traffic *traffic // of the grant
 
@@ -46,6 +47,10 @@ func (e *Env) visits(_ context.Context, r *relay, to *service, object string, po
 		}
 		return v, ErrDenied // the policy grants what is not there
 	}
+	if err := e.within(opConnect, object, d.toll, 0); err != nil {
+		return v, err
+	}
+	v.meter = e.meterOf(opConnect, object, e.payer, d.toll, e.total(KindConnect))
 	g := e.grants[KindConnect][object]
 	v.traffic = g.traffic
 	err := v.agree(&g, object)

@@ -18,7 +18,7 @@ import (
 // Handles that come with the reply are dropped: see [Client.CallWith].
 //
 // Every error is a [*CallError]. It matches one of the errors ErrDenied to
-// ErrEmpty; the server's own error is a [*Failure] in it.
+// ErrLimited; the server's own error is a [*Failure] in it.
 func (c *Client) Call(ctx context.Context, name string, body []byte) ([]byte, error) {
 	out, err := c.call(ctx, name, body)
 	if err != nil {
@@ -243,6 +243,9 @@ func (c *Client) cancel(id uint64) {
 func (r reply) result() error {
 	if r.err != nil {
 		return r.err
+	}
+	if r.code == wire.Limited {
+		return wire.Error{Code: r.code, Message: message(string(r.body)), RetryAfter: r.after}
 	}
 	return outcome(r.code, r.body)
 }

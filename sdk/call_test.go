@@ -83,6 +83,23 @@ func TestCall(t *testing.T) {
 	}
 }
 
+// Whoever is beyond a rate learns when to try again, and nobody else does.
+func TestRetryAfter(t *testing.T) {
+	c, p := connected(t)
+	go func() {
+		p.send(&wire.Frame{Header: wire.Header{Op: wire.OpReply, ID: p.next().ID, Code: wire.Limited, Timeout: 90 * time.Millisecond}, Body: []byte("5/min")})
+	}()
+	_, err := c.Call(testContext(t), "a.b", nil)
+	if want := "call a.b: limited: 5/min; try again in 90ms"; !errors.Is(err, ErrLimited) || RetryAfter(err) != 90*time.Millisecond || err.Error() != want {
+		t.Errorf("Call() = %v, retry after %v, want %s", err, RetryAfter(err), want)
+	}
+	for _, err := range []error{nil, ErrBusy, errors.New("other"), &Failure{}} {
+		if d := RetryAfter(err); d != 0 {
+			t.Errorf("RetryAfter(%v) = %v, want 0", err, d)
+		}
+	}
+}
+
 func TestCallCodes(t *testing.T) {
 	c, p := connected(t)
 	for _, tt := range []struct {
@@ -103,6 +120,7 @@ func TestCallCodes(t *testing.T) {
 		{wire.Label, []error{ErrLabel}, "call a.b: forbidden by a label: why"},
 		{wire.Withheld, []error{ErrWithheld}, "call a.b: withheld: why"},
 		{wire.Empty, []error{ErrEmpty}, "call a.b: empty: why"},
+		{wire.Limited, []error{ErrLimited}, "call a.b: limited: why"},
 	} {
 		t.Run(tt.code.String(), func(t *testing.T) {
 			go func() { p.reply(p.next().ID, tt.code, []byte("why")) }()

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"time"
 
 	"cofferdam/wire"
 )
@@ -57,6 +58,8 @@ type reply struct {
 	body []byte
 	err  error
 	lead bool
+
+	after time.Duration // of Limited
 }
 
 // tells is what r told.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"cofferdam/wire"
@@ -21,13 +22,14 @@ var (
 	ErrDeadline    = wire.ErrDeadline    // too late, also context.DeadlineExceeded; the work may have been done
 	ErrCanceled    = wire.ErrCanceled    // withdrawn, also context.Canceled; the work may have been done
 	ErrTooLarge    = wire.ErrTooLarge    // request or reply beyond wire.MaxBody
-	ErrBusy        = wire.ErrBusy        // a queue or a rate limit is full: try later
+	ErrBusy        = wire.ErrBusy        // a queue is full: try later
 	ErrMalformed   = wire.ErrMalformed   // the request makes no sense
 	ErrFailed      = wire.ErrFailed      // the server's own error: see Failure
 	ErrInterrupted = wire.ErrInterrupted // the instance or the connection died; the work may have been done
 	ErrLabel       = wire.ErrLabel       // forbidden by labels: its words say which, and what would allow it
 	ErrWithheld    = wire.ErrWithheld    // there is a result, above the label that was agreed on
 	ErrEmpty       = wire.ErrEmpty       // nothing was there within the time
+	ErrLimited     = wire.ErrLimited     // a rate of the manifest is used up: nothing was done; see RetryAfter
 )
 
 // ErrClosed is wrapped by what fails because the connection has ended.
@@ -69,6 +71,15 @@ func (f *Failure) Error() string {
 
 // Is makes a Failure match ErrFailed.
 func (f *Failure) Is(target error) bool { return target == ErrFailed }
+
+// RetryAfter is how long to wait before a request is made again that has ended with
+// ErrLimited: then it is within the rate, unless others were faster. It is 0 for every
+// other error.
+func RetryAfter(err error) time.Duration {
+	var e wire.Error
+	errors.As(err, &e)
+	return e.RetryAfter
+}
 
 // outcome is the error for the code of a reply; nil for OK.
 func outcome(code wire.Code, body []byte) error {

@@ -23,7 +23,7 @@
 //
 // docs/SDK.md shows a whole program, and lists all there is.
 //
-// Every error of a call matches one of [ErrDenied] to [ErrEmpty]. The names
+// Every error of a call matches one of [ErrDenied] to [ErrLimited]. The names
 // are the same in Python, in snake case: see python/cofferdam.py.
 //
 // Trusted: no. It runs inside, and is as trustworthy as the program around it.

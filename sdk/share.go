@@ -23,7 +23,7 @@ type MountOptions struct {
 // of one that is mounted, that is a new mount, with a path of its own.
 //
 // Every error is a [*CallError] that matches one of the errors ErrDenied to
-// ErrEmpty: ErrDenied if it is not granted or not there, ErrUnavailable if
+// ErrLimited: ErrDenied if it is not granted or not there, ErrUnavailable if
 // no such instance runs, ErrBusy if too much is mounted.
 func (c *Client) Mount(ctx context.Context, dir string, options MountOptions) (string, error) {
 	out, err := c.share(ctx, wire.OpMount, dir, options)

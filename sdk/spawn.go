@@ -44,7 +44,7 @@ type Result struct{ Handle }
 // our label: to let it run at a higher one, use [Client.Start].
 //
 // Every error is a [*CallError] that matches one of the errors ErrDenied to
-// ErrEmpty: ErrMalformed if options break the rules written at
+// ErrLimited: ErrMalformed if options break the rules written at
 // [wire.Spawn], ErrTooLarge if they or the output exceed [wire.MaxBody].
 func (c *Client) Spawn(ctx context.Context, template string, options SpawnOptions) (Exit, error) {
 	out, err := c.spawn(ctx, template, options.wire(nil))

@@ -99,8 +99,8 @@ func egressGrants(resolvers []netip.AddrPort) []monitor.Grant {
 	for _, at := range resolvers {
 		grants = append(grants, monitor.Grant{
 			From: egressName, Kind: monitor.KindEgress, To: at.String(), Private: true,
-			Rate: monitor.Rate{Bytes: monitor.Unlimited, Connections: monitor.Unlimited},
-			Rule: "egress.resolver",
+			Rates: monitor.Rates{Bytes: monitor.Rate{Amount: monitor.Unlimited}, Connections: monitor.Rate{Amount: monitor.Unlimited}},
+			Rule:  "egress.resolver",
 		})
 	}
 	return grants

@@ -40,6 +40,12 @@ func policyOf(app *manifest.App, resolvers []netip.AddrPort) (monitor.Policy, er
 		}
 		p.Services = append(p.Services, s)
 	}
+	for _, s := range p.Services {
+		for i, pr := range app.Service(s.Name).Provides {
+			s.Methods[i].Rates = ratesOf(app, pr.Rate)
+		}
+	}
+	p.PerPrincipal = ratesOf(app, app.Budget.Principal)
 	p.Shares = sharesOf(app)
 	for _, m := range app.Mailboxes {
 		p.Mailboxes = append(p.Mailboxes, monitor.Mailbox{
@@ -65,6 +71,17 @@ func policyOf(app *manifest.App, resolvers []netip.AddrPort) (monitor.Policy, er
 		p.Grants = append(p.Grants, e.grant)
 	}
 	return p, nil
+}
+
+// ratesOf are rates in the monitor's words.
+func ratesOf(app *manifest.App, r manifest.Rates) monitor.Rates {
+	one := func(r manifest.Rate) monitor.Rate {
+		return monitor.Rate{Amount: r.Amount, Per: r.Per, Burst: r.Burst, Each: r.Each}
+	}
+	return monitor.Rates{
+		Calls: one(r.Calls), Messages: one(r.Messages), Connections: one(r.Connections), Spawns: one(r.Spawns), Bytes: one(r.Bytes),
+		Rule: fmt.Sprintf("%s:%d", app.File, r.Pos.Line),
+	}
 }
 
 // unlabelled is svc without what labels say of it.
@@ -191,7 +208,10 @@ func edges(app *manifest.App) []edge {
 	var out []edge
 	bridged := make(map[string]bool)
 	for _, g := range app.Grants() {
-		e := edge{service: g.To, grant: monitor.Grant{From: g.From, Bound: g.Bound, Rule: g.Rule}, out: g.Out, in: g.In}
+		e := edge{service: g.To, grant: monitor.Grant{From: g.From, Bound: g.Bound, Rule: g.Rule, Rates: ratesOf(app, g.Rate)}, out: g.Out, in: g.In}
+		if g.Rate.Pos == (manifest.Pos{}) {
+			e.grant.Rates.Rule = g.Rule
+		}
 		switch g.Kind {
 		case "call":
 			e.grant.Kind, e.grant.To = monitor.KindCall, g.To+"."+g.Name
@@ -201,7 +221,6 @@ func edges(app *manifest.App) []edge {
 			e.grant.Kind, e.grant.To = monitor.KindShare, g.Object()
 		case "egress":
 			e.grant.Kind, e.grant.To, e.grant.Private = monitor.KindEgress, g.Object(), g.Private
-			e.grant.Rate = monitor.Rate{Bytes: g.Rate.Bytes, Connections: int64(g.Rate.Connections)}
 			e.outside = g.Endpoint
 		case "post", "put", "take":
 			e.grant.Kind, e.grant.To = monitor.Kind(g.Kind), g.To

@@ -3,6 +3,7 @@ package wire
 import (
 	"fmt"
 	"strconv"
+	"time"
 )
 
 // Code is how a request ended.
@@ -17,13 +18,14 @@ const (
 	Deadline    Code = 4  // the deadline passed; the work may or may not have been done
 	Canceled    Code = 5  // the caller withdrew it
 	TooLarge    Code = 6  // request or reply beyond MaxBody
-	Busy        Code = 7  // a queue or a rate limit is full: try later
+	Busy        Code = 7  // a queue is full: try later
 	Malformed   Code = 8  // the request makes no sense to the monitor
 	Failed      Code = 9  // the server's own error; the body is its message
 	Interrupted Code = 10 // the instance died while at it; the work may or may not have been done
 	Label       Code = 11 // forbidden by a label that the caller may know of; the body says which, and what would allow it
 	Withheld    Code = 12 // there is a result, and its label is above the one that was agreed on
 	Empty       Code = 13 // nothing was there within the time
+	Limited     Code = 14 // granted, and a rate of the manifest is used up: nothing was done; the timeout says when to try again
 )
 
 var codes = [...]string{
@@ -41,6 +43,7 @@ var codes = [...]string{
 	Label:       "forbidden by a label",
 	Withheld:    "withheld",
 	Empty:       "empty",
+	Limited:     "limited",
 }
 
 // Known tells whether c is one of the codes.
@@ -67,6 +70,8 @@ func (c Code) Err() error {
 type Error struct {
 	Code    Code
 	Message string // "" unless somebody has more to say than the code
+
+	RetryAfter time.Duration // of Limited: how long until the same request is within the rate, if nobody else makes one
 }
 
 // One sentinel for each code but OK.
@@ -84,19 +89,24 @@ var (
 	ErrLabel       error = Error{Code: Label}
 	ErrWithheld    error = Error{Code: Withheld}
 	ErrEmpty       error = Error{Code: Empty}
+	ErrLimited     error = Error{Code: Limited}
 )
 
 func (e Error) Error() string {
-	if e.Message == "" {
-		return e.Code.String()
+	text := e.Code.String()
+	if e.Message != "" {
+		text += ": " + e.Message
 	}
-	return e.Code.String() + ": " + e.Message
+	if e.RetryAfter > 0 {
+		text += "; try again in " + e.RetryAfter.String()
+	}
+	return text
 }
 
 // Is makes an Error match the sentinel of its code.
 func (e Error) Is(target error) bool {
 	t, ok := target.(Error)
-	return ok && t.Code == e.Code && t.Message == ""
+	return ok && t == Error{Code: e.Code}
 }
 
 // malformed is what every decoder of this package returns.

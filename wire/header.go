@@ -79,7 +79,7 @@ func (h Header) check() error {
 		return malformed("%s: name of %d bytes, at most %d", info.Name, h.Name, MaxName)
 	case (h.Name != 0) != info.Named:
 		return malformed("%s: name of %d bytes", info.Name, h.Name)
-	case h.Timeout != 0 && !info.Named && !info.Timed:
+	case h.Timeout != 0 && !info.Named && !info.Timed && h.Code != Limited:
 		return malformed("%s: has a timeout", info.Name)
 	case h.Caller > MaxCaller:
 		return malformed("%s: caller of %d bytes, at most %d", info.Name, h.Caller, MaxCaller)

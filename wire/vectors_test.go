@@ -177,6 +177,8 @@ var goodFrames = []struct {
 	{"a refusal by labels", Frame{Header: Header{Op: OpReply, ID: 11, Code: Label}, Body: []byte("label ⊑ object: no")}},
 	{"withheld", Frame{Header: Header{Op: OpReply, ID: 12, Code: Withheld}}},
 	{"empty", Frame{Header: Header{Op: OpReply, ID: 13, Code: Empty}}},
+	{"a rate that is used up", Frame{Header: Header{Op: OpReply, ID: 14, Code: Limited, Timeout: 1500 * time.Millisecond}, Body: []byte("5/min burst 10")}},
+	{"one that gives no time", Frame{Header: Header{Op: OpReply, ID: 15, Code: Limited}}},
 }
 
 // Each operation stands here with all that it takes, and some with less.
@@ -289,7 +291,7 @@ var badFrames = []struct {
 	{"operation 31", header(func(h *Header) { h.Op = 31 })},
 	{"operation 255", header(func(h *Header) { h.Op = 255 })},
 	{"a request with a code", header(func(h *Header) { h.Code = Denied })},
-	{"code 14", header(func(h *Header) { *h = Header{Op: OpReply, Code: 14} })},
+	{"code 15", header(func(h *Header) { *h = Header{Op: OpReply, Code: 15} })},
 	{"reserved flags", header(func(h *Header) { h.Flags = 2 })},
 	{"flags of another operation", header(func(h *Header) { h.Op, h.Flags = OpSpawn, FlagFields })},
 	{"reserved flags, high byte", header(func(h *Header) { h.Flags = 0x8000 })},
@@ -303,6 +305,7 @@ var badFrames = []struct {
 	{"a body of 4 GiB", header(func(h *Header) { h.Size = 1<<32 - 1 })},
 	{"a reply with a name", header(func(h *Header) { h.Op = OpReply })},
 	{"a reply with a timeout", header(func(h *Header) { *h = Header{Op: OpReply, Timeout: time.Second} })},
+	{"a busy reply with a timeout", header(func(h *Header) { *h = Header{Op: OpReply, Code: Busy, Timeout: time.Second} })},
 	{"a reply with a caller", header(func(h *Header) { *h = Header{Op: OpReply, Caller: 1, Size: 1} })},
 	{"a reply with a call number", header(func(h *Header) { *h = Header{Op: OpReply, Call: 1} })},
 	{"a hello with a body", header(func(h *Header) { *h = Header{Op: OpHello, Size: 1} })},
@@ -695,14 +698,14 @@ func TestWords(t *testing.T) {
 	}
 	for got, want := range map[string]string{
 		OpSpawn.String(): "spawn", Op(0).String(): "op(0)", Op(31).String(): "op(31)",
-		OK.String(): "ok", TooLarge.String(): "too large", Code(14).String(): "code(14)",
-		Error{Denied, "no"}.Error(): "denied: no", ErrBusy.Error(): "busy",
+		OK.String(): "ok", TooLarge.String(): "too large", Code(15).String(): "code(15)",
+		Error{Code: Denied, Message: "no"}.Error(): "denied: no", ErrBusy.Error(): "busy",
 	} {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
-	if !errors.Is(Error{Denied, "no"}, ErrDenied) || errors.Is(ErrDenied, Error{Denied, "no"}) || errors.Is(ErrDenied, ErrBusy) || OK.Err() != nil {
+	if !errors.Is(Error{Code: Denied, Message: "no"}, ErrDenied) || errors.Is(ErrDenied, Error{Code: Denied, Message: "no"}) || errors.Is(ErrDenied, ErrBusy) || OK.Err() != nil {
 		t.Error("errors.Is does not go by the code")
 	}
 }

@@ -12,7 +12,8 @@
 //	 5  u8  code    one of [Code]; 0 in requests
 //	 6  u16 name    length of the name
 //	 8  u64 id      chosen by the sender of a request, repeated in its reply
-//	16  u32 timeout milliseconds a request may take; 0 means the monitor's default
+//	16  u32 timeout milliseconds a request may take; 0 means the monitor's default. In a reply with the
+//	                code Limited: when to try again
 //	20  u16 caller  length of the caller; always 0 in what an environment sends
 //	22  u16 flags   1: the body begins with fields, see [FlagFields]; otherwise 0
 //	24  u64 call    a call's number among those of its method; 0 in what an environment sends

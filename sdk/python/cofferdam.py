@@ -64,11 +64,13 @@ class Error(Exception):
 
     message is what the other side said beyond the code, at most MAX_MESSAGE
     bytes; request is what failed, like "call bank.balance", or None if the error
-    was not the end of a request.
+    was not the end of a request. retry_after: of Limited, how many seconds to wait
+    until the same request is within the rate, unless others are faster; otherwise 0.
     """
 
     code = 0
     word = "error"
+    retry_after = 0
 
     def __init__(self, message="", request=None):
         super().__init__(message)
@@ -89,13 +91,14 @@ Broken = _error("Broken", 3, "broken", "The service has crashed too often.")
 Deadline = _error("Deadline", 4, "deadline", "Too late; the work may or may not have been done.")
 Canceled = _error("Canceled", 5, "canceled", "Withdrawn; the work may or may not have been done.")
 TooLarge = _error("TooLarge", 6, "too large", "Request or reply beyond MAX_BODY.")
-Busy = _error("Busy", 7, "busy", "A queue or a rate limit is full: try later.")
+Busy = _error("Busy", 7, "busy", "A queue is full: try later.")
 Malformed = _error("Malformed", 8, "malformed", "The request, or what came from the monitor, makes no sense.")
 Failed = _error("Failed", 9, "failed", "The server's own error, in its words; trust them as you trust the server.")
 Interrupted = _error("Interrupted", 10, "interrupted", "The instance or the connection died; the work may or may not have been done.")
 LabelError = _error("LabelError", 11, "forbidden by a label", "Forbidden by labels: message says which, and what would allow it.")
 Withheld = _error("Withheld", 12, "withheld", "There is a result, and its label is above the one that was agreed on.")
 Empty = _error("Empty", 13, "empty", "Nothing was there within the time.")
+Limited = _error("Limited", 14, "limited", "A rate of the manifest is used up: nothing was done, and retry_after says when to try again.")
 _ERRORS = {e.code: e for e in Error.__subclasses__()}
 _GONE = "connection to the monitor has ended"
 
@@ -428,7 +431,9 @@ class Client:
         self._open(frame)
         if frame.code != 0:
             self._discard(frame)
-            raise _ERRORS[frame.code](frame.body[:MAX_MESSAGE].decode(errors="replace"))
+            error = _ERRORS[frame.code](frame.body[:MAX_MESSAGE].decode(errors="replace"))
+            error.retry_after = frame.timeout_ms / 1000
+            raise error
         return frame
 
     def _open(self, frame):
@@ -654,7 +659,7 @@ def _parse_header(data):
         raise Malformed("operation %d with code %d" % (f.op, f.code))
     if f._name > MAX_NAME or (f._name != 0) != (f.op in _NAMED):
         raise Malformed("operation %d with a name of %d bytes" % (f.op, f._name))
-    if f.timeout_ms != 0 and f.op not in _NAMED and f.op not in _TIMED:
+    if f.timeout_ms != 0 and f.op not in _NAMED and f.op not in _TIMED and f.code != Limited.code:
         raise Malformed("operation %d with a timeout" % f.op)
     if f._caller > MAX_CALLER or (f._caller or f.call) and f.op != _CALL:
         raise Malformed("operation %d with a caller of %d bytes" % (f.op, f._caller))

@@ -317,6 +317,14 @@ class TestClient(WithPeer):
                 self.peer.reply(self.peer.next().id, "warum „so“".encode(), code)
             self.assertIs(type(self.result), error)
             self.assertEqual(str(self.result), "call a.b: %s: warum „so“" % error.word)
+            self.assertEqual(self.result.retry_after, 0)
+
+    def test_retry_after(self):
+        with self.meanwhile(self.client.call, "a.b"):
+            id = self.peer.next().id
+            self.peer.send(cd._REPLY, code=cd.Limited.code, id=id, timeout_ms=1500, body=b"5/min")
+        self.assertIsInstance(self.result, cd.Limited)
+        self.assertEqual((self.result.message, self.result.retry_after), ("5/min", 1.5))
 
     def test_refused_here(self):
         for name, body, error in (
