@@ -12,8 +12,11 @@ import (
 // Limits bound what a [Reader] takes. A zero field is its default.
 type Limits struct {
 	Digits int // of a header; 10
-	Line   int // bytes of a message without a header, and of the first line; 1 MiB
+	First  int // bytes of the line that is read by Line; 1 KiB
+	Line   int // bytes of a message without a header; 1 MiB
 	Block  int // bytes of a message with a header; 64 MiB
+
+	Arriving func(bytes int) // called when a header was read, before its block is; may be nil
 }
 
 // ErrTooLarge is a message, or a header, beyond the limits of a reader. What
@@ -31,6 +34,9 @@ func NewReader(in io.Reader, limits Limits) *Reader {
 	if limits.Digits == 0 {
 		limits.Digits = 10
 	}
+	if limits.First == 0 {
+		limits.First = 1 << 10
+	}
 	if limits.Line == 0 {
 		limits.Line = 1 << 20
 	}
@@ -43,13 +49,15 @@ func NewReader(in io.Reader, limits Limits) *Reader {
 // Line reads one line and takes it for what it says: the password, with which a
 // client begins, is never a length. It returns [io.EOF] if nothing more comes,
 // and an unfinished last line as a line.
-func (r *Reader) Line() ([]byte, error) {
+func (r *Reader) Line() ([]byte, error) { return r.line(r.limits.First) }
+
+func (r *Reader) line(most int) ([]byte, error) {
 	var line []byte
 	for {
 		part, err := r.in.ReadSlice('\n')
 		line = append(line, part...)
-		if len(line) > r.limits.Line+len("\r\n") {
-			return nil, fmt.Errorf("a line of more than %d bytes: %w", r.limits.Line, ErrTooLarge)
+		if len(line) > most+len("\r\n") {
+			return nil, fmt.Errorf("a line of more than %d bytes: %w", most, ErrTooLarge)
 		}
 		switch {
 		case err == nil:
@@ -66,7 +74,7 @@ func (r *Reader) Line() ([]byte, error) {
 // Message reads one message. It returns [io.EOF] if nothing more comes, also if
 // that happens in the middle of a block: the server discards such a message.
 func (r *Reader) Message() ([]byte, error) {
-	line, err := r.Line()
+	line, err := r.line(r.limits.Line)
 	if err != nil || !digits(line) {
 		return line, err
 	}
@@ -77,6 +85,9 @@ func (r *Reader) Message() ([]byte, error) {
 	if len(line) > r.limits.Digits || n > int64(r.limits.Block) {
 		return nil, fmt.Errorf("a block of %.24s bytes, of at most %d: %w", line, r.limits.Block, ErrTooLarge)
 	}
+	if r.limits.Arriving != nil {
+		r.limits.Arriving(int(n))
+	}
 	var block bytes.Buffer // grows with what arrives, whatever the header says
 	if _, err := io.CopyN(&block, r.in, n); err != nil {
 		return nil, err
@@ -84,8 +95,12 @@ func (r *Reader) Message() ([]byte, error) {
 	return trimLine(block.Bytes()), nil
 }
 
-// Buffered is how many bytes have arrived that were not read yet.
-func (r *Reader) Buffered() int { return r.in.Buffered() }
+// Wait returns when there is something to read, and takes nothing. After a timeout
+// it may be called again.
+func (r *Reader) Wait() error {
+	_, err := r.in.Peek(1)
+	return err
+}
 
 func digits(line []byte) bool {
 	for _, c := range line {

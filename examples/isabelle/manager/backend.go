@@ -1,0 +1,51 @@
+package manager
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"net"
+
+	"cofferdam/sdk"
+)
+
+// Backend reaches the instances of tenants. Whose they are is for us to say.
+type Backend interface {
+	// Dial connects to the instance that runs for a tenant. It is started if there is
+	// none, and ends some time after nobody is connected to it any more.
+	Dial(ctx context.Context, tenant string) (net.Conn, error)
+	// Mount shows a directory of the host in that instance while it runs, and returns
+	// its path there.
+	Mount(ctx context.Context, tenant, dir string) (string, error)
+}
+
+// Cofferdam is the backend of a manager that runs as a service. Into is the
+// service with an instance for each tenant, and At where it is reached:
+//
+//	uses:
+//	  - {connect: server:4711, for: anyone}
+//	  - {share: tenants, into: server, for: anyone}
+type Cofferdam struct {
+	Client *sdk.Client
+	Into   string
+	At     string
+}
+
+// Dial is that of [Backend].
+func (b *Cofferdam) Dial(ctx context.Context, tenant string) (net.Conn, error) {
+	c, err := new(net.Dialer).DialContext(ctx, "tcp", b.At)
+	if err != nil {
+		return nil, err
+	}
+	// The monitor takes this line off, and finds the instance by it.
+	if _, err := fmt.Fprintf(c, "COFFERDAM for %s\n", hex.EncodeToString([]byte(tenant))); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// Mount is that of [Backend].
+func (b *Cofferdam) Mount(ctx context.Context, tenant, dir string) (string, error) {
+	return b.Client.Mount(ctx, dir, sdk.MountOptions{Into: b.Into, Principal: tenant, Client: tenant})
+}
