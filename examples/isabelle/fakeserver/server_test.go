@@ -284,3 +284,8 @@ func TestShutdown(t *testing.T) {
 		t.Errorf("the directory of a session: %v", err)
 	}
 }
+
+func TestClients(t *testing.T) {
+	s, dir := serve(t)
+	isabelletest.Clients(t, isabelletest.Target{Address: fmt.Sprintf("127.0.0.1:%d", s.Port), Password: s.Password}, "../clients", dir)
+}

@@ -96,7 +96,7 @@ func (s *Server) newSession(ctx context.Context, id string, a protocol.Session, 
 			return nil, nil, err
 		}
 	}
-	work, err := os.MkdirTemp(s.o.Temporary, "process")
+	work, err := os.MkdirTemp("", "isabelle-process")
 	if err != nil {
 		n.close()
 		return nil, nil, err
