@@ -15,15 +15,16 @@ DESTDIR    ?=
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
-build: ## bin/cofferdam and the programs of the examples
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/cofferdam
+build: ## bin/cofferdam, bin/cofferdam-telemetry and the programs of the examples
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/cofferdam ./cmd/cofferdam-telemetry
 	for app in zoobar rps draft; do \
 		$(GO) build -trimpath -ldflags '-s -w' -o examples/$$app/bin/ ./examples/$$app/cmd/... || exit; \
 	done
 
-install: ## the binary, units, profile and documents to $(DESTDIR)$(PREFIX)
-	@[ -x bin/cofferdam ] || $(MAKE) --no-print-directory build
+install: ## the binaries, units, profile and documents to $(DESTDIR)$(PREFIX)
+	@[ -x bin/cofferdam ] && [ -x bin/cofferdam-telemetry ] || $(MAKE) --no-print-directory build
 	install -D -m 755 bin/cofferdam $(DESTDIR)$(PREFIX)/bin/cofferdam
+	install -D -m 755 bin/cofferdam-telemetry $(DESTDIR)$(PREFIX)/bin/cofferdam-telemetry
 	for of in system user; do \
 		install -d $(DESTDIR)$(PREFIX)/lib/systemd/$$of && \
 		sed 's|/usr/local|$(PREFIX)|g' packaging/systemd/$$of/cofferdam@.service >$(DESTDIR)$(PREFIX)/lib/systemd/$$of/cofferdam@.service || exit; \

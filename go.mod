@@ -3,6 +3,7 @@ module cofferdam
 go 1.26.0
 
 require (
+	github.com/prometheus/client_golang v1.25.0 // the formats of metrics, in cofferdam-telemetry only
 	github.com/rogpeppe/go-internal v1.16.0 // testscript: the command is tested by scripts that read like a terminal; tests only
 	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3 // holds docs/manifest.schema.json against the parser; tests only
 	github.com/spf13/cobra v1.10.2 // commands, flags and their help; idle once the application is up
@@ -13,16 +14,24 @@ require (
 	modernc.org/sqlite v1.61.1 // databases of the example services, without C; not linked into cofferdam
 )
 
+require github.com/prometheus/common v0.72.0
+
 require (
+	github.com/beorn7/perks v1.0.1 // indirect
+	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/dustin/go-humanize v1.1.0 // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/mattn/go-isatty v0.0.24 // indirect
+	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
 	github.com/ncruces/go-strftime v1.1.0 // indirect
+	github.com/prometheus/client_model v0.6.3 // indirect
+	github.com/prometheus/procfs v0.22.0 // indirect
 	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
 	github.com/spf13/pflag v1.0.9 // indirect
 	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/tools v0.52.0 // indirect
+	google.golang.org/protobuf v1.36.12 // indirect
 	modernc.org/libc v1.79.0 // indirect
 	modernc.org/mathutil v1.7.1 // indirect
 	modernc.org/memory v1.12.1 // indirect

@@ -18,6 +18,7 @@ func TestInstall(t *testing.T) {
 	}
 	for path, mode := range map[string]os.FileMode{
 		"bin/cofferdam":                               0o755,
+		"bin/cofferdam-telemetry":                     0o755,
 		"lib/systemd/system/cofferdam@.service":       0o644,
 		"lib/systemd/user/cofferdam@.service":         0o644,
 		"etc/apparmor.d/cofferdam":                    0o644,

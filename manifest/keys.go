@@ -91,6 +91,10 @@ func appKeys() table[App] {
 				a.Egress = &Egress{Pos: v.pos()}
 				mapping(r, v, anEgress, egressKeys(), a.Egress)
 			}},
+			{"metrics", someMetrics, false, "nobody is shown any; top and stats always are", "Where the numbers of docs/METRICS.md can be read.", func(r *reader, v value, a *App) {
+				a.Metrics = &Metrics{Pos: v.pos()}
+				mapping(r, v, someMetrics, metricsKeys(), a.Metrics)
+			}},
 			{"principals", somePrincipals, false, "labels name nobody", "All names that labels use: each a name, or {person: name}.", readPrincipals},
 			{"services", services, false, "nothing runs", "What runs, and what it may reach.", readServices},
 			{"budget", aBudget, false, "an eighth of the host", "What all of it together may use.", func(r *reader, v value, a *App) {

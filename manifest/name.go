@@ -16,7 +16,7 @@ var (
 )
 
 // reserved are the names that mean something else where a service could stand.
-var reserved = []string{"any", "bus", "egress", "gateway", "monitor", "self"}
+var reserved = []string{"any", "bus", "egress", "gateway", "monitor", "self", "telemetry"}
 
 // The ways to have instances.
 const (

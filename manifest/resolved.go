@@ -143,6 +143,7 @@ func (a *App) node() *yaml.Node {
 		o.add("gateway", a.Gateway.node())
 	}
 	o.add("egress", a.Egress.node())
+	o.add("metrics", a.Metrics.node())
 	o.add("principals", sequence(a.Principals, Principal.node))
 	var all object
 	for _, s := range a.Services {

@@ -29,6 +29,11 @@ func bare(a *App) *App {
 		e.Pos = Pos{}
 		b.Egress = &e
 	}
+	if a.Metrics != nil {
+		m := *a.Metrics
+		m.Pos = Pos{}
+		b.Metrics = &m
+	}
 	b.Budget.Pos, b.Budget.Principal.Pos = Pos{}, Pos{}
 	b.Services = nil
 	for _, s := range a.Services {

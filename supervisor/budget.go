@@ -30,7 +30,7 @@ const defaultInstances = 256
 func BudgetOf(app *manifest.App, host Budget) (Budget, error) {
 	var always, largest, each cost
 	var names []string
-	for _, svc := range servicesOf(app, Door{}, Door{}) {
+	for _, svc := range servicesOf(app, Door{}, Door{}, Door{}) {
 		c := costOf(svc)
 		if onDemand(svc) {
 			largest, each = largest.max(c), each.plus(c)

@@ -138,6 +138,13 @@ func (in *instance) begin(ctx context.Context, l launch, paths reach) error {
 	if err := s.record(record); err != nil {
 		return err
 	}
+	if svc.Name == telemetryName {
+		feed, err := s.feedOf(spec)
+		if err != nil {
+			return err
+		}
+		defer feed.Close()
+	}
 	in.proc, err = s.Executor.Start(ctx, spec)
 	return err
 }

@@ -61,6 +61,9 @@ func policyOf(app *manifest.App, resolvers []netip.AddrPort) (monitor.Policy, er
 		p.Egress = monitor.Door{Service: egressName, Port: EgressPort}
 		p.Grants = egressGrants(resolvers)
 	}
+	if NeedsTelemetry(app) {
+		p.Services = append(p.Services, monitor.Service{Name: telemetryName})
+	}
 	for _, e := range edges(app) {
 		// Privileges that name {principal} are those of somebody: see somebodys.
 		if from := app.Service(e.grant.From); from == nil || !forSomebody(from) {

@@ -53,6 +53,8 @@ type Options struct {
 	Gateway   *os.File         // the host's listening socket, nil without a gateway
 	Door      Door             // used if NeedsDoor
 	Egress    Door             // used if NeedsEgress
+	Telemetry Door             // used if NeedsTelemetry
+	Metrics   *os.File         // the host's listening socket, nil without metrics
 	Resolvers []netip.AddrPort // whom the egress door may ask
 	Budget    Budget           // see BudgetOf
 	Logger    *slog.Logger
@@ -150,15 +152,20 @@ func (s *Supervisor) logsDir() string    { return filepath.Join(s.Dirs.State, "l
 func (s *Supervisor) socketsDir() string { return filepath.Join(s.Dirs.Runtime, "wire") }
 
 // services is the manifest's, and the doors as further ones.
-func (s *Supervisor) services() []*manifest.Service { return servicesOf(s.App, s.Door, s.Egress) }
+func (s *Supervisor) services() []*manifest.Service {
+	return servicesOf(s.App, s.Door, s.Egress, s.Telemetry)
+}
 
-func servicesOf(app *manifest.App, gateway, egress Door) []*manifest.Service {
+func servicesOf(app *manifest.App, gateway, egress, telemetry Door) []*manifest.Service {
 	var doors []*manifest.Service
 	if NeedsDoor(app) {
 		doors = append(doors, gatewayService(gateway))
 	}
 	if NeedsEgress(app) {
 		doors = append(doors, egressService(egress))
+	}
+	if NeedsTelemetry(app) {
+		doors = append(doors, telemetryService(telemetry))
 	}
 	return append(doors, app.Services...)
 }

@@ -82,7 +82,7 @@ func logsCommand(p *project) *cobra.Command {
 
 // checkService refuses a name that nothing of the application has.
 func checkService(app *manifest.App, name string) error {
-	if name == "" || slices.Contains(serviceNames(app), name) || name == "gateway" && supervisor.NeedsDoor(app) {
+	if name == "" || slices.Contains(serviceNames(app), name) || name == "gateway" && supervisor.NeedsDoor(app) || name == "telemetry" && supervisor.NeedsTelemetry(app) {
 		return nil
 	}
 	return fmt.Errorf("application %q has no service %q; it has %s", app.Name, name, strings.Join(serviceNames(app), ", "))

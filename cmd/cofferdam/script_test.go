@@ -31,6 +31,10 @@ func TestMain(m *testing.M) {
 		"prober":    prober,
 		"internet":  internet,
 		"tenant":    tenant,
+		"scraper":   scraper,
+		"tattler":   tattler,
+
+		"cofferdam-telemetry": telemetryMain,
 	})
 }
 
@@ -53,7 +57,7 @@ func TestScripts(t *testing.T) {
 			if err := os.Chmod(dir, 0o711); err != nil {
 				return err
 			}
-			for _, program := range []string{"cofferdam", "careless", "caller", "answerer", "mounter"} {
+			for _, program := range []string{"cofferdam", "careless", "caller", "answerer", "mounter", "tattler"} {
 				path, err := exec.LookPath(program)
 				if err != nil {
 					return err

@@ -91,6 +91,17 @@ func (p *project) up(quiet bool) error {
 	if err != nil {
 		return err
 	}
+	telemetry, err := telemetryOf(app, self)
+	if err != nil {
+		return err
+	}
+	metrics, shown, err := listenMetrics(app, dirs)
+	if err != nil {
+		return err
+	}
+	if metrics != nil {
+		defer metrics.Close()
+	}
 	proof, err := canaryOptions(self, dirs.Runtime, app.AllowDegraded)
 	if err != nil {
 		return err
@@ -119,9 +130,9 @@ func (p *project) up(quiet bool) error {
 		return err
 	}
 	defer log.Close()
-	control, err := listenAdmin(adminSocket(dirs))
+	control, err := listenOwned(adminSocket(dirs))
 	if err != nil {
-		return err
+		return fmt.Errorf("admin socket: %w", err)
 	}
 	defer control.Close()
 	owner := os.Getuid()
@@ -154,6 +165,8 @@ func (p *project) up(quiet bool) error {
 		Gateway:   gateway,
 		Door:      door,
 		Egress:    egress,
+		Telemetry: telemetry,
+		Metrics:   metrics,
 		Resolvers: resolvers,
 		Budget:    allowed,
 		Logger:    slog.New(slog.NewTextHandler(os.Stderr, nil)),
@@ -185,7 +198,7 @@ func (p *project) up(quiet bool) error {
 	}()
 	context.AfterFunc(ctx, func() { manager.say("STOPPING=1") })
 	err = sup.Run(ctx, func() {
-		announce(os.Stderr, app, url, report, degraded, time.Since(began))
+		announce(os.Stderr, app, url, shown, report, degraded, time.Since(began))
 		tellParent(parent, "ready")
 		manager.say("READY=1\nSTATUS=" + plural(len(app.Services), "service") + " up")
 	})
@@ -199,6 +212,7 @@ func (p *project) up(quiet bool) error {
 	log.Flush()
 	close(stopped)
 	os.Remove(adminSocket(dirs))
+	os.Remove(metricsSocket(dirs))
 	return err
 }
 
@@ -222,11 +236,11 @@ func listenGateway(app *manifest.App) (f *os.File, url string, err error) {
 	return f, "http://" + l.Addr().String() + "/", err
 }
 
-// listenAdmin opens the operator's socket, which only its owner can reach.
-func listenAdmin(path string) (*net.UnixListener, error) {
+// listenOwned opens a socket that only its owner can reach.
+func listenOwned(path string) (*net.UnixListener, error) {
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
-		return nil, fmt.Errorf("admin socket: %w", err)
+		return nil, err
 	}
 	l.SetUnlinkOnClose(false)
 	if err := os.Chmod(path, 0o600); err != nil {
@@ -282,10 +296,13 @@ func serviceNames(app *manifest.App) []string {
 }
 
 // announce says in a few lines what is up, and what it can reach.
-func announce(w io.Writer, app *manifest.App, url string, proven canary.Report, degraded []string, took time.Duration) {
+func announce(w io.Writer, app *manifest.App, url, metrics string, proven canary.Report, degraded []string, took time.Duration) {
 	fmt.Fprintf(w, "%s is up (%s, %v)\n", app.Name, plural(len(app.Services), "service"), took.Round(time.Millisecond))
 	if url != "" {
 		fmt.Fprintf(w, "  open      %s\n", url)
+	}
+	if metrics != "" {
+		fmt.Fprintf(w, "  metrics   %s\n", metrics)
 	}
 	var paths []string
 	for _, s := range app.Services {
