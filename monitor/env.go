@@ -31,6 +31,7 @@ type Env struct {
 	records  ration
 	inFlight atomic.Int64 // requests without an answer
 	proxied  atomic.Int64 // connections that are with the egress door
+	turns    turns
 
 	mu        sync.Mutex
 	closed    bool

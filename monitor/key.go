@@ -95,6 +95,8 @@ func (k *call) seek(body []byte) {
 	go func() {
 		defer cancel()
 		defer k.method.tidy(k.terms.key)
+		ctx, done := k.from.env.turn(ctx, k.method.of.Name+"."+k.method.Name, k.terms.key.Principal)
+		defer done()
 		for k.find(ctx) {
 		}
 	}()

@@ -39,6 +39,8 @@ func (k *call) runLines(body []byte) {
 		var by *Env
 		var held error
 		asked := sha256.Sum256(body)
+		ctx, done := e.turn(ctx, k.method.of.Name+"."+k.method.Name, "")
+		defer done()
 		out, err := e.m.spawner.Line(ctx, k.method.of.Name, k.method.Name, e.id, body, flow, func(child *Env) {
 			by = child
 			held = child.begin(gives)

@@ -136,6 +136,8 @@ func (r *result) forget(w *waiter) {
 
 // run runs the child to its end.
 func (r *result) run(ctx context.Context, template string, req wire.Spawn) {
+	ctx, done := r.by.turn(ctx, template, req.Principal)
+	defer done()
 	exit, err := r.by.m.spawner.Spawn(ctx, r.by.id, template, req, r.start, r.admit)
 	r.give() // to nobody, if it did not begin
 	if r.told == nil && exit.Cause != "" {

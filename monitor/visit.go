@@ -170,7 +170,9 @@ func (v *visit) reach(ctx context.Context) (net.Conn, *Env, error) {
 // dial connects to the instance with the key, which is started if there is none.
 func (v *visit) dial(ctx context.Context) (net.Conn, *Env, error) {
 	if v.to.Instances != Shared {
-		release, err := v.e.m.spawner.Instance(ctx, v.to.Name, v.key)
+		asked, done := v.e.turn(ctx, portOf(v.to.Name, v.port), v.key.Principal)
+		release, err := v.e.m.spawner.Instance(asked, v.to.Name, v.key)
+		done()
 		if ctx.Err() != nil && err != nil {
 			return nil, nil, ctx.Err()
 		}

@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"cofferdam/audit"
+	"cofferdam/label"
 	"cofferdam/manifest"
+	"cofferdam/monitor"
 	"cofferdam/wire"
 )
 
@@ -103,65 +105,108 @@ func (c cost) max(d cost) cost {
 	return cost{max(c.memory, d.memory), max(c.pids, d.pids), max(c.instances, d.instances)}
 }
 
-// maxQueued bounds how many wait for others to end.
-const maxQueued = 128
+// Bounds of how many wait for others to end, in a queue.
+const (
+	maxQueued     = 512
+	maxQueuedEach = 128 // for one principal, or one service that asks for nobody
+)
 
 // admission lets instances begin as long as the budget has room for them. Services
 // that start together have their part for good, so that a replacement never waits.
-// Whoever is started on demand waits in one queue, first come first served: a small
-// one does not overtake a large one, which would never have its turn.
+// Whoever is started on demand waits for his turn, which is given out fairly (see fair): a small
+// one does not overtake a large one whose turn it is, which would never come to begin.
 type admission struct {
 	budget   Budget
 	starving func() // is called when somebody has to wait, and as long as that is so with each end
 	turns    turns
+	busy     seldom
 
 	mu    sync.Mutex
-	used  cost      // guarded by mu
-	queue []*queued // guarded by mu
+	used  cost  // guarded by mu
+	queue *fair // guarded by mu
+}
+
+func newAdmission(b Budget) *admission {
+	return &admission{budget: b, queue: newFair(maxQueued, maxQueuedEach)}
 }
 
 // queued is somebody who waits.
 type queued struct {
+	waiter
 	service, principal string
 	cost               cost
 	begin              chan struct{} // closed once it may
+	away               chan struct{} // closed if it is turned away after all
+}
+
+// parts is the share of the budget that something costs, in thousandths, of what it costs most of.
+func (b Budget) parts(c cost) int64 {
+	part := func(n, of int64) int64 {
+		if of <= 0 {
+			return 0
+		}
+		return n * 1000 / of
+	}
+	return max(part(c.memory, b.MemoryBytes), part(int64(c.pids), int64(b.Pids)), part(int64(c.instances), int64(b.Instances)), 1)
 }
 
 func (b Budget) holds(c cost) bool {
 	return (b.MemoryBytes < 0 || c.memory <= b.MemoryBytes) && (b.Pids < 0 || c.pids <= b.Pids) && (b.Instances < 0 || c.instances <= b.Instances)
 }
 
-// acquire waits until there is room for an instance of svc, and takes it. The error
-// is [wire.ErrBusy] if too many wait already, or that of ctx.
-func (a *admission) acquire(ctx context.Context, svc *manifest.Service, principal string) error {
-	q := &queued{service: svc.Name, principal: principal, cost: costOf(svc), begin: make(chan struct{})}
+// whose is whom an instance counts for that somebody has asked for, in ctx, or that is
+// for a principal.
+func whose(ctx context.Context, svc *manifest.Service, principal string) (who, within string) {
+	if who, within = monitor.TurnOf(ctx).Who(); who != "" {
+		return who, within
+	}
+	if principal != "" {
+		return "principal " + principal, svc.Name
+	}
+	return "service " + svc.Name, ""
+}
+
+// acquire waits until there is room for an instance of svc, which is to be at a label, and takes it. The
+// error is [wire.ErrBusy] if too many wait, or that of ctx.
+func (a *admission) acquire(ctx context.Context, svc *manifest.Service, principal string, at label.Label) error {
+	q := &queued{service: svc.Name, principal: principal, cost: costOf(svc), begin: make(chan struct{}), away: make(chan struct{})}
+	q.waiter = waiter{cost: a.budget.parts(q.cost), at: at, pushed: func() { close(q.away) }, of: q}
+	who, within := whose(ctx, svc, principal)
 	a.mu.Lock()
-	if len(a.queue) >= maxQueued {
+	if !a.queue.push(&q.waiter, who, within) {
 		a.mu.Unlock()
 		return wire.ErrBusy
 	}
-	a.queue = append(a.queue, q)
 	a.admit()
 	a.complain()
 	a.mu.Unlock()
+	turn := monitor.TurnOf(ctx)
+	turn.Waits(func(at label.Label) (n, of int) { return a.place(q, at) })
+	defer turn.Waits(nil)
 	select {
 	case <-q.begin:
 		return nil
+	case <-q.away:
+		return wire.ErrBusy
 	case <-ctx.Done():
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for i, other := range a.queue {
-		if other == q {
-			a.queue = append(a.queue[:i], a.queue[i+1:]...)
-			a.admit() // those behind it may fit
-			return ctx.Err()
-		}
+	select {
+	case <-q.begin: // its turn came in the same moment
+		a.used = a.used.minus(q.cost)
+	default:
+		a.queue.remove(&q.waiter)
 	}
-	// Its turn came in the same moment.
-	a.used = a.used.minus(q.cost)
-	a.admit()
+	a.admit() // those behind it may fit
 	return ctx.Err()
+}
+
+// place is where q stands.
+func (a *admission) place(q *queued, at label.Label) (n, of int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.queue.place(&q.waiter, at)
 }
 
 // release gives back what an instance of svc had.
@@ -175,7 +220,7 @@ func (a *admission) release(svc *manifest.Service) {
 
 // complain tells that somebody waits. The caller holds mu.
 func (a *admission) complain() {
-	if len(a.queue) > 0 && a.starving != nil {
+	if a.queue.count() > 0 && a.starving != nil {
 		go a.starving()
 	}
 }
@@ -184,21 +229,21 @@ func (a *admission) complain() {
 func (a *admission) starved() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return len(a.queue) > 0
+	return a.queue.count() > 0
 }
 
-// admit lets those at the head of the queue begin for whom there is room. The caller
+// admit lets those begin whose turn it is, as long as there is room. The caller
 // holds mu.
 func (a *admission) admit() {
-	for len(a.queue) > 0 {
-		next := a.used.plus(a.queue[0].cost)
+	for first := a.queue.first(); first != nil; first = a.queue.first() {
+		q := first.of.(*queued)
+		next := a.used.plus(q.cost)
 		if !a.budget.holds(next) {
 			return
 		}
 		a.used = next
-		close(a.queue[0].begin)
-		a.queue[0] = nil
-		a.queue = a.queue[1:]
+		a.queue.serve(first)
+		close(q.begin)
 	}
 }
 
@@ -207,25 +252,66 @@ func (a *admission) status() []Status {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var out []Status
-	for i, q := range a.queue {
+	all := a.queue.all()
+	for i, w := range all {
+		q := w.of.(*queued)
 		out = append(out, Status{
 			Service: q.service, Principal: q.principal, State: Queued,
-			Detail: fmt.Sprintf("number %d of %d in the queue for the budget", i+1, len(a.queue)),
+			Detail: fmt.Sprintf("number %d of %d in the queue for the budget", i+1, len(all)),
 		})
 	}
 	return out
 }
 
 // admitted is acquire, and says in the log of decisions why somebody was turned away.
-func (s *Supervisor) admitted(ctx context.Context, svc *manifest.Service, principal string) error {
+func (s *Supervisor) admitted(ctx context.Context, svc *manifest.Service, principal string, at label.Label) error {
 	began := time.Now()
-	err := s.admission.acquire(ctx, svc, principal)
+	err := s.admission.acquire(ctx, svc, principal, at)
 	s.admission.turns.wait(began, err)
 	switch {
 	case err == wire.ErrBusy:
-		s.record(audit.Record{Kind: audit.KindLimit, Subject: svc.Name, Op: "start", Object: "budget", Detail: fmt.Sprintf("%d wait already", maxQueued)})
+		s.admission.busy.say(func(more string) {
+			s.record(audit.Record{
+				Kind: audit.KindLimit, Subject: svc.Name, Op: "start", Object: "budget",
+				Detail: fmt.Sprintf("too many wait already: at most %d, and %d for one%s", maxQueued, maxQueuedEach, more),
+			})
+		})
 	case err != nil:
 		s.record(audit.Record{Kind: audit.KindLimit, Subject: svc.Name, Op: "start", Object: "budget", Detail: "its turn did not come in time"})
 	}
 	return err
+}
+
+// seldom is said once, and after that once a minute how often it would have been: so that nobody
+// fills the log by being turned away.
+type seldom struct {
+	mu   sync.Mutex
+	said bool
+	more int
+}
+
+const sayEvery = time.Minute
+
+// say calls how, now or later, with what to say of how often.
+func (s *seldom) say(how func(more string)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.said {
+		s.more++
+		return
+	}
+	s.said = true
+	how(fmt.Sprintf("; how often is said at most once in %v", sayEvery))
+	time.AfterFunc(sayEvery, func() { s.sum(how) })
+}
+
+func (s *seldom) sum(how func(string)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	more := s.more
+	s.more, s.said = 0, more > 0
+	if s.said {
+		how(fmt.Sprintf("; %d more in the last %v", more, sayEvery))
+		time.AfterFunc(sayEvery, func() { s.sum(how) })
+	}
 }

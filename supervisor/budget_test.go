@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"cofferdam/label"
 	"cofferdam/manifest"
 	"cofferdam/wire"
 )
@@ -68,16 +71,16 @@ func service(memory int64) *manifest.Service {
 // Who comes first begins first, however small those behind are.
 func TestAdmissionIsInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := &admission{budget: Budget{MemoryBytes: 10, Pids: -1, Instances: -1}}
+		a := newAdmission(Budget{MemoryBytes: 10, Pids: -1, Instances: -1})
 		ctx := context.Background()
-		if err := a.acquire(ctx, service(6), ""); err != nil {
+		if err := a.acquire(ctx, service(6), "", label.Public); err != nil {
 			t.Fatal(err)
 		}
 		var mu sync.Mutex
 		var order []int64
 		for _, memory := range []int64{8, 1, 2} {
 			go func() {
-				if err := a.acquire(ctx, service(memory), ""); err != nil {
+				if err := a.acquire(ctx, service(memory), "", label.Public); err != nil {
 					t.Error(err)
 				}
 				mu.Lock()
@@ -108,16 +111,16 @@ func TestAdmissionIsInOrder(t *testing.T) {
 // A deadline ends the waiting, and lets those behind go on.
 func TestAdmissionEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := &admission{budget: Budget{MemoryBytes: 10, Pids: -1, Instances: -1}}
-		if err := a.acquire(context.Background(), service(6), ""); err != nil {
+		a := newAdmission(Budget{MemoryBytes: 10, Pids: -1, Instances: -1})
+		if err := a.acquire(context.Background(), service(6), "", label.Public); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		large, small := make(chan error, 1), make(chan error, 1)
-		go func() { large <- a.acquire(ctx, service(8), "") }()
+		go func() { large <- a.acquire(ctx, service(8), "", label.Public) }()
 		synctest.Wait()
-		go func() { small <- a.acquire(context.Background(), service(2), "") }()
+		go func() { small <- a.acquire(context.Background(), service(2), "", label.Public) }()
 		synctest.Wait()
 		if err := <-large; !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("the large one: %v", err)
@@ -125,8 +128,8 @@ func TestAdmissionEndsWithItsContext(t *testing.T) {
 		if err := <-small; err != nil {
 			t.Errorf("the small one: %v", err)
 		}
-		if a.used.memory != 8 || len(a.queue) != 0 {
-			t.Errorf("used %+v with %d in the queue", a.used, len(a.queue))
+		if a.used.memory != 8 || a.queue.count() != 0 {
+			t.Errorf("used %+v with %d in the queue", a.used, a.queue.count())
 		}
 	})
 }
@@ -134,22 +137,22 @@ func TestAdmissionEndsWithItsContext(t *testing.T) {
 // A queue that is full says so at once.
 func TestAdmissionQueueIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := &admission{budget: Budget{MemoryBytes: -1, Pids: -1, Instances: 1}}
+		a := newAdmission(Budget{MemoryBytes: -1, Pids: -1, Instances: 1})
 		ctx, cancel := context.WithCancel(context.Background())
-		if err := a.acquire(ctx, service(1), ""); err != nil {
+		if err := a.acquire(ctx, service(1), "", label.Public); err != nil {
 			t.Fatal(err)
 		}
-		for range maxQueued {
-			go a.acquire(ctx, service(1), "")
+		for range maxQueuedEach {
+			go a.acquire(ctx, service(1), "", label.Public)
 		}
 		synctest.Wait()
-		if err := a.acquire(ctx, service(1), ""); !errors.Is(err, wire.ErrBusy) {
-			t.Errorf("one more than %d: %v, want busy", maxQueued, err)
+		if err := a.acquire(ctx, service(1), "", label.Public); !errors.Is(err, wire.ErrBusy) {
+			t.Errorf("one more than %d: %v, want busy", maxQueuedEach, err)
 		}
 		cancel()
 		synctest.Wait()
-		if len(a.queue) != 0 || a.used.instances != 1 {
-			t.Errorf("%d in the queue, used %+v", len(a.queue), a.used)
+		if a.queue.count() != 0 || a.used.instances != 1 {
+			t.Errorf("%d in the queue, used %+v", a.queue.count(), a.used)
 		}
 	})
 }
@@ -158,14 +161,14 @@ func TestAdmissionQueueIsBounded(t *testing.T) {
 // nothing is used.
 func TestAdmissionNeverGivesMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := &admission{budget: Budget{MemoryBytes: 100, Pids: 20, Instances: 7}}
+		a := newAdmission(Budget{MemoryBytes: 100, Pids: 20, Instances: 7})
 		var all sync.WaitGroup
 		for range 100 {
 			svc := service(1 + rand.Int64N(100))
 			all.Go(func() {
 				ctx, cancel := context.WithTimeout(context.Background(), rand.N(100*time.Millisecond))
 				defer cancel()
-				if a.acquire(ctx, svc, "") != nil {
+				if a.acquire(ctx, svc, "", label.Public) != nil {
 					return
 				}
 				a.mu.Lock()
@@ -178,8 +181,77 @@ func TestAdmissionNeverGivesMore(t *testing.T) {
 			})
 		}
 		all.Wait()
-		if a.used != (cost{}) || len(a.queue) != 0 {
-			t.Errorf("at the end: used %+v, %d in the queue", a.used, len(a.queue))
+		if a.used != (cost{}) || a.queue.count() != 0 {
+			t.Errorf("at the end: used %+v, %d in the queue", a.used, a.queue.count())
+		}
+	})
+}
+
+// Who floods the queue waits behind himself: somebody else's turn comes with the next end.
+func TestAdmissionIsFair(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAdmission(Budget{MemoryBytes: -1, Pids: -1, Instances: 2})
+		ctx, cancel := context.WithCancel(context.Background())
+		var mu sync.Mutex
+		var order []string
+		wait := func(who string) {
+			go func() {
+				err := a.acquire(ctx, service(1), who, label.Public)
+				mu.Lock()
+				defer mu.Unlock()
+				if err == nil {
+					order = append(order, who)
+				}
+			}()
+			synctest.Wait()
+		}
+		for range 2 * maxQueuedEach {
+			wait("greedy")
+		}
+		for _, who := range []string{"alice", "bob", "alice"} {
+			wait(who)
+		}
+		for i := range 3 * maxQueued { // each another one
+			wait(strconv.Itoa(i))
+		}
+		if n := a.queue.count(); n > maxQueued {
+			t.Errorf("%d wait", n)
+		}
+		for range 6 {
+			a.release(service(1))
+			synctest.Wait()
+		}
+		if got := strings.Join(order, " "); got != "greedy greedy greedy alice bob 0 1 2" {
+			t.Errorf("they began in the order %s", got)
+		}
+		cancel()
+		synctest.Wait()
+		if a.queue.count() != 0 {
+			t.Errorf("%d wait after all have gone", a.queue.count())
+		}
+	})
+}
+
+// That somebody is turned away is said once, and then how often.
+func TestSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s seldom
+		var said []string
+		turnedAway := func() { s.say(func(more string) { said = append(said, more) }) }
+		for range 1000 {
+			turnedAway()
+		}
+		time.Sleep(sayEvery + time.Second)
+		turnedAway()
+		time.Sleep(3 * sayEvery)
+		synctest.Wait()
+		want := []string{"; how often is said at most once in 1m0s", "; 999 more in the last 1m0s", "; 1 more in the last 1m0s"}
+		if !slices.Equal(said, want) {
+			t.Errorf("said %q, want %q", said, want)
+		}
+		turnedAway()
+		if len(said) != 4 {
+			t.Errorf("after a while without any, %d times", len(said))
 		}
 	})
 }

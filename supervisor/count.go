@@ -129,11 +129,11 @@ func (t *turns) wait(began time.Time, err error) {
 func (p *pool) waiting() numbers.Waiting {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return numbers.Waiting{Depth: len(p.queue), Waits: p.turns.waits.Copy()}
+	return numbers.Waiting{Depth: p.queue.count(), Waits: p.turns.waits.Copy()}
 }
 
 func (a *admission) waiting() numbers.Waiting {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return numbers.Waiting{Depth: len(a.queue), Waits: a.turns.waits.Copy()}
+	return numbers.Waiting{Depth: a.queue.count(), Waits: a.turns.waits.Copy()}
 }

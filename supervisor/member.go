@@ -17,6 +17,7 @@ type member struct {
 	settled chan struct{} // closed when it serves, or will not
 	err     error         // why it will not; fixed before settled is closed
 	asked   chan struct{} // closed when it is to end
+	turn    monitor.Turn  // for the budget
 
 	// guarded by pool.mu
 	state  State
@@ -67,7 +68,7 @@ func (m *member) settle(err error) {
 // live is its life.
 func (m *member) live() {
 	p := m.pool
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(monitor.WithTurn(context.Background(), &m.turn))
 	defer cancel()
 	go func() {
 		select {
@@ -127,7 +128,7 @@ func (m *member) begin(ctx context.Context) (*instance, error) {
 			return nil, ctx.Err()
 		}
 	}
-	if err := s.admitted(ctx, svc, m.key.Principal); err != nil {
+	if err := s.admitted(ctx, svc, m.key.Principal, m.key.Flow.Label); err != nil {
 		return nil, err
 	}
 	m.set(Starting, nil)

@@ -3,10 +3,11 @@ package supervisor
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
+	"cofferdam/audit"
+	"cofferdam/label"
 	"cofferdam/manifest"
 	"cofferdam/monitor"
 	"cofferdam/wire"
@@ -16,7 +17,7 @@ import (
 // one: one for each key, and what was started for one key is never given to another.
 //
 // An instance that nobody uses ends after a while, or earlier if another one needs
-// its place. Who needs a place waits in one queue, first come first served; who asks
+// its place. Who needs a place waits for his turn, which is given out fairly (see fair); who asks
 // for an instance that runs already does not.
 type pool struct {
 	s    *Supervisor
@@ -25,15 +26,22 @@ type pool struct {
 	mu       sync.Mutex
 	members  map[monitor.Key]*member
 	troubles map[monitor.Key]*trouble
-	queue    []*seeker
+	seekers  map[monitor.Key]*seeker
+	queue    *fair
+	busy     seldom
 	changed  chan struct{} // closed and renewed when a place or an instance may be had
 	closed   bool
 	lives    sync.WaitGroup
 	turns    turns
 }
 
-// seeker is somebody who waits for a place.
-type seeker struct{ key monitor.Key }
+// seeker is all who wait for a place for one key: they will be using the same.
+type seeker struct {
+	waiter
+	key  monitor.Key
+	here int  // who they are
+	away bool // they are turned away
+}
 
 func newPool(s *Supervisor, svc *manifest.Service) *pool {
 	return &pool{
@@ -41,6 +49,8 @@ func newPool(s *Supervisor, svc *manifest.Service) *pool {
 		members:  make(map[monitor.Key]*member),
 		troubles: make(map[monitor.Key]*trouble),
 		changed:  make(chan struct{}),
+		seekers:  make(map[monitor.Key]*seeker),
+		queue:    newFair(maxQueued, maxQueuedEach),
 	}
 }
 
@@ -63,9 +73,13 @@ func (p *pool) use(ctx context.Context, key monitor.Key) (release func(), err er
 		if err != nil {
 			return nil, err
 		}
+		turn := monitor.TurnOf(ctx)
+		turn.Waits(m.turn.Place) // where its instance stands in the queue for the budget
 		select {
 		case <-m.settled:
+			turn.Waits(nil)
 		case <-ctx.Done():
+			turn.Waits(nil)
 			p.release(m)
 			return nil, ctx.Err()
 		}
@@ -84,11 +98,18 @@ func (p *pool) use(ctx context.Context, key monitor.Key) (release func(), err er
 func (p *pool) find(ctx context.Context, key monitor.Key) (*member, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	me := &seeker{key}
+	me := p.seek(key)
 	defer p.leave(me)
+	turn := monitor.TurnOf(ctx)
+	turn.Waits(func(at label.Label) (n, of int) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.queue.place(&me.waiter, at)
+	})
+	defer turn.Waits(nil)
 	var began time.Time
 	for {
-		m, wait, err := p.look(me)
+		m, wait, err := p.look(ctx, me)
 		if m != nil && !began.IsZero() {
 			p.turns.wait(began, nil)
 		}
@@ -118,7 +139,7 @@ func (p *pool) find(ctx context.Context, key monitor.Key) (*member, error) {
 
 // look returns the member that me is after if there is one or may be one now, and
 // otherwise how long at most to wait for a change. The caller holds mu.
-func (p *pool) look(me *seeker) (m *member, wait time.Duration, err error) {
+func (p *pool) look(ctx context.Context, me *seeker) (m *member, wait time.Duration, err error) {
 	now := time.Now()
 	switch m := p.members[me.key]; {
 	case p.closed:
@@ -137,21 +158,24 @@ func (p *pool) look(me *seeker) (m *member, wait time.Duration, err error) {
 			return nil, t.notBefore.Sub(now), nil
 		}
 	}
-	at := slices.Index(p.queue, me)
-	switch {
-	case at < 0 && len(p.queue) >= maxQueued:
+	if me.away || me.share == nil && !p.line(ctx, me) {
+		p.busy.say(func(more string) {
+			p.s.record(audit.Record{
+				Kind: audit.KindLimit, Subject: p.spec.Name, Op: "start", Object: "max_instances",
+				Detail: fmt.Sprintf("too many wait already: at most %d, and %d for one%s", maxQueued, maxQueuedEach, more),
+			})
+		})
 		return nil, 0, wire.ErrBusy
-	case at < 0:
-		p.queue = append(p.queue, me)
-		at = len(p.queue) - 1
 	}
-	if at > 0 {
+	if p.queue.first() != &me.waiter {
 		return nil, 0, nil
 	}
 	if len(p.members) >= p.spec.MaxInstances {
 		p.makeRoom()
 		return nil, 0, nil
 	}
+	p.queue.serve(&me.waiter)
+	p.notify() // the next one may look
 	m = newMember(p, me.key)
 	p.members[me.key] = m
 	m.use()
@@ -159,11 +183,42 @@ func (p *pool) look(me *seeker) (m *member, wait time.Duration, err error) {
 	return m, 0, nil
 }
 
-// leave takes me out of the queue, if it is there, and lets the next one look. The
-// caller holds mu.
+// seek makes the caller one of those who want an instance with that key. The caller holds mu.
+func (p *pool) seek(key monitor.Key) *seeker {
+	me := p.seekers[key]
+	if me == nil {
+		me = &seeker{key: key}
+		me.waiter = waiter{cost: 1, at: key.Flow.Label, of: me, pushed: func() {
+			me.away = true
+			delete(p.seekers, key) // who comes now begins anew
+			p.notify()
+		}}
+		p.seekers[key] = me
+	}
+	me.here++
+	return me
+}
+
+// line lets me wait. The caller holds mu.
+func (p *pool) line(ctx context.Context, me *seeker) bool {
+	who, within := "principal "+me.key.Principal, p.spec.Name
+	if me.key.Principal == "" {
+		who, within = whose(ctx, p.spec, "")
+	}
+	return p.queue.push(&me.waiter, who, within)
+}
+
+// leave takes the caller out of those who are me; with the last of them me leaves the queue, if it is there, and
+// lets the next one look. The caller holds mu.
 func (p *pool) leave(me *seeker) {
-	if at := slices.Index(p.queue, me); at >= 0 {
-		p.queue = slices.Delete(p.queue, at, at+1)
+	if me.here--; me.here > 0 {
+		return
+	}
+	if p.seekers[me.key] == me {
+		delete(p.seekers, me.key)
+	}
+	if me.share != nil {
+		p.queue.remove(&me.waiter)
 		p.notify()
 	}
 }

@@ -85,7 +85,7 @@ func (s *Supervisor) Line(ctx context.Context, service, method string, caller wi
 // runToEnd starts an instance, once the budget has room for it, and waits for its
 // end, or makes it end with ctx. Then the error is that of ctx.
 func (s *Supervisor) runToEnd(ctx context.Context, svc *manifest.Service, l launch) (*instance, error) {
-	if err := s.admitted(ctx, svc, l.principal); err != nil {
+	if err := s.admitted(ctx, svc, l.principal, l.flow.Label); err != nil {
 		return nil, err
 	}
 	defer s.admission.release(svc)

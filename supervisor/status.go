@@ -122,10 +122,11 @@ func (p *pool) status() []Status {
 	slices.SortFunc(out, func(a, b Status) int {
 		return cmp.Or(cmp.Compare(a.Principal, b.Principal), cmp.Compare(a.Instance, b.Instance))
 	})
-	for i, q := range p.queue {
+	all := p.queue.all()
+	for i, w := range all {
 		out = append(out, Status{
-			Service: p.spec.Name, Principal: q.key.Principal, State: Queued,
-			Detail: fmt.Sprintf("number %d of %d in the queue for one of %d places", i+1, len(p.queue), p.spec.MaxInstances),
+			Service: p.spec.Name, Principal: w.of.(*seeker).key.Principal, State: Queued,
+			Detail: fmt.Sprintf("number %d of %d in the queue for one of %d places", i+1, len(all), p.spec.MaxInstances),
 		})
 	}
 	return out

@@ -98,7 +98,8 @@ func New(o Options) (*Supervisor, error) {
 	if b := o.Budget; b.MemoryBytes == 0 || b.Pids == 0 || b.Instances == 0 {
 		return nil, fmt.Errorf("a budget of nothing: %+v", b)
 	}
-	s.admission = &admission{budget: o.Budget, starving: s.reclaim}
+	s.admission = newAdmission(o.Budget)
+	s.admission.starving = s.reclaim
 	s.labels.dir = labelsDir(o.Dirs)
 	if err := s.prepare(); err != nil {
 		return nil, err
