@@ -53,13 +53,25 @@ type Budget struct {
 // Gateway is the door for people.
 type Gateway struct {
 	Pos    Pos
-	Listen string // host:port on the host
+	Listen string // host:port on the host, for HTTP; "" for none
 	Routes []Route
 	Limits GatewayLimits
+	TCP    []Door
 
 	person Endpoint // of a request without other labels, whose sender was recognised
 
 	Authenticate *Authenticate // nil if nobody is told apart
+}
+
+// Door is a port of the host whose connections are led on to one of a service, as they
+// are.
+type Door struct {
+	Pos         Pos
+	Listen      string        // host:port on the host
+	To          string        // service:port
+	Connections int           // at a time, default 256
+	PerPeer     int           // of them from one address, default 64
+	Idle        time.Duration // how long one may last over which nothing comes, default 10 min
 }
 
 // GatewayLimits bounds what people may send.
@@ -209,6 +221,8 @@ type Use struct {
 	Private bool   // Egress: may lead to addresses that are not of the Internet
 	Rate    Rates  // all but Share
 
+	ForAnyone bool // Connect and Share: in the name of any principal, to that one's instance
+
 	Endpoint         // Egress
 	Out, In  Formula // privileges used for it in advance: to release, and to vouch
 }
@@ -239,12 +253,15 @@ type Restart struct {
 
 // Grant is one line of the answer to "who may reach whom".
 type Grant struct {
-	From  string // service; "gateway" for routes
+	From  string // service; "gateway" for routes and doors
 	Kind  string // "call", "spawn", "http", "tcp", "share", "egress", "post", "put", "take"
 	To    string // service, template or mailbox; of a share, who sees it; host of an egress
 	Name  string // method of a call, port of http, tcp and egress, share, "" for what has none
 	Bound bool   // see Use
-	Rule  string // file:line of what grants it
+
+	ForAnyone bool // see Use
+
+	Rule string // file:line of what grants it
 
 	Private  bool  // see Use
 	Rate     Rates // of the service that has it

@@ -37,6 +37,9 @@ func (a *App) fillDefaults() {
 // fillDefaults lets a request carry whoever sent it, and an answer go to nobody else.
 func (g *Gateway) fillDefaults() {
 	g.Limits.fillDefaults()
+	for i := range g.TCP {
+		g.TCP[i].fillDefaults()
+	}
 	if g.Authenticate == nil {
 		g.person = Endpoint{}
 	} else {

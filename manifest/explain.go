@@ -45,6 +45,8 @@ func (a *App) Table(w io.Writer) error {
 		switch {
 		case g.Bound:
 			condition = "bound"
+		case g.ForAnyone:
+			condition = "for anyone"
 		case g.Private:
 			condition = "private too"
 		case g.Kind == "egress":
@@ -104,6 +106,8 @@ type edge struct {
 	Bound bool   `json:"bound,omitempty"`
 	Rule  string `json:"rule"`
 
+	ForAnyone bool `json:"for_anyone,omitempty"`
+
 	Private bool   `json:"private,omitempty"`
 	Rate    string `json:"rate,omitempty"`
 
@@ -115,6 +119,9 @@ func (e edge) label() string {
 	label := strings.TrimSpace(e.Kind + " " + e.Name)
 	if e.Bound {
 		label += " (bound)"
+	}
+	if e.ForAnyone {
+		label += " (for anyone)"
 	}
 	if e.Private {
 		label += " (private too)"
@@ -165,7 +172,7 @@ func (a *App) Graph(format string) (string, error) {
 		if outside := (node{Name: g.To, Kind: "outside"}); g.Kind == "egress" && !slices.Contains(nodes, outside) {
 			nodes = append(nodes, outside)
 		}
-		edges = append(edges, edge{g.From, g.Kind, g.To, g.Name, g.Bound, g.Rule, g.Private, g.rate(), power(g.Out), power(g.In)})
+		edges = append(edges, edge{g.From, g.Kind, g.To, g.Name, g.Bound, g.Rule, g.ForAnyone, g.Private, g.rate(), power(g.Out), power(g.In)})
 	}
 	switch format {
 	case "dot":

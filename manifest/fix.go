@@ -20,7 +20,7 @@ func (a *App) GrantFor(from, kind, to, name string) string {
 		}
 	}
 	if from == "gateway" {
-		return a.fixRoute(to)
+		return a.fixRoute(to, name)
 	}
 	caller, callee := a.Service(from), a.Service(to)
 	if kind == "egress" && caller != nil {
@@ -101,12 +101,22 @@ func (a *App) fixConnect(caller, callee *Service, port string) string {
 	return a.fix(callee.Pos, "services."+callee.Name+".tcp", "["+strings.Join(ports, ", ")+"]") + "\n" + use
 }
 
-func (a *App) fixRoute(to string) string {
+func (a *App) fixRoute(to, name string) string {
 	s := a.Service(to)
-	if a.Gateway == nil || s == nil || s.HTTP == 0 {
+	if a.Gateway == nil || s == nil {
 		return ""
 	}
 	at := a.Gateway.Pos
+	port, _ := strconv.Atoi(name)
+	switch {
+	case slices.Contains(s.TCP, port) && !s.perPrincipal():
+		if n := len(a.Gateway.TCP); n > 0 {
+			at = a.Gateway.TCP[n-1].Pos
+		}
+		return a.fix(at, "gateway.tcp", fmt.Sprintf("- {listen: 127.0.0.1:%d, to: %s:%d}", port, to, port))
+	case s.HTTP == 0 || a.Gateway.Listen == "":
+		return ""
+	}
 	if n := len(a.Gateway.Routes); n > 0 {
 		at = a.Gateway.Routes[n-1].Pos
 	}

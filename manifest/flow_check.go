@@ -185,9 +185,22 @@ func (f flowChecker) checkUses() {
 		if u.Connect != "" {
 			name, _, _ = splitPort(u.Connect)
 		}
-		if to := f.a.Service(name); to != nil && !to.Template && to.perPrincipal() && !s.perPrincipal() {
-			f.r.refuse(f.at(key, u.Pos), fmt.Sprintf("write services.%s.instances: per-principal", s.Name),
-				"%q has an instance for each principal, and %q runs for nobody", to.Name, s.Name)
+		if u.Share != "" {
+			name = u.Into
+		}
+		to := f.a.Service(name)
+		if to == nil {
+			continue
+		}
+		each := to.perPrincipal() && !to.Template
+		switch hint := fmt.Sprintf("write services.%s.instances: per-principal", s.Name); {
+		case u.ForAnyone && !each:
+			f.r.refuse(f.at(key+".for", u.Pos), "leave it out", "%q does not have an instance for each principal", to.Name)
+		case each && !s.perPrincipal() && !u.ForAnyone:
+			if u.Call == "" {
+				hint = fmt.Sprintf("add for: anyone, if %s says each time whose is meant; or %s", s.Name, hint)
+			}
+			f.r.refuse(f.at(key, u.Pos), hint, "%q has an instance for each principal, and %q runs for nobody", to.Name, s.Name)
 		}
 	}
 	for i, p := range s.Provides {

@@ -64,6 +64,7 @@ type link struct {
 	kind     linkKind
 	from, to *flowNode
 	pair     guard.Endpoint // of a meeting
+	port     int            // of a route
 	gate     *Gate
 	rule     string // the place of the grant, and what it grants, for notes
 }
@@ -278,6 +279,10 @@ func (g *flowGraph) links(n *flowNode) {
 			g.meet(n, g.app.Service(grant.To), grant.Name, 0, rule)
 		case "http", "tcp":
 			port, _ := strconv.Atoi(grant.Name)
+			if grant.ForAnyone {
+				g.meetAnyone(n, g.app.Service(grant.To), port, rule)
+				continue
+			}
 			g.meet(n, g.app.Service(grant.To), "", port, rule)
 		case "spawn":
 			t := g.app.Service(grant.To)
@@ -321,6 +326,16 @@ func (g *flowGraph) meet(n *flowNode, s *Service, method string, port int, rule 
 	}
 }
 
+// meetAnyone links n with a port of the instances of s for all principals.
+func (g *flowGraph) meetAnyone(n *flowNode, s *Service, port int, rule string) {
+	if g.avoid(s.Name) {
+		return
+	}
+	for _, p := range g.app.flowPrincipals() {
+		g.link(&link{kind: toMeet, from: n, to: g.instance(s, p, "", ""), pair: g.pairAs(s.PortLabels[port], p), rule: rule})
+	}
+}
+
 // people makes who uses the gateway, and what its routes let them reach.
 func (g *flowGraph) people() {
 	if g.app.Gateway == nil {
@@ -356,7 +371,21 @@ func (g *flowGraph) people() {
 				via = thePeople
 			}
 			rule := fmt.Sprintf("%s: people may http %s", g.app.rule(route.Pos), s.Name)
-			g.link(&link{kind: toPeople, from: g.instance(s, at, via, ""), to: n, pair: pair, rule: rule})
+			g.link(&link{kind: toPeople, from: g.instance(s, at, via, ""), to: n, pair: pair, port: s.HTTP, rule: rule})
+		}
+		// Whoever comes by a door is not recognised, and may be anybody.
+		for _, d := range g.app.Gateway.TCP {
+			to, port := d.Port()
+			s := g.app.Service(to)
+			if g.avoid(to) {
+				continue
+			}
+			via := ""
+			if s.ofCaller() {
+				via = thePeople
+			}
+			rule := fmt.Sprintf("%s: people may tcp %s", g.app.rule(d.Pos), d.To)
+			g.link(&link{kind: toPeople, from: g.instance(s, nobody, via, ""), to: n, port: port, rule: rule})
 		}
 	}
 	if who == nil {

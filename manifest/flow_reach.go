@@ -547,7 +547,7 @@ func (g *flowGraph) route(l *link) (guard.Endpoint, error) {
 	}
 	s := l.from.svc
 	if !s.ofCaller() {
-		e := g.pairAs(s.PortLabels[s.HTTP], l.from.principal)
+		e := g.pairAs(s.PortLabels[l.port], l.from.principal)
 		return e, guard.Carry(l.pair, e)
 	}
 	in, err := guard.State{Label: g.as(s.Label, nobody), Clearance: g.as(s.Clearance, nobody)}.Inside(l.pair.Request)

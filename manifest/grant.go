@@ -12,7 +12,8 @@ import (
 // Grants is the whole of who may reach whom, ordered by From, Kind, To and
 // Name, each once. It grants
 //
-//   - http to the gateway, for each service that a route leads to;
+//   - http to the gateway, for each service that a route leads to, and tcp for each port that a
+//     door does;
 //   - a call to each name in the method's from or, if it has none, to each
 //     service that has the call among its uses;
 //   - a spawn, a connection, a share, a way out and a mailbox to whoever has it among its uses;
@@ -27,6 +28,11 @@ func (a *App) Grants() []Grant {
 				if s := a.Service(to); s != nil && s.HTTP != 0 {
 					all = append(all, Grant{From: gatewayName, Kind: "http", To: s.Name, Name: strconv.Itoa(s.HTTP), Rule: a.rule(route.Pos)})
 				}
+			}
+		}
+		for _, d := range a.Gateway.TCP {
+			if to, port := d.Port(); a.Service(to) != nil && port != 0 {
+				all = append(all, Grant{From: gatewayName, Kind: "tcp", To: to, Name: strconv.Itoa(port), Rule: a.rule(d.Pos)})
 			}
 		}
 		if who := a.Gateway.Authenticate; who != nil {
@@ -55,7 +61,7 @@ func (a *App) Grants() []Grant {
 				if g.To == itself {
 					g.To = s.Name
 				}
-				g.Private, g.Rate = u.Private, u.Rate
+				g.ForAnyone, g.Private, g.Rate = u.ForAnyone, u.Private, u.Rate
 				g.Endpoint, g.Out, g.In = u.Endpoint, u.Out, u.In
 				all = append(all, g)
 			}

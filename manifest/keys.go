@@ -17,6 +17,8 @@ const (
 	aRoute        shape = "a mapping: a route"
 	aPattern      shape = "a regular expression (RE2)"
 	gatewayBounds shape = "a mapping: the gateway's limits"
+	someDoors     shape = "a list of doors"
+	aDoor         shape = "a mapping: a door"
 	aCount        shape = "a number"
 	aPort         shape = "a port"
 	somePorts     shape = "a port or a list of ports, each a number or a mapping with labels"
@@ -48,6 +50,7 @@ const (
 	aProvide      shape = "a mapping: a method"
 	someUses      shape = "a list of uses"
 	aUse          shape = "a mapping: a use"
+	anyoneWord    shape = "the word anyone"
 	aMethod       shape = "service.method"
 	aPeer         shape = "service or service:port"
 	anInstances   shape = "shared, per-call, per-label or per-principal"
@@ -86,7 +89,7 @@ func appKeys() table[App] {
 		keys: []key[App]{
 			{"version", aVersion, true, "", "The version of this grammar.", readVersion},
 			{"name", anAppName, false, "the directory's name", "The name of the application.", readAppName},
-			{"gateway", aGateway, false, "no door for people", "HTTP from people to services.", readGateway},
+			{"gateway", aGateway, false, "no door for people", "HTTP and other connections from people to services.", readGateway},
 			{"egress", anEgress, false, "see there", "How the names outside are found that uses list.", func(r *reader, v value, a *App) {
 				a.Egress = &Egress{Pos: v.pos()}
 				mapping(r, v, anEgress, egressKeys(), a.Egress)
@@ -138,12 +141,15 @@ func budgetKeys() table[Budget] {
 
 func gatewayKeys() table[Gateway] {
 	return table[Gateway]{keys: []key[Gateway]{
-		{"listen", anAddress, true, "", "Where the host listens. Port 0 takes a free one; every address is written 0.0.0.0 or [::].", readListen},
+		{"listen", anAddress, false, "no HTTP from people; then tcp must be written", "Where the host listens for HTTP. Port 0 takes a free one; every address is written 0.0.0.0 or [::].", func(r *reader, v value, g *Gateway) {
+			g.Listen = r.address(v)
+		}},
 		{"routes", someRoutes, false, "every path is not found", "Which paths go where. The first that matches wins.", readRoutes},
 		{"authenticate", anAuthenticate, false, "nobody is told apart", "Who knows which principal a request comes from.", readAuthenticate},
-		{"limits", gatewayBounds, false, "see there", "Bounds of what people may send.", func(r *reader, v value, g *Gateway) {
+		{"limits", gatewayBounds, false, "see there", "Bounds of what people may send over HTTP.", func(r *reader, v value, g *Gateway) {
 			mapping(r, v, gatewayBounds, gatewayLimitKeys(), &g.Limits)
 		}},
+		{"tcp", someDoors, false, "none", "Ports of the host for what is not HTTP: each connection is led on to a service, byte for byte.", readDoors},
 	}}
 }
 
@@ -354,6 +360,9 @@ func useKeys() table[Use] {
 		}},
 		{"rate", someRates, false, "see there", "With all but share: what passes, of all its instances together, or of those that run for the same principal.", func(r *reader, v value, u *Use) {
 			readRates(r, v, &u.Rate)
+		}},
+		{"for", anyoneWord, false, "for whom it runs itself, if for anybody", "With connect, and with share and into: the other service has an instance for each principal, and this one says for each connection and each mount whose is meant. It is believed.", func(r *reader, v value, u *Use) {
+			_, u.ForAnyone = r.oneOf(v, anyoneWord, "anyone")
 		}},
 		{"bound", aBool, false, "false", "With call, in a template: only for instances to which their spawner bound something.", func(r *reader, v value, u *Use) {
 			u.Bound = r.boolean(v, aBool)

@@ -78,7 +78,9 @@ func readServices(r *reader, v value, a *App) {
 func readGateway(r *reader, v value, a *App) {
 	a.Gateway = &Gateway{Pos: v.pos()}
 	a.Gateway.person = r.person()
-	mapping(r, v, aGateway, gatewayKeys(), a.Gateway)
+	if mapping(r, v, aGateway, gatewayKeys(), a.Gateway) {
+		r.checkListens(v, a.Gateway)
+	}
 	if a.Gateway.Authenticate != nil {
 		return
 	}
@@ -90,10 +92,26 @@ func readGateway(r *reader, v value, a *App) {
 	}
 }
 
-func readListen(r *reader, v value, g *Gateway) {
+// checkListens refuses a gateway that nobody can come to, and what is said of HTTP where there
+// is none.
+func (r *reader) checkListens(v value, g *Gateway) {
+	switch {
+	case g.Listen == "" && len(g.TCP) == 0:
+		r.refuse(v, "write listen: "+string(anAddress)+"; or tcp, for what is not HTTP", "%q is missing", "listen")
+	case g.Listen == "":
+		for _, name := range []string{"routes", "authenticate", "limits"} {
+			if at := r.key(v, name); at.node != v.node {
+				r.refuse(at, "write listen, or leave it out", "%s is for HTTP, and there is no listen for it", name)
+			}
+		}
+	}
+}
+
+// address reads where the host is to listen.
+func (r *reader) address(v value) string {
 	text, ok := r.text(v, anAddress)
 	if !ok {
-		return
+		return ""
 	}
 	hint := ""
 	if port, all := strings.CutPrefix(text, ":"); all {
@@ -105,9 +123,9 @@ func readListen(r *reader, v value, g *Gateway) {
 	at, err := netip.ParseAddrPort(text)
 	if err != nil || at.Addr().Zone() != "" {
 		r.refuse(v, hint, "%.64q is not %s", text, anAddress)
-		return
+		return ""
 	}
-	g.Listen = at.String()
+	return at.String()
 }
 
 func readRoutes(r *reader, v value, g *Gateway) {

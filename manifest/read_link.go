@@ -81,6 +81,9 @@ func readUses(r *reader, v value, s *Service) {
 		case u.Bound && u.Call == "":
 			r.refuse(v, "", "bound goes with call only")
 			return
+		case u.ForAnyone && u.Connect == "" && (u.Share == "" || u.Into == itself):
+			r.refuse(v, "", "for goes with connect, and with share and into another service")
+			return
 		case u.Into != "" && u.Share == "":
 			r.refuse(v, "", "into goes with share only")
 			return
@@ -164,7 +167,11 @@ func readUseSpawn(r *reader, v value, u *Use) {
 	})
 }
 
-func readUseConnect(r *reader, v value, u *Use) {
+func readUseConnect(r *reader, v value, u *Use) { r.portOf(v, &u.Connect) }
+
+// portOf reads a port of a service; once all are known whoever reads it writes the one
+// that was left out.
+func (r *reader) portOf(v value, into *string) {
 	text, ok := r.text(v, aPeer)
 	if !ok {
 		return
@@ -174,7 +181,7 @@ func readUseConnect(r *reader, v value, u *Use) {
 		r.refuse(v, "", "%.64q is not %s", text, aPeer)
 		return
 	}
-	u.Connect = text
+	*into = text
 	r.check(func(a *App) {
 		s := a.Service(service)
 		switch {

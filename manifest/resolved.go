@@ -192,7 +192,7 @@ func (b Budget) node() *yaml.Node {
 
 func (g *Gateway) node() *yaml.Node {
 	var o, l object
-	o.add("listen", text(g.Listen))
+	o.add("listen", someText(g.Listen))
 	o.add("routes", sequence(g.Routes, func(route Route) *yaml.Node {
 		var o object
 		o.add("path", text(route.Path))
@@ -209,7 +209,10 @@ func (g *Gateway) node() *yaml.Node {
 	l.add("body", text(formatSize(g.Limits.BodyBytes)))
 	l.add("timeout", text(formatDuration(g.Limits.Timeout)))
 	l.add("connections", count(g.Limits.Connections))
-	o.add("limits", l.done())
+	if g.Listen != "" {
+		o.add("limits", l.done())
+	}
+	o.add("tcp", sequence(g.TCP, Door.node))
 	return o.done()
 }
 
@@ -269,6 +272,9 @@ func (s *Service) node() *yaml.Node {
 		o.add("answer", someLabel(u.Answer, Label{}))
 		o.add("private", truth(u.Private))
 		o.add("rate", u.Rate.node())
+		if u.ForAnyone {
+			o.add("for", text("anyone"))
+		}
 		o.add("bound", truth(u.Bound))
 		return o.done()
 	}))

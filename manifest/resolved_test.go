@@ -15,7 +15,7 @@ func bare(a *App) *App {
 	if a.Gateway != nil {
 		g := *a.Gateway
 		g.Pos = Pos{}
-		g.Routes = bareAll(g.Routes)
+		g.Routes, g.TCP = bareAll(g.Routes), bareAll(g.TCP)
 		if g.Authenticate != nil {
 			who := *g.Authenticate
 			who.Pos = Pos{}

@@ -22,8 +22,11 @@ type demand struct {
 	in    *inside // where connections to all of them lead
 	fails error
 
+	admitted func(*Env) // is called with each, nil for none
+
 	mu      sync.Mutex
 	started map[Key]*Env
+	ever    int
 	using   int
 }
 
@@ -40,12 +43,16 @@ func (d *demand) instance(service string, key Key) (func(), error) {
 		return nil, d.fails
 	}
 	if d.started[key] == nil {
-		name := fmt.Sprintf("%s-%d", service, len(d.started)+1)
+		d.ever++
+		name := fmt.Sprintf("%s-%d", service, d.ever)
 		e, err := d.l.m.AdmitAt(wire.Identity{Service: service, Instance: name, Principal: key.Principal}, key.Flow)
 		if err != nil {
 			return nil, err
 		}
 		d.started[key] = e
+		if d.admitted != nil {
+			d.admitted(e)
+		}
 		ours, theirs := socketpair(d.l.t)
 		go e.Serve(theirs)
 		p := &peer{t: d.l.t, nc: ours, r: wire.NewReader(ours)}

@@ -19,7 +19,12 @@ import (
 	"cofferdam/wire"
 )
 
-// For whom the gateway connects.
+// For whom a connection is.
+//
+// A service that was granted to connect for anyone begins each of those connections with
+// one line, which is taken off. It is believed in whose instance of the other is meant:
+//
+//	COFFERDAM for PRINCIPAL
 //
 // If Door.People is set, the gateway begins each of its connections to a service with
 // one line, which is taken off:
@@ -29,8 +34,8 @@ import (
 //
 // PRINCIPAL is in hexadecimal, - for somebody who was not recognised. NUMBER is the
 // one that the monitor has told the gateway ahead of the connection that it led
-// to it: "COFFERDAM CALLER CALLEE PORT NUMBER PRINCIPAL", where the last is that of
-// the caller's instance. So the gateway is believed in who somebody outside is, and in
+// to it: "COFFERDAM CALLER CALLEE PORT NUMBER PRINCIPAL", where the last is for whom
+// that is. So the gateway is believed in who somebody outside is, and in
 // which of the connections that it has a request came on, and in nothing else: what
 // those may do is decided here.
 
@@ -74,7 +79,7 @@ func (v *visit) prefaceTo(by *Env) string {
 	if m := v.e.m; m.policy.door.People != nil {
 		v.door = by
 		v.number = m.bridged.add(v)
-		line += fmt.Sprintf(" %d %s", v.number, hexOf(v.e.id.Principal))
+		line += fmt.Sprintf(" %d %s", v.number, hexOf(v.principal))
 	}
 	return line + "\n"
 }
@@ -142,7 +147,7 @@ func (v *visit) onBehalf(line string) (people guard.Endpoint, err error) {
 		if people, err = v.e.m.policy.door.People(route, principal); err != nil {
 			return people, err
 		}
-		if err := v.charge(principal, people.Request); err != nil {
+		if err := v.chargePerson(principal, people.Request); err != nil {
 			return people, err
 		}
 		as, key, err := v.to.meets(principal, people.Request)
@@ -156,20 +161,45 @@ func (v *visit) onBehalf(line string) (people guard.Endpoint, err error) {
 	return people, errors.New("no line that says on whose behalf it is")
 }
 
-// charge counts a connection of somebody outside against what there is of him in all.
-func (v *visit) charge(principal string, at label.Label) error {
+// chargePerson counts a connection of somebody outside against what there is of him in all.
+func (v *visit) chargePerson(principal string, at label.Label) error {
 	total := v.e.m.policy.totals[KindConnect]
 	if principal == "" || total == nil {
 		return nil
 	}
 	p := payer{service: v.e.id.Service, principal: principal, at: at}
 	object := portOf(v.to.Name, v.port)
-	if much := p.charge(time.Now(), 0, total); much != nil {
-		much.limit.fired(v.e, p, opConnect, object, "more is refused")
-		return much
+	if err := p.within(v.e, opConnect, object, 0, total); err != nil {
+		return err
 	}
 	v.meter = v.e.meterOf(opConnect, object, func() payer { return p }, total)
 	return nil
+}
+
+// somebody reads the line of a service that connects for anyone.
+func somebody(line string) (principal string, err error) {
+	word, ok := strings.CutPrefix(line, "COFFERDAM for ")
+	if !ok {
+		return "", errors.New("no line that says for whom it is")
+	}
+	if principal, err = principalOf(word); err != nil {
+		return "", err
+	}
+	switch {
+	case principal == "":
+		return "", errors.New("for nobody")
+	case hexOf(principal) != word:
+		return "", errors.New("not in the one way to write it")
+	}
+	return principal, nil
+}
+
+// forWhom is how the log says it.
+func forWhom(principal string) string {
+	if principal == "" {
+		return ""
+	}
+	return fmt.Sprintf("for %q", principal)
 }
 
 func principalOf(word string) (string, error) {

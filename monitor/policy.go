@@ -98,11 +98,13 @@ type Door struct {
 	Service string
 	Port    int // where it takes connections that begin with a preface of ours
 
+	Connections int // that it may have made at a time, beyond MaxRelays
+
 	// People says of the gateway that it tells people apart: what may be sent to the
 	// service of its route with this number by a principal, and what that one may be
 	// sent; "" is somebody who was not recognised. nil if all is public. The gateway
 	// then begins each of its connections with a line that says on whose behalf it
-	// is; see person.go.
+	// is; see person.go. Ports that lead on what is not HTTP are counted after the routes.
 	People func(route int, principal string) (guard.Endpoint, error)
 }
 
@@ -157,6 +159,10 @@ type Grant struct {
 	// Privileges that From owns and uses with this grant, whatever its programs
 	// ask for.
 	Out, In label.Formula
+
+	// ForAnyone says of a connection, and of a share that another service is shown, that it
+	// is in the name of whatever principal From says, to that one's instance.
+	ForAnyone bool
 
 	// Of an egress.
 	Private         bool        // To may lead to addresses that are not of the Internet
@@ -222,6 +228,9 @@ func (p Policy) compile() (*policy, error) {
 			if g.Kind == KindConnect && door.Service != "" && g.To == portOf(door.Service, door.Port) {
 				return nil, fmt.Errorf("policy %s: connect %q: whoever reaches the door itself could say who it is", g.Rule, g.To)
 			}
+		}
+		if g.ForAnyone && g.Kind != KindConnect && g.Kind != KindShare {
+			return nil, fmt.Errorf("policy %s: %s %q: for anyone goes with connections and shares", g.Rule, g.Kind, g.To)
 		}
 		if g.Kind == KindShare {
 			into, share, other := strings.Cut(g.To, ":")
@@ -364,7 +373,12 @@ func (m *Monitor) conclude(e *Env, o op, object string, call uint64, v Verdict) 
 
 // concludeLabels is conclude for one in which labels had a part.
 func (m *Monitor) concludeLabels(e *Env, o op, object string, call uint64, v Verdict, labels *audit.Labels) error {
-	err := m.noteLabels(e, o, object, call, v, "", labels)
+	return m.concludeFor(e, o, object, call, v, "", labels)
+}
+
+// concludeFor is concludeLabels with a sentence more: for whom it is.
+func (m *Monitor) concludeFor(e *Env, o op, object string, call uint64, v Verdict, detail string, labels *audit.Labels) error {
+	err := m.noteLabels(e, o, object, call, v, detail, labels)
 	if err != nil {
 		time.Sleep(e.records.take(time.Now()))
 	}

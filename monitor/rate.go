@@ -323,8 +323,12 @@ func (e *Env) within(o op, object string, t *toll, bytes int) error {
 	if t == nil && total == nil {
 		return nil
 	}
-	p := e.payer()
-	if much := p.charge(time.Now(), int64(bytes), t, total); much != nil {
+	return e.payer().within(e, o, object, bytes, t, total)
+}
+
+// within is that of e, for whom it does something, against all limits that there are.
+func (p payer) within(e *Env, o op, object string, bytes int, tolls ...*toll) error {
+	if much := p.charge(time.Now(), int64(bytes), tolls...); much != nil {
 		much.limit.fired(e, p, o, object, "more is refused")
 		return much
 	}

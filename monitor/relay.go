@@ -352,7 +352,11 @@ func refuse(near *side, answer string) {
 func (e *Env) holdRelay(r *relay) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.closed || len(e.relays) >= MaxRelays {
+	most := MaxRelays
+	if door := &e.m.policy.door; door.Service == e.id.Service {
+		most += door.Connections
+	}
+	if e.closed || len(e.relays) >= most {
 		e.self.counts.hit(limitConnections)
 		return false
 	}

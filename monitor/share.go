@@ -224,7 +224,7 @@ func (e *Env) mount(req *wire.Mount) (wire.Code, string) {
 	if v.Allowed {
 		labels = labelsOf(e.at(), label.Privileges{}, guard.Endpoint{Request: share.Label, Answer: share.Label})
 		if err := e.mayShow(share, req); err != nil {
-			e.m.concludeLabels(e, opMount, objectOf(req), 0, Verdict{Rule: v.Rule + ": " + err.Error()}, labels)
+			e.m.concludeFor(e, opMount, objectOf(req), 0, Verdict{Rule: v.Rule + ": " + err.Error()}, forWhom(req.Principal), labels)
 			code, text := answerOf(nil, err)
 			return code, string(text)
 		}
@@ -237,18 +237,44 @@ func (e *Env) mount(req *wire.Mount) (wire.Code, string) {
 			v = Verdict{Rule: v.Rule + ": " + err.Error()}
 		}
 	}
-	if e.m.concludeLabels(e, opMount, objectOf(req), 0, v, labels) != nil {
+	if e.m.concludeFor(e, opMount, objectOf(req), 0, v, forWhom(req.Principal), labels) != nil {
 		return wire.Denied, ""
 	}
-	in := e.m.meant(e, req)
-	if in == nil || !in.at().Label.FlowsTo(e.at().Label) {
-		return wire.Unavailable, ""
+	in, done, code := e.wake(req)
+	if code != wire.OK {
+		return code, ""
 	}
+	defer done()
 	alias := e.m.alias(in, req.Dir, &st)
 	if code := in.show(share, dir, alias, req.Dir, asker{e, req.Client}); code != wire.OK {
 		return code, ""
 	}
 	return wire.OK, path.Join(SharesDir, alias)
+}
+
+// wake returns the instance that a request speaks of, which is started if it is that of
+// a principal and there is none, and does not end, unless by itself, before done is
+// called. What e may not know of is as if there was none.
+func (e *Env) wake(req *wire.Mount) (in *Env, done func(), code wire.Code) {
+	done = func() {}
+	if into := e.m.services[req.Into]; into != nil && into.Instances == PerPrincipal {
+		as, err := into.of(req.Principal)
+		if err != nil || !as.Flow.Label.FlowsTo(e.at().Label) {
+			return nil, nil, wire.Unavailable
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), DefaultDeadline)
+		defer cancel()
+		asked, had := e.turn(ctx, into.Name, req.Principal)
+		done, err = e.m.spawner.Instance(asked, into.Name, Key{req.Principal, as.Flow})
+		if had(); err != nil {
+			return nil, nil, codeOf(err)
+		}
+	}
+	if in = e.m.meant(e, req); in == nil || !in.at().Label.FlowsTo(e.at().Label) {
+		done()
+		return nil, nil, wire.Unavailable
+	}
+	return in, done, wire.OK
 }
 
 // mayShow tells whether e may know what is in a share, and say to whoever is to be
@@ -260,12 +286,24 @@ func (e *Env) mayShow(share *Share, req *wire.Mount) error {
 	if err := e.at().Read(label.Privileges{}, share.Label); err != nil {
 		return err
 	}
-	return e.mayChange(e.m.services[req.Into], req.Principal)
+	return e.mayChange(req)
 }
 
-// mayChange tells whether an instance of a service may see what e does.
-func (e *Env) mayChange(into *service, principal string) error {
-	as, err := into.of(principal)
+// mayChange tells whether the instance that a request speaks of may see what e does, and
+// whether e may speak of it: of a service with an instance for each principal that is
+// its own principal's, unless the grant is for anyone.
+func (e *Env) mayChange(req *wire.Mount) error {
+	into := e.m.services[req.Into]
+	if into.Instances == PerPrincipal {
+		object, _ := e.m.policy.shareOf(objectOf(req))
+		switch {
+		case req.Principal == "":
+			return refused("%s has an instance for each principal, and none is named", into.Name)
+		case req.Principal != e.id.Principal && !e.grants[KindShare][object].ForAnyone:
+			return refused("%s has an instance for each principal, and %q is not the one that you run for", into.Name, req.Principal)
+		}
+	}
+	as, err := into.of(req.Principal)
 	if err != nil {
 		return refused("%s: %v", into.Name, err)
 	}
@@ -349,8 +387,8 @@ func (e *Env) show(share *Share, dir *os.File, alias, name string, by asker) wir
 func (e *Env) unmount(req *wire.Mount) (wire.Code, string) {
 	v, _ := e.m.policy.decideMount(e, opUnmount, req)
 	if v.Allowed && req.Into != "" {
-		if err := e.mayChange(e.m.services[req.Into], req.Principal); err != nil {
-			e.m.conclude(e, opUnmount, objectOf(req), 0, Verdict{Rule: v.Rule + ": " + err.Error()})
+		if err := e.mayChange(req); err != nil {
+			e.m.concludeFor(e, opUnmount, objectOf(req), 0, Verdict{Rule: v.Rule + ": " + err.Error()}, forWhom(req.Principal), nil)
 			code, text := answerOf(nil, err)
 			return code, string(text)
 		}
@@ -359,7 +397,7 @@ func (e *Env) unmount(req *wire.Mount) (wire.Code, string) {
 	if v.Allowed && len(refs) == 0 {
 		v = Verdict{Rule: v.Rule + ": nothing is mounted"}
 	}
-	if e.m.conclude(e, opUnmount, objectOf(req), 0, v) != nil {
+	if e.m.concludeFor(e, opUnmount, objectOf(req), 0, v, forWhom(req.Principal), nil) != nil {
 		return wire.Denied, ""
 	}
 	code := wire.OK

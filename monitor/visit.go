@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"time"
 
 	"cofferdam/guard"
 	"cofferdam/label"
@@ -14,15 +15,17 @@ import (
 // visit is a connection of an environment to a port of a service, as it was decided
 // on, with what lasts of it at both ends.
 type visit struct {
-	e     *Env
-	r     *relay
-	to    *service
-	port  int
-	key   Key // of the instance
-	at    guard.Endpoint
-	with  label.Privileges
-	quiet bool   // see terms
-	meter *meter // nil if nothing is counted
+	e    *Env
+	r    *relay
+	to   *service
+	port int
+	key  Key // of the instance
+
+	principal string // for whom it is
+	at        guard.Endpoint
+	with      label.Privileges
+	quiet     bool   // see terms
+	meter     *meter // nil if nothing is counted
 
 	traffic *traffic // of the grant
 
@@ -37,8 +40,8 @@ type visit struct {
 
 // visits decides whether programs of e may connect by r to a port of a service, which is nil
 // if there is none.
-func (e *Env) visits(_ context.Context, r *relay, to *service, object string, port int) (*visit, error) {
-	v := &visit{e: e, r: r, to: to, port: port}
+func (e *Env) visits(ctx context.Context, r *relay, to *service, object string, port int) (*visit, error) {
+	v := &visit{e: e, r: r, to: to, port: port, principal: e.id.Principal}
 	d := e.grants.decide(opConnect, object, len(e.id.Bound) > 0)
 	num := e.m.calls.Add(1)
 	if !d.Allowed || to == nil {
@@ -47,20 +50,56 @@ func (e *Env) visits(_ context.Context, r *relay, to *service, object string, po
 		}
 		return v, ErrDenied // the policy grants what is not there
 	}
-	if err := e.within(opConnect, object, d.toll, 0); err != nil {
-		return v, err
-	}
-	v.meter = e.meterOf(opConnect, object, e.payer, d.toll, e.total(KindConnect))
 	g := e.grants[KindConnect][object]
 	v.traffic = g.traffic
-	err := v.agree(&g, object)
+	detail, err := "", error(nil)
+	if g.ForAnyone {
+		detail, err = v.isFor(ctx)
+	}
+	if err == nil {
+		if much := v.charge(object, d.toll); much != nil {
+			return v, much
+		}
+		err = v.agree(&g, object)
+	}
 	if err != nil {
 		d = Verdict{Rule: d.Rule + ": " + err.Error()}
 	}
-	if logErr := e.m.concludeLabels(e, opConnect, object, num, d, labelsOf(e.at(), v.with, v.at)); err == nil {
+	if logErr := e.m.concludeFor(e, opConnect, object, num, d, detail, labelsOf(e.at(), v.with, v.at)); err == nil {
 		err = logErr
 	}
 	return v, err
+}
+
+// charge counts the connection against the rates of its grant and of whom it is for.
+func (v *visit) charge(object string, t *toll) error {
+	e, total := v.e, v.e.total(KindConnect)
+	who := e.payer
+	if v.principal != e.id.Principal {
+		total = e.m.policy.totals[KindConnect]
+		who = func() payer {
+			p := e.payer()
+			p.principal = v.principal
+			return p
+		}
+	}
+	if err := who().within(e, opConnect, object, 0, t, total); err != nil {
+		return err
+	}
+	v.meter = e.meterOf(opConnect, object, who, t, total)
+	return nil
+}
+
+// isFor takes off the line that says for whom the connection is.
+func (v *visit) isFor(ctx context.Context) (detail string, err error) {
+	line, err := v.r.near.line(ctx)
+	if err != nil {
+		return "", err
+	}
+	if v.principal, err = somebody(line); err != nil {
+		return fmt.Sprintf("%q", printable(line)), err
+	}
+	return forWhom(v.principal), nil
 }
 
 // agree finds the labels of the connection, compares the caller with them, and books that it
@@ -70,7 +109,7 @@ func (v *visit) agree(g *Grant, object string) (err error) {
 	if v.with, err = e.may(g, label.Privileges{}); err != nil {
 		return err
 	}
-	as, key, err := v.to.meets(e.id.Principal, e.at().Label)
+	as, key, err := v.to.meets(v.principal, e.at().Label)
 	if err != nil {
 		return err
 	}
@@ -167,9 +206,14 @@ func (v *visit) reach(ctx context.Context) (net.Conn, *Env, error) {
 	return far, by, nil
 }
 
-// dial connects to the instance with the key, which is started if there is none.
+// dial connects to the instance with the key, which is started if there is none. That one
+// has ended is known here before it is to whoever starts them: one that cannot be
+// reached is looked for again.
 func (v *visit) dial(ctx context.Context) (net.Conn, *Env, error) {
-	if v.to.Instances != Shared {
+	if v.to.Instances == Shared {
+		return v.to.connect(ctx, v.port, v.key, v.at)
+	}
+	for until := time.Now().Add(seekFor); ; {
 		asked, done := v.e.turn(ctx, portOf(v.to.Name, v.port), v.key.Principal)
 		release, err := v.e.m.spawner.Instance(asked, v.to.Name, v.key)
 		done()
@@ -179,10 +223,21 @@ func (v *visit) dial(ctx context.Context) (net.Conn, *Env, error) {
 		if err != nil {
 			return nil, nil, &lost{nil, err}
 		}
-		v.release = release
+		c, by, err := v.to.connect(ctx, v.port, v.key, v.at)
+		if err == nil {
+			v.release = release
+			return c, by, nil
+		}
+		release()
+		if ctx.Err() != nil || time.Now().After(until) {
+			return nil, nil, err
+		}
+		time.Sleep(seekPause)
 	}
-	return v.to.connect(ctx, v.port, v.key, v.at)
 }
+
+// seekFor is how long one is looked for that was there and cannot be reached.
+const seekFor = time.Second
 
 // refuse closes the connection because nobody is there. If the caller may not know
 // why, it waits for as long as it would for anybody.

@@ -10,7 +10,7 @@ import (
 // zero value means: with us, for ourselves.
 type MountOptions struct {
 	Into      string // the service whose instance is to see it
-	Principal string // whose instance, of a template; the newest one if several run
+	Principal string // whose instance: of a template the newest one if several run, of a service with one for each principal that, which is started if it does not run
 	Client    string // on whose behalf we ask, a name of our choice
 }
 
@@ -24,7 +24,8 @@ type MountOptions struct {
 //
 // Every error is a [*CallError] that matches one of the errors ErrDenied to
 // ErrLimited: ErrDenied if it is not granted or not there, ErrUnavailable if
-// no such instance runs, ErrBusy if too much is mounted.
+// no such instance runs, ErrBusy if too much is mounted. What was mounted in an instance
+// ends with it; mounted again, it has a path in the next one.
 func (c *Client) Mount(ctx context.Context, dir string, options MountOptions) (string, error) {
 	out, err := c.share(ctx, wire.OpMount, dir, options)
 	return string(out), err

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"fmt"
+	"os"
 	"time"
 
 	"cofferdam/guard"
@@ -20,6 +21,20 @@ type Door struct {
 	Program string   // its path on the host
 	Runtime string   // what it needs of the host to run: "host" or nothing
 	Env     []string // what it is told, "K=V"
+}
+
+// Listening is a socket of the host's that the gateway inherits.
+type Listening struct {
+	Socket *os.File `json:"-"`
+	At     string   `json:"at"`           // host:port
+	To     string   `json:"to,omitempty"` // service:port, "" for HTTP, which has routes
+}
+
+func (l Listening) String() string {
+	if l.To == "" {
+		return "http://" + l.At + "/"
+	}
+	return l.At + " to " + l.To
 }
 
 // NeedsDoor tells whether anything in the application speaks HTTP across a
@@ -41,10 +56,21 @@ func doorOf(app *manifest.App) monitor.Door {
 	d := monitor.Door{Service: gatewayName, Port: BridgePort}
 	if TellsApart(app) {
 		d.People = func(route int, principal string) (guard.Endpoint, error) {
-			if app.Gateway == nil || route < 0 || route >= len(app.Gateway.Routes) {
+			g := app.Gateway
+			switch {
+			case g == nil || route < 0 || route >= len(g.Routes)+len(g.TCP):
 				return guard.Endpoint{}, fmt.Errorf("there is no route %d", route)
+			case route < len(g.Routes):
+				return g.Routes[route].Labels(principal)
+			case principal != "":
+				return guard.Endpoint{}, fmt.Errorf("nobody is told apart at the door to %s", g.TCP[route-len(g.Routes)].To)
 			}
-			return app.Gateway.Routes[route].Labels(principal)
+			return guard.Endpoint{}, nil
+		}
+	}
+	if app.Gateway != nil {
+		for _, door := range app.Gateway.TCP {
+			d.Connections += door.Connections
 		}
 	}
 	return d

@@ -211,7 +211,7 @@ func edges(app *manifest.App) []edge {
 	var out []edge
 	bridged := make(map[string]bool)
 	for _, g := range app.Grants() {
-		e := edge{service: g.To, grant: monitor.Grant{From: g.From, Bound: g.Bound, Rule: g.Rule, Rates: ratesOf(app, g.Rate)}, out: g.Out, in: g.In}
+		e := edge{service: g.To, grant: monitor.Grant{From: g.From, Bound: g.Bound, ForAnyone: g.ForAnyone, Rule: g.Rule, Rates: ratesOf(app, g.Rate)}, out: g.Out, in: g.In}
 		if g.Rate.Pos == (manifest.Pos{}) {
 			e.grant.Rates.Rule = g.Rule
 		}

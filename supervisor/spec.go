@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"os"
 	"path"
 	"strings"
 
@@ -81,8 +80,10 @@ func (s *Supervisor) specOf(svc *manifest.Service, in *instance, l launch, paths
 	for _, p := range paths.ports {
 		spec.Listen = append(spec.Listen, p.at)
 	}
-	if svc.Name == gatewayName && s.Gateway != nil {
-		spec.Extra = []*os.File{s.Gateway}
+	if svc.Name == gatewayName {
+		for _, l := range s.Gateway {
+			spec.Extra = append(spec.Extra, l.Socket)
+		}
 	}
 	var err error
 	spec.Mounts, err = s.mountsOf(svc, in, l, volumes)

@@ -22,7 +22,8 @@ type Status struct {
 	Restarts  int             `json:"restarts"`
 	Principal string          `json:"principal,omitempty"`
 	Degraded  []string        `json:"degraded,omitempty"`
-	Egress    []string        `json:"egress,omitempty"` // host:port of machines outside that it may reach
+	Egress    []string        `json:"egress,omitempty"`  // host:port of machines outside that it may reach
+	Listens   []Listening     `json:"listens,omitempty"` // on the host: the gateway
 	Usage     executor.Usage  `json:"usage"`
 	LastExit  *executor.Exit  `json:"last_exit,omitempty"`
 	Limits    executor.Limits `json:"limits"`
@@ -38,6 +39,9 @@ func (s *Supervisor) Status() []Status {
 	for _, name := range s.unitNames() {
 		st := s.units[name].status()
 		st.Degraded, st.Egress = degraded, waysOut(s.App, name)
+		if name == gatewayName {
+			st.Listens = s.Gateway
+		}
 		out = append(out, st)
 		services[name] = true
 	}

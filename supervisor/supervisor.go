@@ -50,7 +50,7 @@ type Options struct {
 	Executor  executor.Executor
 	Log       *audit.Log
 	Dirs      Dirs
-	Gateway   *os.File         // the host's listening socket, nil without a gateway
+	Gateway   []Listening      // what the gateway listens on: HTTP if there is a listen, then the doors in their order
 	Door      Door             // used if NeedsDoor
 	Egress    Door             // used if NeedsEgress
 	Telemetry Door             // used if NeedsTelemetry

@@ -106,7 +106,12 @@ func showApp(w io.Writer, app *manifest.App, allowed supervisor.Budget, format s
 func showSummary(w io.Writer, app *manifest.App, allowed supervisor.Budget) error {
 	fmt.Fprintf(w, "%s: %s, %s\n", app.Name, plural(len(app.Services), "service"), plural(len(app.Grants()), "grant"))
 	if app.Gateway != nil {
-		fmt.Fprintf(w, "gateway listens on %s\n", app.Gateway.Listen)
+		if app.Gateway.Listen != "" {
+			fmt.Fprintf(w, "gateway listens on %s\n", app.Gateway.Listen)
+		}
+		for _, d := range app.Gateway.TCP {
+			fmt.Fprintf(w, "gateway leads %s on to %s, for anybody who connects\n", d.Listen, d.To)
+		}
 	}
 	fmt.Fprintf(w, "may use in all, on this host: %s\n", budgetText(allowed))
 	if app.Egress != nil && app.Egress.Resolver != "" {

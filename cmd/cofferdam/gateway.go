@@ -39,7 +39,7 @@ func doorOf(app *manifest.App, self string) (supervisor.Door, error) {
 		}
 	}
 	if g := app.Gateway; g != nil {
-		c.Outside = true
+		c.Outside = g.Listen != ""
 		if a := g.Authenticate; a != nil {
 			c.Authenticate = &gateway.Authenticate{Call: a.Call, Cookie: a.Cookie, Login: a.Login}
 		}
@@ -51,6 +51,10 @@ func doorOf(app *manifest.App, self string) (supervisor.Door, error) {
 			BodyBytes:   g.Limits.BodyBytes,
 			TimeoutMS:   g.Limits.Timeout.Milliseconds(),
 			Connections: g.Limits.Connections,
+		}
+		for _, d := range g.TCP {
+			to, port := d.Port()
+			c.TCP = append(c.TCP, gateway.TCP{To: to, Port: port, Connections: d.Connections, PerPeer: d.PerPeer, IdleMS: d.Idle.Milliseconds()})
 		}
 	}
 	text, err := json.Marshal(c)

@@ -47,6 +47,9 @@ func psCommand(p *project) *cobra.Command {
 				if len(s.Egress) > 0 {
 					note = strings.TrimSpace("egress: " + strings.Join(s.Egress, ",") + " " + note)
 				}
+				for _, l := range s.Listens {
+					note = strings.TrimSpace("listens: " + l.String() + " " + note)
+				}
 				if s.Instance == "" {
 					return []string{s.Service, "-", string(s.State), "-", "-", "-", "-", fmt.Sprint(s.Restarts), note}
 				}

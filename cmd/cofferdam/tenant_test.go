@@ -48,6 +48,16 @@ func tenant() {
 			return []byte(c.Self().Principal), nil
 		}})
 		err = http.ListenAndServe("127.0.0.1:8081", &page{c: c})
+	case "manager":
+		err = manage(c)
+	case "server":
+		err = server(c)
+	case "repeat":
+		go serveTCP("127.0.0.1:7001", func(nc net.Conn) error { return nil })
+		err = serveTCP("127.0.0.1:7000", func(nc net.Conn) error {
+			_, err := io.Copy(nc, nc)
+			return err
+		})
 	case "linger": // does not hear that it is to end
 		signal.Ignore(syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT)
 		time.Sleep(time.Hour)

@@ -72,13 +72,14 @@ func (p *project) up(quiet bool) error {
 		return err
 	}
 
-	gateway, url, err := listenGateway(app)
+	gateway, err := listenGateway(app)
 	if err != nil {
 		return err
 	}
-	if gateway != nil {
-		defer gateway.Close()
+	for _, l := range gateway {
+		defer l.Socket.Close()
 	}
+	url := urlOf(gateway)
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -198,7 +199,7 @@ func (p *project) up(quiet bool) error {
 	}()
 	context.AfterFunc(ctx, func() { manager.say("STOPPING=1") })
 	err = sup.Run(ctx, func() {
-		announce(os.Stderr, app, url, shown, report, degraded, time.Since(began))
+		announce(os.Stderr, app, gateway, shown, report, degraded, time.Since(began))
 		tellParent(parent, "ready")
 		manager.say("READY=1\nSTATUS=" + plural(len(app.Services), "service") + " up")
 	})
@@ -219,21 +220,54 @@ func (p *project) up(quiet bool) error {
 // errSpawnerGone ends an application whose spawner was killed.
 var errSpawnerGone = errors.New("the spawner was killed, and every environment with it; start the application again")
 
-// listenGateway opens the door's socket on the host.
-func listenGateway(app *manifest.App) (f *os.File, url string, err error) {
+// listenGateway opens the gateway's sockets on the host.
+func listenGateway(app *manifest.App) (all []supervisor.Listening, err error) {
 	if app.Gateway == nil {
-		return nil, "", nil
+		return nil, nil
 	}
-	l, err := net.Listen("tcp", app.Gateway.Listen)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, "", fmt.Errorf("gateway.listen %s: another program listens there; stop it or change the address", app.Gateway.Listen)
+	open := func(key, at, to string) {
+		if at == "" || err != nil {
+			return
+		}
+		var l supervisor.Listening
+		if l, err = listenAt(key, at, to); err == nil {
+			all = append(all, l)
+		}
+	}
+	open("gateway.listen", app.Gateway.Listen, "")
+	for i, d := range app.Gateway.TCP {
+		open(fmt.Sprintf("gateway.tcp[%d].listen", i), d.Listen, d.To)
 	}
 	if err != nil {
-		return nil, "", fmt.Errorf("gateway.listen: %w", err)
+		for _, l := range all {
+			l.Socket.Close()
+		}
+		return nil, err
+	}
+	return all, nil
+}
+
+func listenAt(key, at, to string) (supervisor.Listening, error) {
+	l, err := net.Listen("tcp", at)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return supervisor.Listening{}, fmt.Errorf("%s %s: another program listens there; stop it or change the address", key, at)
+	}
+	if err != nil {
+		return supervisor.Listening{}, fmt.Errorf("%s: %w", key, err)
 	}
 	defer l.Close()
-	f, err = l.(*net.TCPListener).File()
-	return f, "http://" + l.Addr().String() + "/", err
+	f, err := l.(*net.TCPListener).File()
+	return supervisor.Listening{Socket: f, At: l.Addr().String(), To: to}, err
+}
+
+// urlOf is where people find the application, "" if it has no HTTP for them.
+func urlOf(gateway []supervisor.Listening) string {
+	for _, l := range gateway {
+		if l.To == "" {
+			return l.String()
+		}
+	}
+	return ""
 }
 
 // listenOwned opens a socket that only its owner can reach.
@@ -296,10 +330,14 @@ func serviceNames(app *manifest.App) []string {
 }
 
 // announce says in a few lines what is up, and what it can reach.
-func announce(w io.Writer, app *manifest.App, url, metrics string, proven canary.Report, degraded []string, took time.Duration) {
+func announce(w io.Writer, app *manifest.App, gateway []supervisor.Listening, metrics string, proven canary.Report, degraded []string, took time.Duration) {
 	fmt.Fprintf(w, "%s is up (%s, %v)\n", app.Name, plural(len(app.Services), "service"), took.Round(time.Millisecond))
-	if url != "" {
-		fmt.Fprintf(w, "  open      %s\n", url)
+	for _, l := range gateway {
+		word := "open"
+		if l.To != "" {
+			word = "tcp"
+		}
+		fmt.Fprintf(w, "  %-8s  %s\n", word, l)
 	}
 	if metrics != "" {
 		fmt.Fprintf(w, "  metrics   %s\n", metrics)

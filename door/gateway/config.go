@@ -38,6 +38,10 @@ type Config struct {
 	Bridge int `json:"bridge,omitempty"`
 
 	Limits Limits `json:"limits"`
+
+	// TCP are the doors for what is not HTTP. Their listening sockets are the descriptors
+	// after that of Outside, in this order.
+	TCP []TCP `json:"tcp,omitempty"`
 }
 
 // Route sends paths to a service.
@@ -131,6 +135,14 @@ func (c Config) check() error {
 		}
 		if a.Login != "" && (ambiguous(a.Login) || strings.ContainsAny(a.Login, "?#\\") || strings.HasPrefix(a.Login, "//")) {
 			return fmt.Errorf("authenticate: login %q: not a path", a.Login)
+		}
+	}
+	for _, d := range c.TCP {
+		if !isName(d.To) || d.To == callerOutside || d.Port < 1 || d.Port > 65535 {
+			return fmt.Errorf("tcp to %q: port %d: not a service and its port", d.To, d.Port)
+		}
+		if d.Connections < 0 || d.PerPeer < 0 || d.IdleMS < 0 || d.IdleMS > int64(1<<53)/1_000_000 {
+			return fmt.Errorf("tcp to %q: %+v: negative, or too long", d.To, d)
 		}
 	}
 	if c.Bridge < 0 || c.Bridge > 65535 {

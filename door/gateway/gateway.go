@@ -2,8 +2,8 @@
 // from one to the other.
 //
 // It is an environment like any other, with two privileges declared by the
-// manifest: it inherits the listening socket of the host, and it may connect to
-// the HTTP port of every service. Those are names of /etc/hosts whose addresses
+// manifest: it inherits listening sockets of the host, and it may connect to
+// the HTTP port of every service, and to those that are reached otherwise. Those are names of /etc/hosts whose addresses
 // the monitor listens on, so to the gateway they are ordinary TCP.
 //
 //   - From outside ([Config.Routes]): the decoded path picks the service, the
@@ -12,6 +12,8 @@
 //     opens it to the gateway and writes one line ahead of the caller's bytes,
 //     the preface, which names caller and callee. Every request on it goes to
 //     that callee, which is told Cofferdam-Caller: <caller>.
+//   - From outside, and not HTTP ([Config.TCP]): each connection to a further socket of
+//     the host is led on to a port of a service, byte for byte.
 //
 // A gateway with [Config.Authenticate] asks a service of the application, for each
 // request that shows the cookie, which principal it comes from, and says so: to the
@@ -29,7 +31,7 @@
 // that no request is repeated after a service may have seen it.
 //
 // Goroutines are those of net/http: one per connection, and two more for each
-// connection to a service.
+// connection to a service. A connection that is not HTTP has three.
 //
 // Trusted: for the names of callers and of principals in HTTP, to see what passes, and
 // to seal; it is confined like any environment, and decides nothing. Broken, it could
@@ -47,7 +49,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -59,8 +63,9 @@ const drainTime = 4 * time.Second
 // slack is how long after the timeout of a request its connection is cut.
 const slack = time.Second
 
-// listenFD is the descriptor at which the gateway inherits the host's socket.
-const listenFD = 3
+// firstFD is the first of the descriptors at which the gateway inherits the host's
+// sockets.
+const firstFD uintptr = 3
 
 // Gateway serves HTTP from outside and between services. It is safe for
 // concurrent use.
@@ -72,6 +77,7 @@ type Gateway struct {
 	newID  func() string
 	proxy  *httputil.ReverseProxy
 	who    *authenticator // nil if nobody is told apart
+	doors  []*tcpDoor
 }
 
 // New returns a gateway for c, which it checks. It logs one line per request to
@@ -94,6 +100,17 @@ func New(c Config, log *slog.Logger) (*Gateway, error) {
 	}
 	if c.Authenticate != nil {
 		g.who = &authenticator{Authenticate: *c.Authenticate, call: new(line).call}
+	}
+	dial := onBehalf(newDialer().DialContext)
+	for i, d := range c.TCP {
+		behalf := ""
+		if c.Says {
+			behalf = forSomebody("", len(c.Routes)+i) // the doors are counted after the routes
+		}
+		g.doors = append(g.doors, &tcpDoor{
+			TCP: d.withDefaults(), to: addressFor(net.JoinHostPort(d.To, strconv.Itoa(d.Port)), behalf), dial: dial, log: log.Info, id: g.newID,
+			peers: make(map[netip.Prefix]int), open: make(map[*net.TCPConn]struct{}),
+		})
 	}
 	g.proxy = &httputil.ReverseProxy{
 		Rewrite:        rewrite,
@@ -118,32 +135,52 @@ func Main(ctx context.Context, getenv func(string) string, stderr io.Writer) err
 		return fmt.Errorf("gateway: %s: %w", ConfigEnv, err)
 	}
 	var outside, bridge net.Listener
-	if c.Outside {
-		if outside, err = inherited(); err != nil {
-			return fmt.Errorf("gateway: descriptor %d: %w", listenFD, err)
+	doors := make([]net.Listener, len(c.TCP))
+	fd := firstFD
+	take := func(l *net.Listener) {
+		if err == nil {
+			*l, err = inherited(fd)
 		}
+		fd++
+	}
+	if c.Outside {
+		take(&outside)
+	}
+	for i := range doors {
+		take(&doors[i])
+	}
+	if err != nil {
+		return fmt.Errorf("gateway: %w", err)
 	}
 	if c.Bridge != 0 {
 		if bridge, err = net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", c.Bridge)); err != nil {
 			return fmt.Errorf("gateway: bridge: %w", err)
 		}
 	}
-	return g.Serve(ctx, outside, bridge)
+	return g.Serve(ctx, outside, bridge, doors...)
 }
 
-// inherited is the host's socket.
-func inherited() (net.Listener, error) {
-	file := os.NewFile(listenFD, "listener")
+// inherited is a socket of the host's.
+func inherited(fd uintptr) (net.Listener, error) {
+	file := os.NewFile(fd, "listener")
+	if file == nil {
+		return nil, fmt.Errorf("descriptor %d: %w", fd, os.ErrInvalid)
+	}
 	defer file.Close() // the listener has a duplicate
-	return net.FileListener(file)
+	l, err := net.FileListener(file)
+	if err != nil {
+		return nil, fmt.Errorf("descriptor %d: %w", fd, err)
+	}
+	return l, nil
 }
 
 // Serve serves people on outside and services on bridge, either of which may be
-// nil, until ctx ends; then requests in progress have drainTime to finish. It
-// closes both listeners. Its error is that of the listener that failed.
-func (g *Gateway) Serve(ctx context.Context, outside, bridge net.Listener) error {
+// nil, and what is not HTTP on doors, one for each of the configuration's, until ctx
+// ends; then requests in progress have drainTime to finish, and other connections
+// are closed. It closes all listeners. Its error is that of the listener that failed.
+func (g *Gateway) Serve(ctx context.Context, outside, bridge net.Listener, doors ...net.Listener) error {
 	var servers []*http.Server
-	failed := make(chan error, 2)
+	failed := make(chan error, 2+len(doors))
 	serve := func(s *http.Server, l net.Listener) {
 		servers = append(servers, s)
 		go func() { failed <- s.Serve(l) }()
@@ -157,6 +194,12 @@ func (g *Gateway) Serve(ctx context.Context, outside, bridge net.Listener) error
 		s := g.server(http.HandlerFunc(g.bridged))
 		s.ConnContext = withPreface
 		serve(s, prefaceListener{capped})
+	}
+	for i, l := range doors {
+		capped, d := newCapped(l, g.doors[i].Connections), g.doors[i]
+		defer d.end()
+		defer capped.Close()
+		go func() { failed <- d.serve(capped) }()
 	}
 	var err error
 	select {

@@ -75,17 +75,21 @@ func checkResponse(res *http.Response) error {
 type transport struct{ http.Transport }
 
 func newTransport() *transport {
-	dialer := &net.Dialer{Resolver: &net.Resolver{
+	return &transport{http.Transport{
+		DialContext:            onBehalf(newDialer().DialContext),
+		DisableKeepAlives:      true,
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: maxResponseHeader,
+	}}
+}
+
+// newDialer connects to names of services.
+func newDialer() *net.Dialer {
+	return &net.Dialer{Resolver: &net.Resolver{
 		PreferGo: true,
 		Dial: func(context.Context, string, string) (net.Conn, error) {
 			return nil, errors.New("names come from /etc/hosts only")
 		},
-	}}
-	return &transport{http.Transport{
-		DialContext:            onBehalf(dialer.DialContext),
-		DisableKeepAlives:      true,
-		DisableCompression:     true,
-		MaxResponseHeaderBytes: maxResponseHeader,
 	}}
 }
 

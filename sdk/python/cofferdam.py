@@ -274,9 +274,10 @@ class Client:
         """Has a directory of the host shown in a running instance.
 
         Returns the path at which it is seen there. into: the service whose
-        instance is to see it, or "" for us. principal: whose instance, of a
-        template; the newest one if several run. client: on whose behalf we ask,
-        a name of our choice.
+        instance is to see it, or "" for us. principal: whose instance; of a
+        template the newest one if several run, of a service with one for each
+        principal that, which is started if it does not run. client: on whose
+        behalf we ask, a name of our choice.
 
         dir is an absolute path, in which links are not followed, in a share that
         the manifest grants us. To mount what is mounted for the same client
@@ -286,7 +287,8 @@ class Client:
 
         Raises the Error of the code with which the request ended: Denied if it is
         not granted or not there, Unavailable if no such instance runs, Busy if
-        too much is mounted.
+        too much is mounted. What was mounted in an instance ends with it; mounted
+        again, it has a path in the next one.
         """
         return os.fsdecode(self._share("mount", _MOUNT, dir, into, principal, client))
 
@@ -551,6 +553,32 @@ def json_handler(handle):
         return json.dumps(handle(caller, args), allow_nan=False).encode()
 
     return handler
+
+
+def dial_for(address, principal, timeout=None):
+    """Connects to a port of a service in the name of a principal; returns a socket.
+
+    The service has an instance for each principal, and the connection leads to that
+    one's, which is started if it does not run. The manifest must have {connect:
+    service:port, for: anyone} among our uses. address is a pair: the name of the
+    service and the port. timeout is that of socket.create_connection().
+
+    That it is refused, or that the instance does not come, is a connection that
+    ends without a byte; so is the end of the instance later on, and who connects
+    again reaches the next one.
+    """
+    import socket  # which takes longer than the rest of this file
+
+    name = principal.encode("utf-8")
+    if not 1 <= len(name) <= MAX_PRINCIPAL or 0 in name:
+        raise ValueError("a principal: UTF-8 of 1 to %d bytes, without zero bytes" % MAX_PRINCIPAL)
+    sock = socket.create_connection(address, timeout)
+    try:
+        sock.sendall(b"COFFERDAM for " + name.hex().encode() + b"\n")
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 # One connection for the whole program, made when it is first needed.

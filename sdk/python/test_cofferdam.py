@@ -385,6 +385,20 @@ class TestClient(WithPeer):
                     self.peer.sock.sendall(raw)
                 self.assertIsInstance(self.result, cd.Interrupted)
 
+    def test_dial_for(self):
+        import socket
+
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            for name in ("alice", "b\u00f6b", "p" * cd.MAX_PRINCIPAL):
+                with cd.dial_for(server.getsockname(), name, timeout=5) as c:
+                    c.sendall(b"rest")
+                    peer, _ = server.accept()
+                with peer, peer.makefile("rb") as f:
+                    self.assertEqual(f.read(), b"COFFERDAM for " + name.encode().hex().encode() + b"\nrest")
+            for name in ("", "a\0", "p" * (cd.MAX_PRINCIPAL + 1), "\u00f6" * 129):
+                with self.assertRaises(ValueError):
+                    cd.dial_for(server.getsockname(), name)
+
     def test_call_json(self):
         for args, reply, request, want in (
             ({"n": "é"}, b'{"x": [1]}', b'{"n": "\\u00e9"}', {"x": [1]}),
