@@ -64,7 +64,6 @@ func TestWhatBecomesOfACalleeAboveIsNotSeen(t *testing.T) {
 // Whoever has risen may withdraw a call, or end, and its callee does not hear of it
 // before the deadline.
 func TestAWithdrawalFromAboveIsNotSeen(t *testing.T) {
-	const wait = 200 * time.Millisecond
 	for name, does := range map[string]func(l *lab, e *Env, p *peer, id uint64){
 		"nothing": func(*lab, *Env, *peer, uint64) {},
 		"withdraws": func(_ *lab, _ *Env, p *peer, id uint64) {
@@ -74,6 +73,11 @@ func TestAWithdrawalFromAboveIsNotSeen(t *testing.T) {
 		"ends":     func(l *lab, e *Env, _ *peer, _ uint64) { l.m.Remove(e) },
 	} {
 		for _, raises := range []bool{false, true} {
+			unseen := raises || name == "nothing"
+			wait := patience
+			if unseen {
+				wait = 200 * time.Millisecond
+			}
 			l := newLab(t, meeting{front: "True %% True < alice %% True"}.policy(t))
 			_, server := l.server("back", "back-1", "m")
 			e := l.admit("front", "front-1")
@@ -89,7 +93,7 @@ func TestAWithdrawalFromAboveIsNotSeen(t *testing.T) {
 			if c.Op != wire.OpCancel || c.ID != f.ID {
 				t.Fatalf("got %v %d", c.Op, c.ID)
 			}
-			if took := time.Since(start); (took < wait) == (raises || name == "nothing") {
+			if took := time.Since(start); (took < wait) == unseen {
 				t.Errorf("%s, raised %v: the callee hears of it after %v", name, raises, took)
 			}
 			eventually(t, "nothing is in flight", func() bool { return e.inFlight.Load() == 0 })
