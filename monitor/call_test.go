@@ -352,18 +352,17 @@ func TestQueueIsBoundedForAll(t *testing.T) {
 	l := newLab(t, bank())
 	var peers []*peer
 	for i := range MaxQueued/maxQueuedEach + 1 {
-		p := l.connect(l.admit("front", fmt.Sprint("front-", i)))
+		p := l.connect(l.admitFor("front", fmt.Sprint("front-", i), fmt.Sprint("p", i)))
 		peers = append(peers, p)
 		for range maxQueuedEach {
 			p.call("bank.balance", "")
 		}
-		p.ask(wire.OpHello, "", 0, nil)
-		if i < MaxQueued/maxQueuedEach {
-			if f := p.next(); f.Code != wire.OK {
-				t.Fatalf("environment %d: call %d ends with %v, want it queued", i, f.ID, f.Code)
-			}
-		} else if f := p.next(); f.Code != wire.Busy {
-			t.Fatalf("environment %d: call %d ends with %v, want busy", i, f.ID, f.Code)
+		p.until(p.call("bank.balance", ""), wire.Busy) // that is for one, or for all
+		if n := len(l.m.services["bank"].methods["balance"].shared.queue); n != min(MaxQueued, (i+1)*maxQueuedEach) {
+			t.Fatalf("%d calls wait after those of %d callers", n, i+1)
+		}
+		if i == MaxQueued/maxQueuedEach {
+			break
 		}
 	}
 	e := l.admit("front", "large")

@@ -85,6 +85,8 @@ func (c *conn) handle(f *wire.Frame) bool {
 	switch f.Op {
 	case wire.OpHello:
 		return c.reply(f.ID, wire.OK, c.env.caller)
+	case wire.OpTurns:
+		return c.reply(f.ID, wire.OK, wire.AppendTurns(nil, c.env.tellTurns()))
 	case wire.OpServe:
 		methods, err := c.serve(f.Body)
 		code, text := answerOf(&wire.Told{}, err)

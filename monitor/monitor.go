@@ -50,7 +50,7 @@ const (
 	maxMounting   = 16   // requests for them at a time
 
 	MaxQueued     = 1024 // calls that wait for somebody who answers one method
-	maxQueuedEach = 256  // of them from one environment
+	maxQueuedEach = 256  // of them for one principal, or from a service that runs for none
 	maxAnswering  = 4096 // calls that one connection is answering
 
 	maxBacklogBytes = 4 << 20  // unsent bytes of one connection

@@ -183,7 +183,7 @@ func (s *service) register(c *conn, methods []*serving) {
 		}
 		p := one.method.pool(c.env.key)
 		p.servers = append(p.servers, c)
-		waiting = append(waiting, p.queue...)
+		waiting = append(waiting, p.inTurn()...)
 		p.queue = nil
 	}
 	s.mu.Unlock()
@@ -253,40 +253,20 @@ func (md *method) dispatch(k *call, body []byte) {
 		}
 	}
 	code := wire.Busy // all who could are full
+	var pushed *call
 	switch {
 	case fulls > 0:
 	case k.astray != nil && others == 0:
 		code = wire.OK
 		k.stray()
 	default:
-		code = p.enqueue(s.told(), k, body)
+		code, pushed = p.enqueue(s.told(), k, body)
 	}
 	s.mu.Unlock()
+	if pushed != nil {
+		pushed.refuse(wire.Busy, nil, nil)
+	}
 	if code != wire.OK {
 		k.refuse(code, nil, by)
 	}
-}
-
-// enqueue lets k wait for somebody who answers the method.
-func (p *pool) enqueue(state State, k *call, body []byte) wire.Code {
-	if state != Up {
-		return state.code()
-	}
-	mine := 0
-	p.queue = slices.DeleteFunc(p.queue, func(o *call) bool {
-		if o.done.Load() {
-			return true
-		}
-		if o.from.env == k.from.env {
-			mine++
-		}
-		return false
-	})
-	if len(p.queue) >= MaxQueued || mine >= maxQueuedEach || !k.keep(body) {
-		k.from.env.self.counts.hit(limitQueue)
-		return wire.Busy
-	}
-	k.queued = k.from.env.m.clock()
-	p.queue = append(p.queue, k)
-	return wire.OK
 }

@@ -1,10 +1,13 @@
 package monitor
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"sync"
 
 	"cofferdam/label"
+	"cofferdam/wire"
 )
 
 // Turn is a request of an environment for an instance that may have to be started first, and so may have
@@ -91,4 +94,23 @@ func (e *Env) turn(ctx context.Context, name, principal string) (with context.Co
 		defer q.mu.Unlock()
 		delete(q.all, t)
 	}
+}
+
+// tellTurns says which requests of e wait for others to end, and where they stand: among those
+// that e may know of.
+func (e *Env) tellTurns() []wire.Turn {
+	e.turns.mu.Lock()
+	all := make([]*Turn, 0, len(e.turns.all))
+	for t := range e.turns.all {
+		all = append(all, t)
+	}
+	e.turns.mu.Unlock()
+	slices.SortFunc(all, func(a, b *Turn) int { return cmp.Compare(a.number, b.number) })
+	var told []wire.Turn
+	for _, t := range all {
+		if n, of := t.Place(e.at().Label); n > 0 && len(told) < wire.MaxTurns {
+			told = append(told, wire.Turn{Name: t.name, Principal: t.principal, Place: n, Of: of})
+		}
+	}
+	return told
 }

@@ -110,6 +110,37 @@ var families = map[string]func(context.Context, *sdk.Client) error{
 		return nil
 	},
 
+	"asks where it stands": func(ctx context.Context, c *sdk.Client) error {
+		first, err := startStaying(ctx, c)
+		if err != nil {
+			return err
+		}
+		var others []sdk.Result
+		for _, who := range []string{"alice", "alice", "bob"} {
+			r, err := c.Start(ctx, "child", sdk.Label{}, sdk.SpawnOptions{Principal: who, Args: []string{"says what it is"}})
+			if err != nil {
+				return err
+			}
+			others = append(others, r)
+			var turns []sdk.Turn
+			for len(turns) < len(others) && err == nil {
+				turns, err = c.Turns(ctx)
+			}
+			fmt.Println(turns, err)
+		}
+		if err := first.Kill(ctx, sdk.Options{}); err != nil {
+			return err
+		}
+		for _, r := range others {
+			if _, err := r.Wait(ctx, sdk.Options{}); err != nil {
+				return err
+			}
+		}
+		turns, err := c.Turns(ctx)
+		fmt.Println(turns, err)
+		return nil
+	},
+
 	"asks for more than it may": func(ctx context.Context, c *sdk.Client) error {
 		bob := sdk.MustLabel("bob %% True")
 		for _, o := range []sdk.SpawnOptions{
@@ -287,5 +318,22 @@ principals: [alice]
 	}
 	if got, want := <-took, "yours \"alice\" true true\nmine True false false"; got != want {
 		t.Errorf("the taker says\n%s\nwant\n%s", got, want)
+	}
+}
+
+// Who waits for others to end sees where it stands: bob's turn comes before alice's second one.
+func TestTurnsAreTold(t *testing.T) {
+	a := start(t, `
+  parent: {{program}deaf], stop_grace_period: 100ms, uses: [{spawn: child}]}
+  child: {{program}family], template: true, limits: {wall: 1m}}
+budget: {instances: 2, memory: unlimited, pids: unlimited}
+`)
+	want := strings.TrimSpace(`
+[{child alice 1 1}] <nil>
+[{child alice 1 2} {child alice 2 2}] <nil>
+[{child alice 1 3} {child alice 3 3} {child bob 2 3}] <nil>
+[] <nil>`)
+	if got := a.exec("parent", "family", "asks where it stands"); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }

@@ -109,6 +109,11 @@ func FuzzLists(f *testing.F) {
 				t.Errorf("mount %+v became %+v, %v", m, again, err)
 			}
 		}
+		if all, err := ParseTurns(b); err == nil {
+			if again, err := ParseTurns(AppendTurns(nil, all)); err != nil || !reflect.DeepEqual(again, all) {
+				t.Errorf("turns %+v became %+v, %v", all, again, err)
+			}
+		}
 		if e, err := ParseExit(b); err == nil {
 			if again, err := ParseExit(e.Append(nil)); err != nil || !reflect.DeepEqual(again, e) {
 				t.Errorf("exit %+v became %+v, %v", e, again, err)
@@ -129,6 +134,9 @@ func addLists(f *testing.F) {
 	}
 	for _, m := range goodMounts {
 		f.Add(m.Append(nil))
+	}
+	for _, all := range goodTurns {
+		f.Add(AppendTurns(nil, all))
 	}
 	for _, b := range badLists {
 		f.Add(b.bytes)

@@ -40,6 +40,7 @@ const (
 	OpEnclose      Op = 28 // handle of a sealer, and data: handle of a capsule
 	OpDisclose     Op = 29 // handles of an unsealer and a capsule: its label and data
 	OpAuthenticate Op = 30 // handles of an unsealer or a tester and of a capsule: does it bear that seal?
+	OpTurns        Op = 31 // which of my requests wait for others to end, and where do they stand? reply: a list of Turns
 )
 
 // Side is an end of a connection; several can be joined by |.
@@ -99,6 +100,7 @@ var Ops = [...]OpInfo{
 	OpEnclose:      {Name: "enclose", From: Environment, Replied: true, Body: true},
 	OpDisclose:     {Name: "disclose", From: Environment, Replied: true, Body: true},
 	OpAuthenticate: {Name: "authenticate", From: Environment, Replied: true, Body: true},
+	OpTurns:        {Name: "turns", From: Environment, Replied: true},
 }
 
 // Known tells whether op is in the table.

@@ -30,6 +30,7 @@ type vectors struct {
 	Mounts     []mountVector    `json:"mounts"`
 	Asks       []askVector      `json:"asks"`
 	Tolds      []toldVector     `json:"tolds"`
+	Turns      []turnsVector    `json:"turns"`
 	BadLists   []badVector      `json:"bad_lists"`
 	Names      []nameVector     `json:"names"`
 	Ops        []opVector       `json:"ops"`
@@ -129,6 +130,18 @@ type toldVector struct {
 	Data      string   `json:"data"`
 }
 
+type turnsVector struct {
+	Hex   string       `json:"hex"`
+	Turns []turnVector `json:"turns"`
+}
+
+type turnVector struct {
+	Name      string `json:"name"`
+	Principal string `json:"principal"`
+	Place     int    `json:"place"`
+	Of        int    `json:"of"`
+}
+
 type opVector struct {
 	Op     Op     `json:"op"`
 	Name   string `json:"name"`
@@ -167,6 +180,7 @@ var goodFrames = []struct {
 	{"the longest name", Frame{Header: Header{Op: OpCall, ID: 1}, NameBytes: bytes.Repeat([]byte("n"), MaxName)}},
 	{"cancel", Frame{Header: Header{Op: OpCancel, ID: 2}}},
 	{"spawn", Frame{Header: Header{Op: OpSpawn, ID: 4}, NameBytes: []byte("sandbox"), Body: goodSpawns[1].Append(nil)}},
+	{"turns", Frame{Header: Header{Op: OpTurns, ID: 15}}},
 	{"mount", Frame{Header: Header{Op: OpMount, ID: 5}, Body: goodMounts[1].Append(nil)}},
 	{"unmount", Frame{Header: Header{Op: OpUnmount, ID: 6}, Body: goodMounts[0].Append(nil)}},
 	{"labels", Frame{Header: Header{Op: OpLabels, ID: 7}}},
@@ -331,10 +345,34 @@ func fieldsOf(fields ...any) []byte {
 	return b
 }
 
+var goodTurns = [][]Turn{
+	nil,
+	{{Name: "view", Principal: "älice", Place: 1, Of: 1}},
+	{{Name: "server:4711", Principal: "bob", Place: 3, Of: 512}, {Name: "script.run", Place: 1<<31 - 1, Of: 1<<31 - 1}},
+}
+
+// turnOf is the fields of one turn.
+func turnOf(name string, place, of uint64) []byte {
+	return AppendUint(fieldsOf(KeyName, name), KeyPlace, place, of)
+}
+
 var badLists = []struct {
 	about, kind string
 	bytes       []byte
 }{
+	{"a place of nothing", "turns", AppendUint(nil, KeyPlace, 1, 1)},
+	{"a name of nothing", "turns", turnOf("", 1, 1)},
+	{"a name twice", "turns", append(fieldsOf(KeyName, "a"), turnOf("a", 1, 1)...)},
+	{"no place", "turns", append(turnOf("a", 1, 1), fieldsOf(KeyName, "b")...)},
+	{"a principal and nothing else", "turns", fieldsOf(KeyPrincipal, "a")},
+	{"place 0", "turns", turnOf("a", 0, 1)},
+	{"place 2 of 1", "turns", turnOf("a", 2, 1)},
+	{"place 1 of very many", "turns", turnOf("a", 1, 1<<31)},
+	{"a place of one number", "turns", AppendUint(fieldsOf(KeyName, "a"), KeyPlace, 1)},
+	{"a name too long", "turns", turnOf(strings.Repeat("a", MaxName+1), 1, 1)},
+	{"a zero byte in a name", "turns", turnOf("a\x00", 1, 1)},
+	{"a turn with a label", "turns", append(fieldsOf(KeyLabel, "a %% True"), turnOf("a", 1, 1)...)},
+	{"too many turns", "turns", bytes.Repeat(turnOf("a", 1, 1), MaxTurns+1)},
 	{"no service", "identity", nil},
 	{"an empty service", "identity", fieldsOf(KeyService, "")},
 	{"service twice", "identity", fieldsOf(KeyService, "a", KeyService, "a")},
@@ -509,6 +547,13 @@ func build() vectors {
 			append([]uint64{}, t.Handles...), caller, hex.EncodeToString(t.Data),
 		})
 	}
+	for _, all := range goodTurns {
+		turns := turnsVector{hex.EncodeToString(AppendTurns(nil, all)), []turnVector{}}
+		for _, t := range all {
+			turns.Turns = append(turns.Turns, turnVector(t))
+		}
+		v.Turns = append(v.Turns, turns)
+	}
 	for op, info := range Ops {
 		if info.Name != "" {
 			v.Ops = append(v.Ops, opVector{Op(op), info.Name, info.Named, info.Timed, info.Body, info.Caller, info.Coded, info.Opened})
@@ -603,6 +648,11 @@ func TestListsComeBack(t *testing.T) {
 			t.Errorf("ParseMount() = %+v, %v, want %+v", got, err, want)
 		}
 	}
+	for _, want := range goodTurns {
+		if got, err := ParseTurns(AppendTurns(nil, want)); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("ParseTurns() = %+v, %v, want %+v", got, err, want)
+		}
+	}
 	for _, want := range goodAsks {
 		if got, err := ParseAsk(want.op, want.ask.Append(nil, want.op)); err != nil || !reflect.DeepEqual(got, want.ask) {
 			t.Errorf("ParseAsk(%v) = %+v, %v, want %+v", want.op, got, err, want.ask)
@@ -628,6 +678,8 @@ func TestBadLists(t *testing.T) {
 			_, err = ParseIdentity(b.bytes)
 		case "spawn":
 			_, err = ParseSpawn(b.bytes)
+		case "turns":
+			_, err = ParseTurns(b.bytes)
 		case "exit":
 			_, err = ParseExit(b.bytes)
 		case "mount":
@@ -697,7 +749,7 @@ func TestWords(t *testing.T) {
 		}
 	}
 	for got, want := range map[string]string{
-		OpSpawn.String(): "spawn", Op(0).String(): "op(0)", Op(31).String(): "op(31)",
+		OpSpawn.String(): "spawn", Op(0).String(): "op(0)", Op(32).String(): "op(32)",
 		OK.String(): "ok", TooLarge.String(): "too large", Code(15).String(): "code(15)",
 		Error{Code: Denied, Message: "no"}.Error(): "denied: no", ErrBusy.Error(): "busy",
 	} {

@@ -69,10 +69,12 @@ const (
 	KeyOwns      = 28 // text of a formula
 	KeyShown     = 29 // text of a formula: the privilege that is described
 	KeyGive      = 30 // text of a formula: a privilege that goes to another
-	KeyName      = 31 // of a mailbox
+	KeyName      = 31 // of a mailbox; of what a request is for
 	KeyHandle    = 32 // u64
 	KeyMode      = 33 // u64: bits of a Mode
 	KeyCaller    = 34 // fields of an Identity
 
-	keys = 35 // one more than the last
+	KeyPlace = 35 // u64 place, u64 of how many: where a request stands in a queue
+
+	keys = 36 // one more than the last
 )

@@ -54,6 +54,7 @@ MAX_QUEUE = 1024
 MAX_QUEUED_BYTES = 16 << 20
 MAX_TIMEOUT_MS = (1 << 32) - 1
 MAX_HANDLES = 16
+MAX_TURNS = 256
 
 
 # Errors
@@ -157,6 +158,25 @@ class Exit:
 
     def __repr__(self):
         return "Exit(cause=%r, code=%r, limit=%r, detail=%r)" % (self.cause, self.code, self.limit, self.detail)
+
+
+class Turn:
+    """A request of ours that waits for others to end: see Client.turns().
+
+    name: service.method, a template, or service:port. principal: for whom, or "".
+    place, of: which one it is of how many; the first is 1.
+    """
+
+    __slots__ = ("name", "principal", "place", "of")
+
+    def __init__(self, name, principal, place, of):
+        self.name = name
+        self.principal = principal
+        self.place = place
+        self.of = of
+
+    def __repr__(self):
+        return "Turn(%r, %r, %r, %r)" % (self.name, self.principal, self.place, self.of)
 
 
 # Client
@@ -301,6 +321,19 @@ class Client:
         Raises as mount() does: Denied also if nothing is mounted.
         """
         self._share("unmount", _UNMOUNT, dir, into, principal, client)
+
+    def turns(self):
+        """The Turns of this environment, of all its programs.
+
+        They are its spawns, calls and connections that wait for a place or for memory, in
+        the order in which they were asked for. What waits above our label is not counted. It is a
+        look at one moment: who comes may have a turn before us, if he has had less.
+        """
+        try:
+            return _parse_turns(self._request(_TURNS, "", b"", None))
+        except Error as e:
+            e.request = "turns"
+            raise
 
     def serve(self, handlers):
         """Answers the methods of handlers, a dict of handler(caller, body) -> bytes.
@@ -602,7 +635,7 @@ def _on_shared(name):
     return method
 
 
-call, call_json, spawn, mount, unmount = map(_on_shared, ("call", "call_json", "spawn", "mount", "unmount"))
+call, call_json, spawn, mount, unmount, turns = map(_on_shared, ("call", "call_json", "spawn", "mount", "unmount", "turns"))
 
 
 # Labels, which cost nothing until they are used.
@@ -625,11 +658,11 @@ def _labels():
 # Frames: the format is described in wire/wire.go.
 
 _REPLY, _HELLO, _SERVE, _CALL, _CANCEL, _SPAWN, _MOUNT, _UNMOUNT, _LABELS = range(1, 10)  # and those on labels:
-_DROP, _PUT, _RECV, _TAKE, _WAIT, _NEW_SEAL, _LAST = 17, 20, 21, 22, 23, 27, 30
+_DROP, _PUT, _RECV, _TAKE, _WAIT, _NEW_SEAL, _TURNS, _LAST = 17, 20, 21, 22, 23, 27, 31, 31
 _NAMED = (_CALL, _SPAWN)
 _TIMED = (_PUT, _RECV, _TAKE, _WAIT)
 _OPENED = (_REPLY, _CALL)
-_WITHOUT_BODY = (_HELLO, _CANCEL, _NEW_SEAL)
+_WITHOUT_BODY = (_HELLO, _CANCEL, _NEW_SEAL, _TURNS)
 
 _HEADER = struct.Struct("<IBBHQIHHQ")
 _FIELD = struct.Struct("<BI")
@@ -638,7 +671,7 @@ _U64 = struct.Struct("<Q")
 
 (_METHOD, _SERVICE, _INSTANCE, _PRINCIPAL, _BOUND, _ARG, _ENV, _FILE, _DATA, _STDIN,
  _WALL, _STDOUT, _STDERR, _CAUSE, _CODE, _LIMIT, _USAGE, _DETAIL, _DIR, _CLIENT) = range(1, 21)
-_HANDLE = 32
+_NAME, _HANDLE, _PLACE = 31, 32, 35
 
 
 class _Frame:
@@ -779,6 +812,29 @@ def _parse_exit(data):
         raise Malformed("exit: code %d, usage %d, %d, %d" % (e.code, wall, cpu, e.memory))
     e.wall, e.cpu = wall / 1e6, cpu / 1e6
     return e
+
+
+def _parse_turns(data):
+    out = []
+    f = {}
+    for key, value in _fields(data):
+        if key in f or key not in (_NAME, _PRINCIPAL, _PLACE):
+            raise Malformed("turns: key %d twice, or unknown" % key)
+        f[key] = value
+        if key != _PLACE:
+            _text("turns", f, key, MAX_NAME if key == _NAME else MAX_PRINCIPAL)
+            continue
+        name = _text("turns", f, _NAME, MAX_NAME)
+        if not name or len(value) != 16 or len(out) == MAX_TURNS:
+            raise Malformed("turns: a place of nothing, or more than %d" % MAX_TURNS)
+        place, of = struct.unpack("<2Q", value)
+        if not 1 <= place <= of < 1 << 31:
+            raise Malformed("turns: place %d of %d" % (place, of))
+        out.append(Turn(name, _text("turns", f, _PRINCIPAL, MAX_PRINCIPAL), place, of))
+        f = {}
+    if f:
+        raise Malformed("turns: the last has no place")
+    return out
 
 
 def _spawn_fields(args=(), env=(), files=(), stdin=b"", wall=None, principal="", bound=b"", **options):

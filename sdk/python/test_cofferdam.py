@@ -71,7 +71,7 @@ class TestVectors(unittest.TestCase):
                     handles(v["handles"]), v["name"], label, v["give"] if v["op"] == labels._DELEGATE else None,
                     v["out"], v["in"], v["shown"], v["mode"] & 1, v["mode"] & 2, bytes.fromhex(v["data"]))
                 self.assertEqual(got.hex(), v["hex"])
-        self.assertEqual(known | {cd._NEW_SEAL}, {v["op"] for v in VECTORS["ops"] if v["op"] >= cd._LABELS or v["opened"]})
+        self.assertEqual(known | {cd._NEW_SEAL, cd._TURNS}, {v["op"] for v in VECTORS["ops"] if v["op"] >= cd._LABELS or v["opened"]})
 
     def test_tolds(self):
         for v in VECTORS["tolds"]:
@@ -90,7 +90,7 @@ class TestVectors(unittest.TestCase):
             got = dict(op=op, name=v["name"], named=op in cd._NAMED, timed=op in cd._TIMED, body=op not in cd._WITHOUT_BODY,
                        caller=op == cd._CALL, coded=op == cd._REPLY, opened=op in cd._OPENED)
             self.assertEqual(got, v)
-            self.assertEqual(getattr(labels if op >= cd._LABELS else cd, "_" + v["name"].upper().replace("-", "_")), op)
+            self.assertEqual(getattr(labels if cd._LABELS <= op != cd._TURNS else cd, "_" + v["name"].upper().replace("-", "_")), op)
             self.assertEqual(labels._WORDS.get(op, v["name"]), v["name"])
         self.assertEqual(cd._LAST, max(v["op"] for v in VECTORS["ops"]))
 
@@ -120,8 +120,13 @@ class TestVectors(unittest.TestCase):
                        memory=e.memory)
             self.assertEqual(got, v)
 
+    def test_turns(self):
+        for v in VECTORS["turns"]:
+            got = [dict(name=t.name, principal=t.principal, place=t.place, of=t.of) for t in cd._parse_turns(bytes.fromhex(v["hex"]))]
+            self.assertEqual(got, v["turns"])
+
     def test_bad_lists(self):
-        parsers = {"identity": cd._parse_identity, "exit": cd._parse_exit, "told": labels.parse_told}
+        parsers = {"identity": cd._parse_identity, "exit": cd._parse_exit, "turns": cd._parse_turns, "told": labels.parse_told}
         for v in VECTORS["bad_lists"]:
             if v["kind"] in parsers:  # a spawn is never parsed here
                 with self.subTest(v["about"]), self.assertRaises(cd.Malformed):
