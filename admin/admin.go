@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"cofferdam/audit"
 	"cofferdam/executor"
 	"cofferdam/numbers"
 	"cofferdam/supervisor"
@@ -31,7 +32,7 @@ const (
 	OpLogs   Op = "logs"   // a response per Line, from now on
 	OpExec   Op = "exec"   // one response with Exit
 	OpStats  Op = "stats"  // one response with Stats
-	OpFlush  Op = "flush"  // one response once all that was decided is in the log's file
+	OpFlush  Op = "flush"  // one response with Head once all that was decided is in the log's files
 	OpStop   Op = "stop"   // one response once all is stopped; the end once the process is gone
 )
 
@@ -57,6 +58,7 @@ type Response struct {
 	Stats    *numbers.Snapshot    `json:"stats,omitempty"`
 	Line     *supervisor.Line     `json:"line,omitempty"`
 	Exit     *executor.Exit       `json:"exit,omitempty"`
+	Head     *audit.Head          `json:"head,omitempty"`
 	Error    string               `json:"error,omitempty"`
 	Code     int                  `json:"code,omitempty"` // exit code that goes with Error
 }

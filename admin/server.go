@@ -92,11 +92,12 @@ func (s *Server) answer(ctx context.Context, req Request, files []*os.File, repl
 	case OpExec:
 		s.exec(ctx, req, files, reply)
 	case OpFlush:
-		if err := s.Supervisor.Log.Flush(); err != nil {
+		head, err := s.Supervisor.Log.Head()
+		if err != nil {
 			reply.send(Response{Error: err.Error(), Code: 125})
 			return
 		}
-		reply.send(Response{})
+		reply.send(Response{Head: &head})
 	case OpStop:
 		s.Supervisor.Stop()
 		select {

@@ -103,10 +103,13 @@ func TestFlush(t *testing.T) {
 		}
 		defer c.Close()
 		c.Timeout(10 * time.Second)
-		_, err = c.Next()
+		r, err := c.Next()
+		if err == nil && r.Head == nil {
+			t.Error("the answer has no head")
+		}
 		return err
 	}
-	for n := 1; n <= 20; n++ {
+	for n := 2; n <= 20; n++ {
 		if _, err := log.Append(audit.Record{Kind: audit.KindDecision, Verdict: audit.Allow}); err != nil {
 			t.Fatal(err)
 		}

@@ -1,19 +1,25 @@
 // Package audit says what was decided.
 //
-// A [Log] is a file of JSON lines. Every line is one [Record] and carries, as
-// prev, the SHA-256 of the whole line before it, line feed included, so that
-// anybody can check it with the tools of the system:
+// A [Log] is a file of JSON lines, and the files that were full before it, its
+// segments (see [OpenSegments]). Every line is one [Record] and carries, as prev, the
+// SHA-256 of the whole line before it, line feed included, across segments too, so
+// that anybody can check it with the tools of the system:
 //
 //	sed -n 41p audit.jsonl | sha256sum   # is the prev of line 42
 //
-// [Verify] does that for the whole file. What the chain shows: a line that was
-// changed, removed, inserted or moved while the lines after it stayed as they
-// were. What it cannot show: whole lines missing at the end, a changed last
-// line, or a chain that was computed anew from the change on. Against these
-// stands the head, the hash of the last line, that [Report] gives and [Log.Head]
-// knows: kept elsewhere, it shows them.
+// The chain shows a line that was changed, removed, inserted or moved while the
+// lines after it stayed as they were. Against a chain that was computed anew stand
+// checkpoints: records that the log signs, every so many records and seconds, when
+// it is closed and when it goes on in another segment. A signature covers, by the
+// chain, all that stands before it. Against whole lines missing at the end stands
+// the checkpoint of a close, what a running application says, or a [Head] that was
+// noted elsewhere. [Segments.Verify] holds a log against all of these.
 //
-// Locks: a Log has one, and holds it while it writes. It calls nobody.
+// The key lies beside the log (see [Key]): who can read it can sign. What that
+// leaves open is in docs/SECURITY.md.
+//
+// Locks: a Log has one, and holds it while it writes; that of a [Watcher] is taken
+// last. It calls nobody.
 //
 // Trusted: yes. What it loses, nobody can reconstruct.
 package audit
@@ -44,6 +50,8 @@ const (
 	KindGrant    Kind = "grant"    // a grant was given or taken back at run time
 	KindMount    Kind = "mount"    // something was mounted or unmounted
 	KindApp      Kind = "app"      // the application as a whole, and this log itself
+
+	KindCheckpoint Kind = "checkpoint" // the log signs what it holds so far
 )
 
 // The verdicts. Records that are not decisions have none.
@@ -52,27 +60,33 @@ const (
 	Deny  = "deny"
 )
 
-// Record is one line. Seq, Time, Prev and Degraded are set by [Log.Append]; every string
-// may come from a confined program and is escaped.
+// Record is one line. Seq, Time, Prev, Degraded and Checkpoint are set by the log; every
+// string may come from a confined program and is escaped.
 type Record struct {
-	Seq      uint64    `json:"seq"`              // 1 for the first, and no gaps
-	Time     time.Time `json:"time"`             // UTC, microseconds
-	Prev     string    `json:"prev"`             // SHA-256 of the line before in hex; zeros in the first
-	Kind     Kind      `json:"kind"`             // what the record is about
-	Subject  string    `json:"subject"`          // the service that asked
-	Instance string    `json:"instance"`         // the environment that asked
-	Op       string    `json:"op"`               // what it asked to do: "call", "connect", …
-	Object   string    `json:"object"`           // what it asked for
-	Verdict  string    `json:"verdict"`          // Allow, Deny or ""
-	Rule     string    `json:"rule"`             // file:line of the manifest, or "default: nothing is granted"
-	Call     uint64    `json:"call,omitempty"`   // the monitor's number of the call, 0 for none
-	Detail   string    `json:"detail,omitempty"` // one sentence for people
-	End      *End      `json:"end,omitempty"`    // how an environment ended, of a record of kind exit
-	Labels   *Labels   `json:"labels,omitempty"` // of a decision in which they had a part
+	Seq      uint64    `json:"seq"`      // 1 for the first, and no gaps
+	Time     time.Time `json:"time"`     // UTC, microseconds
+	Prev     string    `json:"prev"`     // SHA-256 of the line before in hex; zeros in the first
+	Kind     Kind      `json:"kind"`     // what the record is about
+	Subject  string    `json:"subject"`  // the service that asked
+	Instance string    `json:"instance"` // the environment that asked
+
+	// Principal is whom the environment runs for, or for whom a door asked.
+	Principal string `json:"principal,omitempty"`
+
+	Op      string  `json:"op"`               // what it asked to do: "call", "connect", …
+	Object  string  `json:"object"`           // what it asked for
+	Verdict string  `json:"verdict"`          // Allow, Deny or ""
+	Rule    string  `json:"rule"`             // file:line of the manifest, or "default: nothing is granted"
+	Call    uint64  `json:"call,omitempty"`   // the monitor's number of the call, 0 for none
+	Detail  string  `json:"detail,omitempty"` // one sentence for people
+	End     *End    `json:"end,omitempty"`    // how an environment ended, of a record of kind exit
+	Labels  *Labels `json:"labels,omitempty"` // of a decision in which they had a part
 
 	// Degraded names the protections that the host lacks and the manifest lets
 	// go: what is recorded was done without them. Set by [Log.Append].
 	Degraded string `json:"degraded,omitempty"`
+
+	Checkpoint *Checkpoint `json:"checkpoint,omitempty"` // of a record of kind checkpoint, and of no other
 }
 
 // End is how an environment ended. Its cause is the record's object.

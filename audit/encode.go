@@ -31,6 +31,10 @@ func appendRecord(dst []byte, r *Record, prev []byte) []byte {
 	dst = appendString(dst, r.Subject)
 	dst = append(dst, `,"instance":`...)
 	dst = appendString(dst, r.Instance)
+	if r.Principal != "" {
+		dst = append(dst, `,"principal":`...)
+		dst = appendString(dst, r.Principal)
+	}
 	dst = append(dst, `,"op":`...)
 	dst = appendString(dst, r.Op)
 	dst = append(dst, `,"object":`...)
@@ -56,6 +60,9 @@ func appendRecord(dst []byte, r *Record, prev []byte) []byte {
 	if r.Degraded != "" {
 		dst = append(dst, `,"degraded":`...)
 		dst = appendString(dst, r.Degraded)
+	}
+	if r.Checkpoint != nil {
+		dst = appendCheckpoint(dst, r.Checkpoint)
 	}
 	return append(dst, "}\n"...)
 }
@@ -93,6 +100,22 @@ func appendLabels(dst []byte, l *Labels) []byte {
 			dst = appendString(dst, f.text)
 		}
 	}
+	return append(dst, '}')
+}
+
+func appendCheckpoint(dst []byte, c *Checkpoint) []byte {
+	dst = append(dst, `,"checkpoint":{"why":`...)
+	dst = appendString(dst, string(c.Why))
+	dst = append(dst, `,"segment":`...)
+	dst = strconv.AppendUint(dst, c.Segment, 10)
+	dst = append(dst, `,"begin":`...)
+	dst = strconv.AppendUint(dst, c.Begin, 10)
+	dst = append(dst, `,"after":`...)
+	dst = strconv.AppendUint(dst, c.After, 10)
+	dst = append(dst, `,"key":`...)
+	dst = appendString(dst, c.Key)
+	dst = append(dst, `,"sig":`...)
+	dst = appendString(dst, c.Sig)
 	return append(dst, '}')
 }
 
@@ -167,6 +190,9 @@ func decode(line []byte) (Record, error) {
 	}
 	if !isHash(r.Prev) || !bytes.Equal(appendRecord(make([]byte, 0, len(line)), &r, []byte(r.Prev)), line) {
 		return Record{}, errors.New("not a record: not written the way the log writes it")
+	}
+	if (r.Checkpoint != nil) != (r.Kind == KindCheckpoint) {
+		return Record{}, errors.New("not a record: a checkpoint of another kind")
 	}
 	return r, nil
 }

@@ -1,12 +1,16 @@
 package audit
 
 import (
+	"cmp"
+	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -20,8 +24,16 @@ const (
 // ErrClosed is returned by [Log.Append] after [Log.Close].
 var ErrClosed = errors.New("log is closed")
 
-// Options of a log. The zero value is what the daemon uses.
+// DefaultRotate is how large a segment grows unless [Options] say something else.
+const DefaultRotate = 64 << 20
+
+// Options of a log. The zero value is what an application has that says nothing of it.
 type Options struct {
+	Rotate   int64         // bytes of a segment, 0 for DefaultRotate
+	Keep     int           // full segments that are kept, 0 for all
+	Every    int           // records between two checkpoints, 0 for DefaultEvery, at most MaxEvery
+	Interval time.Duration // how long a record waits for one, 0 for DefaultInterval
+
 	Now  func() time.Time            // nil means time.Now
 	Disk func() (free, total uint64) // bytes where the file is; nil means to ask the kernel
 
@@ -36,15 +48,22 @@ type Options struct {
 // means given to the kernel: it survives the death of the process, and that of
 // the machine only after Close or when the kernel has written it back.
 type Log struct {
-	path string
-	file io.WriteCloser
-	sync func() error
-	now  func() time.Time
-	disk func() (free, total uint64)
-	weak string // the Degraded of every record
+	path     string
+	now      func() time.Time
+	disk     func() (free, total uint64)
+	weak     string // the Degraded of every record
+	signer   ed25519.PrivateKey
+	key      Key
+	every    int
+	interval time.Duration
+	rotate   int64
+	keep     int
+
+	moving sync.WaitGroup // while the log moves on to another segment
 
 	mu    sync.Mutex
-	began uint64   // the last record that was there already
+	began uint64 // the last record that was there already
+	file  file
 	seq   uint64   // of the last record
 	prev  [64]byte // hash of the last line, in hex
 	buf   []byte   // whole lines, not yet written
@@ -53,30 +72,63 @@ type Log struct {
 	low   bool  // the disk was nearly full when last looked at
 	told  bool  // and that is in the log
 	err   error // once set, nothing is recorded any more
+
+	signed    uint64 // number of the last checkpoint
+	unsigned  int    // records since
+	last      Why    // of the last record if it is a checkpoint
+	signTimer *time.Timer
+	signing   bool // signTimer will sign
+
+	segment uint64 // the one that is written to, from 1
+	begin   uint64 // the first record that is still there
+	size    int64  // of the segment
+	full    int64  // at this size it ends
+	closing bool   // no rotation begins any more
+
+	watchers []*Watcher
 }
 
-// newLog returns a log that goes on after record seq, whose line hashes to prev.
-func newLog(f *os.File, opts Options, seq uint64, prev [64]byte) *Log {
+// file is what Log needs of one.
+type file interface {
+	io.WriteCloser
+	Sync() error
+}
+
+// newLog returns a log that writes to f and goes on after what e says.
+func newLog(f *os.File, opts Options, signer ed25519.PrivateKey, e end) *Log {
 	l := &Log{
-		path:  f.Name(),
-		file:  f,
-		sync:  f.Sync,
-		now:   opts.Now,
-		disk:  opts.Disk,
-		weak:  strings.Join(opts.Degraded, " "),
-		began: seq,
-		seq:   seq,
-		prev:  prev,
-		buf:   make([]byte, 0, flushBytes+MaxLine),
+		path:     f.Name(),
+		file:     f,
+		now:      opts.Now,
+		disk:     opts.Disk,
+		weak:     strings.Join(opts.Degraded, " "),
+		signer:   signer,
+		key:      publicOf(signer),
+		every:    cmp.Or(opts.Every, DefaultEvery),
+		interval: cmp.Or(opts.Interval, DefaultInterval),
+		rotate:   cmp.Or(opts.Rotate, DefaultRotate),
+		keep:     opts.Keep,
+		began:    e.seq,
+		seq:      e.seq,
+		prev:     e.hash,
+		buf:      make([]byte, 0, flushBytes+2*MaxLine),
+		signed:   e.signed,
+		last:     e.why,
+		segment:  e.segment,
+		begin:    e.begin,
+		size:     e.size,
 	}
+	l.full = l.rotate
 	if l.now == nil {
 		l.now = time.Now
 	}
 	if l.disk == nil {
-		l.disk = func() (free, total uint64) { return space(f) }
+		l.disk = func() (free, total uint64) { return space(filepath.Dir(l.path)) }
 	}
 	l.timer = time.AfterFunc(time.Hour, l.tick)
 	l.timer.Stop()
+	l.signTimer = time.AfterFunc(time.Hour, l.signTick)
+	l.signTimer.Stop()
 	return l
 }
 
@@ -97,7 +149,7 @@ func (l *Log) Append(r Record) (uint64, error) {
 	if l.err != nil {
 		return 0, l.err
 	}
-	if (r.Verdict == Allow || r.Kind == KindStart) && l.low && l.full() {
+	if (r.Verdict == Allow || r.Kind == KindStart) && l.low && l.isFull() {
 		return 0, ErrFull
 	}
 	return l.append(r)
@@ -108,11 +160,21 @@ func (l *Log) append(r Record) (uint64, error) {
 	r.Seq = l.seq + 1
 	r.Time = l.now()
 	r.Degraded = l.weak
+	r.Checkpoint = nil
 	start := len(l.buf)
 	l.buf = appendRecord(l.buf, &r, l.prev[:])
 	l.seq = r.Seq
-	l.prev = hashLine(l.buf[start:])
+	line := l.buf[start:]
+	l.prev = hashLine(line)
 
+	l.last = ""
+	l.unsigned++
+	if l.unsigned >= l.every {
+		l.checkpoint(WhyCount)
+	} else if !l.signing {
+		l.signing = true
+		l.signTimer.Reset(l.interval)
+	}
 	if r.Verdict == Deny || r.Kind != KindDecision || len(l.buf) >= flushBytes {
 		l.flush()
 	} else if !l.armed {
@@ -121,6 +183,9 @@ func (l *Log) append(r Record) (uint64, error) {
 	}
 	if l.err != nil {
 		return 0, l.err
+	}
+	for _, w := range l.watchers {
+		w.offer(r, line)
 	}
 	return r.Seq, nil
 }
@@ -133,12 +198,12 @@ func (l *Log) Flush() error {
 	return l.err
 }
 
-// Head is the number of the last record and the hash of its line, in hex. Kept
-// elsewhere, it is the anchor that shows a log cut short at the end.
-func (l *Log) Head() (seq uint64, hash string) {
+// Head hands to the kernel what is in the buffer, and returns where the log ends.
+func (l *Log) Head() (Head, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.seq, string(l.prev[:])
+	l.flush()
+	return Head{l.seq, string(l.prev[:])}, l.err
 }
 
 // Appended is how many records this log has taken since it was opened.
@@ -151,19 +216,30 @@ func (l *Log) Appended() uint64 {
 // Path is the name of the file, as it was opened.
 func (l *Log) Path() string { return l.path }
 
-// Close writes the rest to the disk and gives the file up. It returns the error
-// that ended the log, if there was one. Closing twice is no error.
+// Key is the public key that the log signs with.
+func (l *Log) Key() Key { return l.key }
+
+// Close signs the log, writes the rest to the disk and gives the file up. It returns
+// the error that ended the log, if there was one. Closing twice is no error.
 func (l *Log) Close() error {
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.closing = true
+	l.mu.Unlock()
+	l.moving.Wait()
 
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if errors.Is(l.err, ErrClosed) {
 		return nil
 	}
 	l.timer.Stop()
+	l.signTimer.Stop()
+	if l.seq > 0 && l.last != WhyClose {
+		l.checkpoint(WhyClose)
+	}
 	l.flush()
 	if l.err == nil {
-		if err := l.sync(); err != nil {
+		if err := l.file.Sync(); err != nil {
 			l.err = fmt.Errorf("audit log: %w", err)
 		}
 	}
@@ -172,6 +248,10 @@ func (l *Log) Close() error {
 		err = fmt.Errorf("audit log: %w", cerr)
 	}
 	l.err = ErrClosed
+	for _, w := range l.watchers {
+		w.end()
+	}
+	l.watchers = nil
 	return err
 }
 
@@ -188,11 +268,18 @@ func (l *Log) flush() {
 	if l.err != nil || len(l.buf) == 0 {
 		return
 	}
-	if _, err := l.file.Write(l.buf); err != nil {
+	n, err := l.file.Write(l.buf)
+	if err != nil {
 		l.err = fmt.Errorf("audit log: %w", err)
 	}
+	l.size += int64(n)
 	l.buf = l.buf[:0]
 	l.low = l.nearlyFull()
+	if l.size >= l.full && l.err == nil && !l.closing {
+		l.full = math.MaxInt64 // once
+		l.moving.Add(1)
+		go l.moveOn()
+	}
 }
 
 // hashLine is the chain: SHA-256 of a whole line, line feed included, in hex.

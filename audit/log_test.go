@@ -1,11 +1,13 @@
 package audit
 
 import (
-	"bytes"
+	"crypto/ed25519"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -36,7 +38,7 @@ func open(t testing.TB) *Log {
 	return l
 }
 
-// filled returns the lines of a closed log with n records.
+// filled returns the lines of a log with a first checkpoint and n records.
 func filled(t testing.TB, n int) []string {
 	t.Helper()
 	l := open(t)
@@ -50,7 +52,7 @@ func filled(t testing.TB, n int) []string {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return strings.SplitAfter(read(t, l.Path()), "\n")[:n]
+	return strings.SplitAfter(read(t, l.Path()), "\n")[:n+1]
 }
 
 func read(t testing.TB, path string) string {
@@ -71,17 +73,18 @@ func TestChainGoesOnAfterReopening(t *testing.T) {
 		}
 		for i := range uint64(5) {
 			seq, err := l.Append(decision)
-			if want := round*5 + i + 1; seq != want || err != nil {
+			if want := round*6 + i + 2; seq != want || err != nil {
 				t.Fatalf("Append in round %d = %d, %v, want %d", round, seq, err, want)
 			}
 		}
-		seq, head := l.Head()
+		head, err := l.Head()
+		must(t, err)
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
-		report, err := Verify(strings.NewReader(read(t, path)))
-		if err != nil || report.First != 1 || report.Last != seq || report.Records != seq || report.Head != head {
-			t.Errorf("Verify = %+v, %v; the log ended at %d, %s", report, err, seq, head)
+		report := verifiedAt(t, path, Check{Anchor: &head})
+		if report.Verdict != Complete || report.First != 1 || report.Last != head.Seq+1 || report.Records != report.Last || !report.Closed || report.Unclosed != nil {
+			t.Errorf("Verify = %+v; the log ended at %v", report, head)
 		}
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
@@ -116,7 +119,7 @@ func TestAppendReachesTheFile(t *testing.T) {
 				}
 				time.Sleep(tt.wait)
 				synctest.Wait()
-				if got := strings.Count(read(t, path), "\n"); got != tt.want {
+				if got := strings.Count(read(t, path), "\n") - 1; got != tt.want {
 					t.Errorf("%v after Append the file has %d lines, want %d", tt.wait, got, tt.want)
 				}
 			})
@@ -156,7 +159,7 @@ func TestTimeIsTheClocks(t *testing.T) {
 func TestConcurrentAppends(t *testing.T) {
 	const writers, each = 8, 200
 	l := open(t)
-	seen := make([]bool, writers*each+1)
+	seen := make([]bool, 2*writers*each)
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	for w := range writers {
@@ -184,9 +187,9 @@ func TestConcurrentAppends(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	report, err := Verify(strings.NewReader(read(t, l.Path())))
-	if err != nil || report.Records != writers*each {
-		t.Errorf("Verify = %+v, %v, want %d records", report, err, writers*each)
+	report := verifiedAt(t, l.Path(), Check{Keys: []Key{l.Key()}})
+	if report.Verdict != Complete || report.Records != writers*each+report.Checkpoints {
+		t.Errorf("Verify = %+v, want %d records", report, writers*each)
 	}
 }
 
@@ -212,7 +215,7 @@ func TestOpenRefuses(t *testing.T) {
 			must(t, os.WriteFile(path, []byte("a diary"), 0o600))
 		}, "not an audit log"},
 		{"a damaged last line", func(t *testing.T, path string) {
-			line := filled(t, 1)[0]
+			line := filled(t, 1)[1]
 			must(t, os.WriteFile(path, []byte(strings.Replace(line, "bank", "BANK ", 1)+"\x00\x00\n"), 0o600))
 		}, "last line is not a record"},
 		{"a log that is written already", func(t *testing.T, path string) {
@@ -248,13 +251,18 @@ func must(t testing.TB, err error) {
 }
 
 // A crash can end a write anywhere. Whatever is left, the next Open goes on, and
-// the chain holds and tells what was cut.
+// the chain holds and tells what was cut, and that nobody vouches for what was left.
 func TestOpenAfterACrash(t *testing.T) {
-	whole := strings.Join(filled(t, 3), "")
-	second := strings.Index(whole, "\n") + 1
+	dir := t.TempDir()
+	lines, signer := signedLog(t)
+	whole := strings.Join(lines, "")
 	for cut := range len(whole) + 1 {
-		path := filepath.Join(t.TempDir(), "audit.jsonl")
+		if cut%41 != 0 && cut > 700 && cut < len(whole)-2 { // all would take long
+			continue
+		}
+		path := filepath.Join(dir, "audit.jsonl")
 		must(t, os.WriteFile(path, []byte(whole[:cut]), 0o600))
+		must(t, os.WriteFile(keyPath(path), []byte(hex.EncodeToString(signer.Seed())), 0o600))
 		l, err := Open(path, Options{})
 		if err != nil {
 			t.Fatalf("Open after a cut at byte %d: %v", cut, err)
@@ -264,20 +272,150 @@ func TestOpenAfterACrash(t *testing.T) {
 		must(t, l.Close())
 		got := read(t, path)
 		torn := cut > 0 && whole[cut-1] != '\n'
-		want := uint64(strings.Count(whole[:cut], "\n") + 1)
+		kept := uint64(strings.Count(whole[:cut], "\n"))
+		want := kept + 2 // the decision, and the close
 		if torn {
 			want++
 		}
-		if report, err := Verify(strings.NewReader(got)); err != nil || report.Records != want {
-			t.Fatalf("after a cut at byte %d: Verify = %+v, %v, want %d records", cut, report, err, want)
+		switch kept {
+		case 0: // the key was there before, which is told after the first checkpoint
+			want += 2
+		case 14: // it was closed
+		default:
+			want += 2 // it was not
+		}
+		report := verifiedAt(t, path, Check{Keys: []Key{publicOf(signer)}})
+		if report.Damaged > 0 || report.Records != want || !report.Closed {
+			t.Fatalf("after a cut at byte %d: Verify = %+v, want %d records", cut, report, want)
+		}
+		if closed := kept == 0 || kept == 14; closed != (report.Unclosed == nil) {
+			t.Fatalf("after a cut at byte %d: %d records, unclosed: %v", cut, kept, report.Unclosed)
+		}
+		if report.Unclosed != nil {
+			after := uint64(1)
+			for _, n := range []uint64{6, 11} {
+				if kept >= n {
+					after = n
+				}
+			}
+			if g := report.Unclosed[0]; g.After != after || g.Records != kept-after {
+				t.Fatalf("after a cut at byte %d, with %d records left: %+v", cut, kept, g)
+			}
+		}
+		if report.Verdict != Complete {
+			t.Fatalf("after a cut at byte %d: %s: %s", cut, report.Verdict, report.Why)
 		}
 		if strings.Contains(got, `"op":"repair"`) != torn {
 			t.Fatalf("after a cut at byte %d the log is\n%s", cut, got)
 		}
-		if cut >= second && !strings.HasPrefix(got, whole[:second]) {
-			t.Fatalf("after a cut at byte %d the first record is gone", cut)
+		if !strings.HasPrefix(got, strings.Join(lines[:kept], "")) {
+			t.Fatalf("after a cut at byte %d records are gone", cut)
 		}
 	}
+}
+
+// The key is the log's: another one, or none, is an error, and nothing is written.
+func TestOpenHoldsToTheKey(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		do   func(path string)
+		want string
+	}{
+		{"it is gone", func(path string) { must(t, os.Remove(keyPath(path))) }, "audit.key is gone, the key that the log is signed with (public key "},
+		{"another one", func(path string) {
+			must(t, os.Remove(keyPath(path)))
+			_, err := makeSigner(path)
+			must(t, err)
+		}, "it is signed with another key than the one beside it"},
+		{"others may read it", func(path string) { must(t, os.Chmod(keyPath(path), 0o640)) }, "not a file of its owner's alone"},
+		{"a link", func(path string) {
+			must(t, os.Rename(keyPath(path), path+".moved"))
+			must(t, os.Symlink(path+".moved", keyPath(path)))
+		}, "too many levels of symbolic links"},
+		{"a pipe", func(path string) {
+			must(t, os.Remove(keyPath(path)))
+			must(t, syscall.Mkfifo(keyPath(path), 0o600))
+		}, "not a file of its owner's alone"},
+		{"something else", func(path string) { must(t, os.WriteFile(keyPath(path), []byte("my diary\n"), 0o600)) }, "not 64 digits of hex"},
+		{"too much", func(path string) {
+			must(t, os.WriteFile(keyPath(path), []byte(read(t, keyPath(path))+"0\n"), 0o600))
+		}, "not 64 digits of hex"},
+		{"the checkpoint was changed", func(path string) {
+			text := read(t, path)
+			must(t, os.WriteFile(path, []byte(strings.Replace(text, `"why":"close"`, `"why":"count"`, 1)), 0o600))
+		}, "record 3 is a checkpoint, and its signature does not hold"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "audit.jsonl")
+			l, err := Open(path, Options{})
+			must(t, err)
+			if info, err := os.Stat(keyPath(path)); err != nil || info.Mode().Perm() != 0o600 {
+				t.Fatalf("the key: %v, %v", info, err)
+			}
+			if k, err := ReadKey(PublicKeyPath(path)); err != nil || k != l.Key() {
+				t.Fatalf("the public key: %v, %v, want %v", k, err, l.Key())
+			}
+			_, err = l.Append(decision)
+			must(t, err)
+			must(t, l.Close())
+			tt.do(path)
+			before := read(t, path)
+			if _, err := Open(path, Options{}); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("Open = %v, want %q", err, tt.want)
+			}
+			if read(t, path) != before {
+				t.Errorf("Open has changed the log")
+			}
+		})
+	}
+}
+
+// A log that is gone while its key is there says so in the first record.
+func TestOpenWithoutTheLog(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	for range 2 {
+		l, err := Open(path, Options{})
+		must(t, err)
+		_, err = l.Append(decision)
+		must(t, err)
+		must(t, l.Close())
+		defer os.Remove(path)
+		if strings.Contains(read(t, path), "the log was removed") {
+			return
+		}
+		must(t, os.Remove(path))
+	}
+	t.Error("the second log does not say that the first was removed")
+}
+
+// Checkpoints come by count, by time, and never without a record in between.
+func TestCheckpoints(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "audit.jsonl")
+		l, err := Open(path, Options{Every: 3, Interval: time.Minute})
+		must(t, err)
+		for _, n := range []int{2, 0, 3, 4, 0, 0} { // records in each minute and a half
+			for range n {
+				_, err := l.Append(decision)
+				must(t, err)
+			}
+			time.Sleep(90 * time.Second)
+			synctest.Wait()
+		}
+		must(t, l.Close())
+		var got []string
+		must(t, scan(strings.NewReader(read(t, path)), false, func(r Record) error {
+			if r.Checkpoint == nil {
+				got = append(got, "r")
+				return nil
+			}
+			got = append(got, string(r.Checkpoint.Why))
+			return nil
+		}))
+		if want := "begin r r time r r r count r r r count r time close"; strings.Join(got, " ") != want {
+			t.Errorf("%v\nwant %s", got, want)
+		}
+	})
 }
 
 func TestDiskFull(t *testing.T) {
@@ -286,7 +424,9 @@ func TestDiskFull(t *testing.T) {
 		t.Skip("needs dev-full: ", err)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		l := newLog(full, Options{}, 0, noLine())
+		_, signer, err := ed25519.GenerateKey(nil)
+		must(t, err)
+		l := newLog(full, Options{}, signer, end{hash: noLine()})
 		if _, err := l.Append(decision); err != nil {
 			t.Fatalf("Append into the buffer = %v", err)
 		}
@@ -330,9 +470,9 @@ func TestDiskFillsUp(t *testing.T) {
 		t.Fatalf("Append = %v, want ENOSPC", err)
 	}
 	l.Close()
-	report, err := Verify(strings.NewReader(read(t, path)))
-	if !errors.Is(err, ErrTorn) || report.Last != last {
-		t.Errorf("Verify = %+v, %v, want ErrTorn after record %d", report, err, last)
+	report := verifiedAt(t, path, Check{})
+	if report.Verdict != Truncated || report.Torn == 0 || report.Last != last {
+		t.Errorf("Verify = %+v, want a torn line after record %d", report, last)
 	}
 	must(t, syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT, "size=64k"))
 	l, err = Open(path, Options{})
@@ -340,8 +480,9 @@ func TestDiskFillsUp(t *testing.T) {
 	_, err = l.Append(deny)
 	must(t, err)
 	must(t, l.Close())
-	if report, err := Verify(strings.NewReader(read(t, path))); err != nil || report.Last != last+2 {
-		t.Errorf("Verify after the repair = %+v, %v, want record %d last", report, err, last+2)
+	// A checkpoint, what was found, what was repaired, the refusal, the close.
+	if report := verifiedAt(t, path, Check{}); report.Damaged > 0 || !report.Closed || report.Last != last+5 {
+		t.Errorf("Verify after the repair = %+v, want record %d last", report, last+5)
 	}
 }
 
@@ -407,15 +548,27 @@ func BenchmarkAppend(b *testing.B) {
 }
 
 func BenchmarkVerify(b *testing.B) {
-	log := []byte(strings.Join(filled(b, 1000), ""))
-	b.Run("records=1000", func(b *testing.B) {
-		b.SetBytes(int64(len(log)))
-		for b.Loop() {
-			if _, err := Verify(bytes.NewReader(log)); err != nil {
-				b.Fatal(err)
-			}
+	const records = 20_000
+	path := filepath.Join(b.TempDir(), "audit.jsonl")
+	l, err := Open(path, Options{})
+	must(b, err)
+	for range records {
+		_, err := l.Append(decision)
+		must(b, err)
+	}
+	must(b, l.Close())
+	info, err := os.Stat(path)
+	must(b, err)
+	s, err := OpenSegments(path)
+	must(b, err)
+	defer s.Close()
+	b.SetBytes(info.Size())
+	for b.Loop() {
+		if report, err := s.Verify(Check{}); err != nil || report.Verdict != Complete {
+			b.Fatal(report, err)
 		}
-	})
+	}
+	b.ReportMetric(float64(records*b.N)/b.Elapsed().Seconds(), "records/s")
 }
 
 // What was done without a protection says so, record by record, and is chained.
@@ -437,13 +590,11 @@ func TestDegraded(t *testing.T) {
 	}
 	text := read(t, path)
 	var got []string
-	if err := Scan(strings.NewReader(text), func(r Record) error { got = append(got, r.Degraded); return nil }); err != nil {
-		t.Fatal(err)
-	}
-	if len(got) != 2 || got[0] != "landlock cgroup.pids" || got[1] != "" || strings.Count(text, "degraded") != 1 {
+	must(t, scan(strings.NewReader(text), false, func(r Record) error { got = append(got, r.Degraded); return nil }))
+	if weak := "landlock cgroup.pids"; !slices.Equal(got, []string{weak, weak, weak, "", ""}) {
 		t.Errorf("degraded: %q in\n%s", got, text)
 	}
-	if report, err := Verify(strings.NewReader(text)); err != nil || report.Records != 2 {
-		t.Errorf("Verify = %+v, %v", report, err)
+	if report := verifiedAt(t, path, Check{}); report.Verdict != Complete {
+		t.Errorf("Verify = %+v", report)
 	}
 }

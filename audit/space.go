@@ -2,7 +2,6 @@ package audit
 
 import (
 	"errors"
-	"os"
 	"syscall"
 )
 
@@ -16,8 +15,8 @@ const (
 // ErrFull is returned by [Log.Append] while less than the reserve is free.
 var ErrFull = errors.New("audit log: the disk is nearly full: nothing more is permitted until there is room")
 
-// full looks again, and leaves one record of what it found. The caller holds mu.
-func (l *Log) full() bool {
+// isFull looks again, and leaves one record of what it found. The caller holds mu.
+func (l *Log) isFull() bool {
 	if l.low = l.nearlyFull(); !l.low {
 		l.told = false
 		return false
@@ -35,11 +34,11 @@ func (l *Log) nearlyFull() bool {
 	return free < min(reserveBytes, total/reservePart)
 }
 
-// space is what an ordinary user can still store where f is, and how large that is,
-// in bytes. An error of the kernel is no reason to stop: that of a write is.
-func space(f *os.File) (free, total uint64) {
+// space is what an ordinary user can still store in dir, and how large that is, in
+// bytes. An error of the kernel is no reason to stop: that of a write is.
+func space(dir string) (free, total uint64) {
 	var st syscall.Statfs_t
-	if syscall.Fstatfs(int(f.Fd()), &st) != nil {
+	if syscall.Statfs(dir, &st) != nil {
 		return 1, 0
 	}
 	return st.Bavail * uint64(st.Bsize), st.Blocks * uint64(st.Bsize)

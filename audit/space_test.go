@@ -43,7 +43,7 @@ func TestNearlyFull(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if text := read(t, l.Path()); strings.Count(text, `"op":"full"`) != 1 || strings.Count(text, "\n") != 7 {
+	if text := read(t, l.Path()); strings.Count(text, `"op":"full"`) != 1 || strings.Count(text, "\n") != 9 {
 		t.Errorf("the log:\n%s", text)
 	}
 }

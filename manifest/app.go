@@ -34,6 +34,7 @@ type App struct {
 
 	AllowDegraded []string
 	Budget        Budget
+	Audit         Audit
 }
 
 // Pos is a place in the manifest.

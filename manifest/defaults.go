@@ -29,6 +29,7 @@ func (a *App) fillDefaults() {
 		orElse(&a.Mailboxes[i].Messages, defaultMessages)
 		orElse(&a.Mailboxes[i].SizeBytes, defaultMessageSize)
 	}
+	a.Audit.fillDefaults()
 	for _, s := range a.Services {
 		s.fillDefaults()
 	}

@@ -71,6 +71,7 @@ const (
 	aGate          shape = "a mapping: a gate"
 	limits         shape = "a mapping: limits"
 	aBudget        shape = "a mapping: the budget"
+	anAudit        shape = "a mapping: the audit log"
 	aRestart       shape = "always, on-failure or no, or a mapping"
 	aPolicy        shape = "always, on-failure or no"
 	aHealth        shape = "a mapping: a health check"
@@ -103,6 +104,9 @@ func appKeys() table[App] {
 			{"budget", aBudget, false, "an eighth of the host", "What all of it together may use.", func(r *reader, v value, a *App) {
 				a.Budget.Pos = v.pos()
 				mapping(r, v, aBudget, budgetKeys(), &a.Budget)
+			}},
+			{"audit", anAudit, false, "see there", "How the log of decisions is kept.", func(r *reader, v value, a *App) {
+				mapping(r, v, anAudit, auditKeys(), &a.Audit)
 			}},
 			{"mailboxes", someMailboxes, false, "none", "Queues of messages between services.", readMailboxes},
 			{"assert", someAsserts, false, "nothing is asserted", "What must not flow where, on any path that this manifest leaves. Names are those of services, volumes, mailboxes and endpoints outside, internet for all of the latter, and people for whoever uses the gateway. What passes through one that is excepted is permitted. A violation is an error.", readAsserts},

@@ -36,6 +36,7 @@ func sections() []section {
 	return []section{
 		sectionOf("app", "The manifest", appKeys()),
 		sectionOf("budget", "budget", budgetKeys()),
+		sectionOf("audit", "audit", auditKeys()),
 		sectionOf("gateway", "gateway", gatewayKeys()),
 		sectionOf("authenticate", "gateway.authenticate", authenticateKeys()),
 		sectionOf("route", "gateway.routes", routeKeys()),
@@ -192,6 +193,7 @@ func schemaOf() map[shape]any {
 		anInstances:  words(shared, perCall, perLabel, perPrincipal),
 		limits:       ref("limits"),
 		aBudget:      ref("budget"),
+		anAudit:      ref("audit"),
 		aRestart:     oneOrMore(policy, members{{"$ref", "#/$defs/restart"}}),
 		aPolicy:      policy,
 		aHealth:      ref("healthcheck"),

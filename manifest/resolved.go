@@ -155,6 +155,7 @@ func (a *App) node() *yaml.Node {
 	if b := a.Budget; b.Pos != (Pos{}) {
 		o.add("budget", b.node())
 	}
+	o.add("audit", a.Audit.node())
 	o.add("mailboxes", sequence(a.Mailboxes, Mailbox.node))
 	o.add("shares", sequence(a.Shares, func(s Share) *yaml.Node {
 		var o object

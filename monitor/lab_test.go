@@ -116,7 +116,9 @@ func (l *lab) decisions() []audit.Record {
 			l.t.Fatal(err)
 		}
 		l.seen++
-		all = append(all, r)
+		if r.Checkpoint == nil {
+			all = append(all, r)
+		}
 	}
 	return all
 }

@@ -1,8 +1,6 @@
 package supervisor_test
 
 import (
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 
@@ -22,13 +20,8 @@ func TestEndIsRecorded(t *testing.T) {
 	for _, template := range []string{"long", "flood", "full", "fails"} {
 		a.exec("host", "spawn", template, "x")
 	}
-	f, err := os.Open(filepath.Join(a.dirs.State, "audit.jsonl"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
 	ends := map[string]audit.Record{}
-	if err := audit.Scan(f, func(r audit.Record) error {
+	if err := audit.Scan(a.dirs.State, func(r audit.Record) error {
 		if r.Kind == audit.KindExit {
 			ends[r.Subject] = r
 		}

@@ -22,12 +22,7 @@ import (
 // records reads the audit log.
 func (a *app) records() (all []audit.Record) {
 	a.t.Helper()
-	f, err := os.Open(filepath.Join(a.dirs.State, "audit.jsonl"))
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	defer f.Close()
-	if err := audit.Scan(f, func(r audit.Record) error { all = append(all, r); return nil }); err != nil {
+	if err := audit.Scan(a.dirs.State, func(r audit.Record) error { all = append(all, r); return nil }); err != nil {
 		a.t.Fatal(err)
 	}
 	return all

@@ -261,13 +261,8 @@ func TestHostileProgram(t *testing.T) {
 				t.Errorf("afterwards the polite one says %q", got)
 			}
 			a.sup.Stop()
-			log, err := os.Open(filepath.Join(a.dirs.State, "audit.jsonl"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer log.Close()
 			of := map[string]int{}
-			if err := audit.Scan(log, func(r audit.Record) error { of[r.Subject]++; return nil }); err != nil {
+			if err := audit.Scan(a.dirs.State, func(r audit.Record) error { of[r.Subject]++; return nil }); err != nil {
 				t.Error(err)
 			}
 			if n := of["hostile"]; n == 0 || n > tt.records {

@@ -11,6 +11,7 @@ import (
 
 	"cofferdam/admin"
 	"cofferdam/audit"
+	"cofferdam/supervisor"
 )
 
 func auditCommand(p *project) *cobra.Command {
@@ -22,9 +23,10 @@ func auditCommand(p *project) *cobra.Command {
 		Use:   "audit",
 		Short: "Show and verify what was decided",
 		Long: `Audit lists the latest records of the application's log, running or not: every
-decision, start, stop and limit. The log of cofferdam run is that of the
-application "run".`,
+decision, start, stop and limit. The log's own checkpoints are not shown here. The log
+of cofferdam run is that of the application "run".`,
 		Example: `  cofferdam audit --denied
+  cofferdam audit query --principal alice --since 1h
   cofferdam audit verify
   cofferdam -p run audit`,
 		Args: cobra.NoArgs,
@@ -34,22 +36,12 @@ application "run".`,
 				return err
 			}
 			last, err := lastRecords(path, tail, func(r audit.Record) bool {
-				return (!denied || r.Verdict == audit.Deny) && (service == "" || r.Subject == service)
+				return r.Checkpoint == nil && (!denied || r.Verdict == audit.Deny) && (service == "" || r.Subject == service)
 			})
 			if err != nil {
 				return err
 			}
-			header := []string{"ID", "TIME", "KIND", "SUBJECT", "OP", "OBJECT", "VERDICT", "WHY"}
-			return rows(f, stdout, last, header, func(r audit.Record) []string {
-				why := r.Rule
-				if why == "" {
-					why = r.Detail
-				}
-				return []string{
-					audit.ID(r.Seq), r.Time.Local().Format("2006-01-02 15:04:05.000"), string(r.Kind),
-					r.Subject, r.Op, r.Object, r.Verdict, why,
-				}
-			})
+			return rows(f, stdout, last, auditHeader, auditRow)
 		},
 	}
 	c.Flags().BoolVar(&denied, "denied", false, "only what was denied")
@@ -57,19 +49,33 @@ application "run".`,
 	c.Flags().IntVarP(&tail, "tail", "n", 20, "how many of the latest records; -1 for all")
 	c.RegisterFlagCompletionFunc("service", p.completeServices)
 	f.flag(c)
-	c.AddCommand(verifyCommand(p))
+	c.AddCommand(queryCommand(p), verifyCommand(p), keyCommand(p))
 	return c
 }
 
+// auditRow is a record as a row of a table.
+func auditRow(r audit.Record) []string {
+	why := r.Rule
+	if why == "" {
+		why = r.Detail
+	}
+	return []string{
+		audit.ID(r.Seq), r.Time.Local().Format("2006-01-02 15:04:05.000"), string(r.Kind),
+		r.Subject, r.Op, r.Object, r.Verdict, why,
+	}
+}
+
+var auditHeader = []string{"ID", "TIME", "KIND", "SUBJECT", "OP", "OBJECT", "VERDICT", "WHY"}
+
 // lastRecords are the last n records that are wanted; all of them if n < 0.
 func lastRecords(path string, n int, wanted func(audit.Record) bool) ([]audit.Record, error) {
-	file, err := openLog(path)
+	log, err := openLog(path)
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
+	defer log.Close()
 	var last []audit.Record
-	err = audit.Scan(file, func(r audit.Record) error {
+	err = log.Scan(nil, func(r audit.Record) error {
 		if !wanted(r) {
 			return nil
 		}
@@ -85,128 +91,74 @@ func lastRecords(path string, n int, wanted func(audit.Record) bool) ([]audit.Re
 	return last, err
 }
 
-func verifyCommand(p *project) *cobra.Command {
-	var f format
-	c := &cobra.Command{
-		Use:   "verify [FILE]",
-		Short: "Check that the log is one unbroken chain",
-		Long: `Verify reads the whole log, that of the application or FILE, and checks that
-each record carries the hash of the one before, from record 1 on. It needs
-neither the application nor anything else of ours.
-
-It prints the number of records and the head, the hash of the last one. That
-records are missing at the end, or that the whole chain was made anew, shows only
-in a head that is not the one noted earlier, elsewhere.
-
-The exit code is 0 if the chain holds, and 1 if it does not or if the last line
-is torn, which is what a crash leaves behind; the next up cuts it off, and records
-that it did.`,
-		Args: cobra.MaximumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			var path string
-			var err error
-			if len(args) > 0 {
-				path = args[0]
-			} else if path, err = p.auditLog(); err != nil {
-				return err
-			}
-			report, err := verifyLog(path)
-			damage := err != nil
-			if damage && !errors.Is(err, audit.ErrDamaged) && !errors.Is(err, audit.ErrTorn) {
-				return err
-			}
-			if f.name != "table" {
-				if ferr := one(f, stdout, report); ferr != nil {
-					return ferr
-				}
-			} else {
-				printReport(path, report)
-			}
-			if damage {
-				return &exitError{code: codeUnverified, err: fmt.Errorf("%s: %w", path, err)}
-			}
-			return nil
-		},
+// openLog opens an audit log for reading, and says who can if we cannot.
+func openLog(path string) (*audit.Segments, error) {
+	s, err := audit.OpenSegments(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil, fmt.Errorf("no audit log at %s: the application was never started by this user", path)
+	case errors.Is(err, os.ErrPermission):
+		return nil, &exitError{code: codeDenied, err: err}
 	}
-	f.flag(c)
-	return c
-}
-
-// verifyLog verifies the log at path. A log that is being written to may end in
-// the middle of a line for a moment: that is looked at again.
-func verifyLog(path string) (audit.Report, error) {
-	for again := 3; ; again-- {
-		file, err := openLog(path)
-		if err != nil {
-			return audit.Report{}, err
-		}
-		report, err := audit.Verify(file)
-		file.Close()
-		if !errors.Is(err, audit.ErrTorn) || again == 0 {
-			return report, err
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
-func printReport(path string, r audit.Report) {
-	fmt.Fprintf(stdout, "log      %s\nrecords  %d\nhead     %s\n", printable(path), r.Records, r.Head)
-	if r.Damaged == 0 {
-		fmt.Fprintf(stdout, "chain    holds from record %s to %s\n", audit.ID(r.First), audit.ID(r.Last))
-	}
-	for _, d := range r.Damages {
-		fmt.Fprintf(stdout, "damage   %s\n", printable(d.String()))
-	}
-	if more := r.Damaged - uint64(len(r.Damages)); more > 0 {
-		fmt.Fprintf(stdout, "damage   and %d more\n", more)
-	}
-	if r.Torn > 0 {
-		fmt.Fprintf(stdout, "torn     %d bytes after the last whole line\n", r.Torn)
-	}
+	return s, err
 }
 
 // auditLog is the log of the application that the command is about, with all in it
 // that was decided before. With --project-name no manifest is needed.
 func (p *project) auditLog() (string, error) {
-	if err := p.checkName(); err != nil {
+	dirs, err := p.auditDirs()
+	if err != nil {
 		return "", err
+	}
+	liveHead(dirs)
+	return auditLog(dirs), nil
+}
+
+func (p *project) auditDirs() (supervisor.Dirs, error) {
+	if err := p.checkName(); err != nil {
+		return supervisor.Dirs{}, err
 	}
 	name := p.name
 	if name == "" {
 		app, err := p.load()
 		if err != nil {
-			return "", err
+			return supervisor.Dirs{}, err
 		}
 		name = app.Name
 	}
-	dirs := dirsOf(name)
-	if err := flushLog(adminSocket(dirs)); err != nil {
-		fmt.Fprintf(os.Stderr, "cofferdam: %s does not hand over the end of its log, and the latest permissions may be missing: %v\n", name, err)
-	}
-	return auditLog(dirs), nil
+	return dirsOf(name), nil
 }
 
 // flushTimeout is how long an application may take to hand over the end of its log.
 const flushTimeout = 5 * time.Second
 
-// flushLog makes an application that runs write down what it still has in memory.
-// What does not run has nothing there, and what is another user's has a log that
-// nobody else can read anyway.
-func flushLog(socket string) error {
+// liveHead makes an application that runs write down what it still has in memory, and
+// is where its log ends then; nil for one that does not run.
+func liveHead(dirs supervisor.Dirs) *audit.Head {
+	head, err := askHead(adminSocket(dirs))
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "cofferdam: the application does not hand over the end of its log, and the latest permissions may be missing: %v\n", err)
+	}
+	return head
+}
+
+// askHead asks who listens at socket. What does not run has nothing to hand over, and
+// what is another user's has a log that nobody else can read anyway.
+func askHead(socket string) (*audit.Head, error) {
 	c, err := admin.Ask(socket, admin.Request{Op: admin.OpFlush})
 	if errors.Is(err, admin.ErrNotRunning) || errors.Is(err, os.ErrPermission) {
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer c.Close()
 	c.Timeout(flushTimeout)
-	// One that ends before it answers has written everything.
-	if _, err := c.Next(); !errors.Is(err, io.EOF) {
-		return err
+	r, err := c.Next()
+	if errors.Is(err, io.EOF) { // it ended before it could answer, and has written everything
+		return nil, nil
 	}
-	return nil
+	return r.Head, err
 }
 
 // completeServices offers the services of the manifest to the shell.

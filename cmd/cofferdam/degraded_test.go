@@ -166,13 +166,8 @@ services:
 		t.Errorf("check:\n%s", out)
 	}
 	o.run("down")
-	file, err := os.Open(filepath.Join(o.dir, "state/weak/audit.jsonl"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
 	seen := map[audit.Kind]int{}
-	err = audit.Scan(file, func(r audit.Record) error {
+	err := audit.Scan(filepath.Join(o.dir, "state/weak"), func(r audit.Record) error {
 		seen[r.Kind]++
 		if r.Degraded != weak {
 			t.Errorf("record %d, %s %s %s, has degraded %q, want %q", r.Seq, r.Kind, r.Op, r.Object, r.Degraded, weak)

@@ -42,15 +42,19 @@ func rows[T any](f format, w io.Writer, items []T, header []string, row func(T) 
 		tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 		fmt.Fprintln(tw, strings.Join(header, "\t"))
 		for _, it := range items {
-			cells := row(it)
-			for i, c := range cells {
-				cells[i] = strings.ReplaceAll(printable(c), "\t", `\t`) // of which columns are made
-			}
-			fmt.Fprintln(tw, strings.Join(cells, "\t"))
+			fmt.Fprintln(tw, tableLine(row(it)))
 		}
 		return tw.Flush()
 	}
 	return fmt.Errorf("--format %q: one of table, json, jsonl", f.name)
+}
+
+// tableLine is a row for a tabwriter.
+func tableLine(cells []string) string {
+	for i, c := range cells {
+		cells[i] = strings.ReplaceAll(printable(c), "\t", `\t`) // of which columns are made
+	}
+	return strings.Join(cells, "\t")
 }
 
 // one prints a single thing as JSON, over several lines or on one.

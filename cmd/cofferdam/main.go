@@ -82,7 +82,10 @@ const (
 	codeNotKept     = 69  // EX_UNAVAILABLE of sysexits(3)
 	codeDenied      = 77  // EX_NOPERM
 	codeBadConfig   = 78  // EX_CONFIG
-	codeUnverified  = 1   // audit verify
+	codeDamaged     = 1   // audit verify
+	codeTruncated   = 2   // audit verify
+	codeUnsigned    = 3   // audit verify
+	codeWrongKey    = 4   // audit verify
 	codeNoFlow      = 1   // flow
 	codeDegraded    = 1   // doctor
 	codeUnprotected = 2   // doctor

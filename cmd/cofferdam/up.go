@@ -126,7 +126,7 @@ func (p *project) up(quiet bool) error {
 	}
 	defer exec.Close()
 	degraded := executor.Lacking(exec.Protections(), app.AllowDegraded)
-	log, err := audit.Open(auditLog(dirs), audit.Options{Degraded: degraded})
+	log, err := audit.Open(auditLog(dirs), auditOptions(app, degraded))
 	if err != nil {
 		return err
 	}
@@ -215,6 +215,17 @@ func (p *project) up(quiet bool) error {
 	os.Remove(adminSocket(dirs))
 	os.Remove(metricsSocket(dirs))
 	return err
+}
+
+// auditOptions is how the manifest wants the log kept.
+func auditOptions(app *manifest.App, degraded []string) audit.Options {
+	return audit.Options{
+		Rotate:   app.Audit.RotateBytes,
+		Keep:     max(app.Audit.Keep, 0), // all if it is unlimited
+		Every:    app.Audit.Checkpoint,
+		Interval: app.Audit.Interval,
+		Degraded: degraded,
+	}
 }
 
 // errSpawnerGone ends an application whose spawner was killed.

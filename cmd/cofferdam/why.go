@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -131,6 +130,8 @@ var kindNotes = map[audit.Kind]string{
 	audit.KindGrant: "no decision: a grant was given or taken back",
 	audit.KindMount: "no decision: something was mounted or unmounted",
 	audit.KindApp:   "no decision: it concerns the application as a whole",
+
+	audit.KindCheckpoint: "no decision: the log signs what it holds so far",
 }
 
 func (e explanation) print() {
@@ -143,6 +144,7 @@ func (e explanation) print() {
 	line("record", e.ID)
 	line("time", r.Time.Local().Format(time.RFC3339Nano))
 	line("subject", strings.TrimSpace(r.Subject+" "+parens(r.Instance)))
+	line("principal", r.Principal)
 	line("operation", r.Op)
 	line("object", r.Object)
 	line("verdict", r.Verdict)
@@ -177,12 +179,12 @@ func findRecord(path, id string) (audit.Record, error) {
 	if err != nil {
 		return audit.Record{}, err
 	}
-	file, err := openLog(path)
+	log, err := openLog(path)
 	if err != nil {
 		return audit.Record{}, err
 	}
-	defer file.Close()
-	r, err := audit.Find(file, seq)
+	defer log.Close()
+	r, err := log.Find(seq)
 	if errors.Is(err, audit.ErrNotFound) {
 		return r, fmt.Errorf("%s has no record %s; cofferdam audit lists the latest", path, id)
 	}
@@ -190,13 +192,13 @@ func findRecord(path, id string) (audit.Record, error) {
 }
 
 func lastDenial(path string) (audit.Record, error) {
-	file, err := openLog(path)
+	log, err := openLog(path)
 	if err != nil {
 		return audit.Record{}, err
 	}
-	defer file.Close()
+	defer log.Close()
 	var last audit.Record
-	err = audit.Scan(file, func(r audit.Record) error {
+	err = log.Scan(nil, func(r audit.Record) error {
 		if r.Verdict == audit.Deny {
 			last = r
 		}
@@ -206,16 +208,4 @@ func lastDenial(path string) (audit.Record, error) {
 		err = fmt.Errorf("nothing was denied yet, says %s", path)
 	}
 	return last, err
-}
-
-// openLog opens an audit log for reading, and says who can if we cannot.
-func openLog(path string) (*os.File, error) {
-	f, err := os.Open(path)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return nil, fmt.Errorf("no audit log at %s: the application was never started by this user", path)
-	case errors.Is(err, os.ErrPermission):
-		return nil, &exitError{code: codeDenied, err: err}
-	}
-	return f, err
 }
