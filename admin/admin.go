@@ -33,6 +33,9 @@ const (
 	OpExec   Op = "exec"   // one response with Exit
 	OpStats  Op = "stats"  // one response with Stats
 	OpFlush  Op = "flush"  // one response with Head once all that was decided is in the log's files
+	OpGrant  Op = "grant"  // one response with Change, once it is in force
+	OpRevoke Op = "revoke" // as grant
+	OpGrants Op = "grants" // one response with Grants, Live and Revoked
 	OpStop   Op = "stop"   // one response once all is stopped; the end once the process is gone
 )
 
@@ -48,6 +51,9 @@ type Request struct {
 	Args    []string `json:"args,omitempty"`    // exec
 	Env     []string `json:"env,omitempty"`     // exec, added to the service's own
 	Dir     string   `json:"dir,omitempty"`     // exec
+
+	Live *supervisor.Live `json:"live,omitempty"`   // grant, revoke
+	For  int64            `json:"for_ns,omitempty"` // grant; 0 for no end
 }
 
 // Response is one line of the answer.
@@ -57,6 +63,10 @@ type Response struct {
 	Mounts   []supervisor.Mounted `json:"mounts,omitempty"`
 	Stats    *numbers.Snapshot    `json:"stats,omitempty"`
 	Line     *supervisor.Line     `json:"line,omitempty"`
+	Change   *supervisor.Change   `json:"change,omitempty"`
+	Grants   []supervisor.Grant   `json:"grants,omitempty"`
+	Live     []supervisor.Live    `json:"live,omitempty"`    // what was given since the manifest was read
+	Revoked  []supervisor.Grant   `json:"revoked,omitempty"` // and taken back
 	Exit     *executor.Exit       `json:"exit,omitempty"`
 	Head     *audit.Head          `json:"head,omitempty"`
 	Error    string               `json:"error,omitempty"`
@@ -72,26 +82,26 @@ type App struct {
 	URL      string `json:"url,omitempty"`
 }
 
-// checkPeer lets root and the user who started the application in.
-func checkPeer(nc *net.UnixConn, owner int) error {
+// checkPeer lets root and the user who started the application in, and says who it is.
+func checkPeer(nc *net.UnixConn, owner int) (user int, err error) {
 	raw, err := nc.SyscallConn()
 	if err != nil {
-		return err
+		return -1, err
 	}
 	var cred *unix.Ucred
 	ctlErr := raw.Control(func(fd uintptr) {
 		cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	})
 	if ctlErr != nil {
-		return ctlErr
+		return -1, ctlErr
 	}
 	if err != nil {
-		return err
+		return -1, err
 	}
 	if cred.Uid != 0 && int(cred.Uid) != owner {
-		return fmt.Errorf("user %d may not steer this application", cred.Uid)
+		return -1, fmt.Errorf("user %d may not steer this application", cred.Uid)
 	}
-	return nil
+	return int(cred.Uid), nil
 }
 
 // receive reads the request line and the descriptors sent with its first byte.

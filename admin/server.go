@@ -10,6 +10,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 
 	"cofferdam/executor"
 	"cofferdam/supervisor"
@@ -37,7 +38,8 @@ func (s *Server) Serve(l *net.UnixListener) {
 func (s *Server) serve(nc *net.UnixConn) {
 	defer nc.Close()
 	reply := &replier{enc: json.NewEncoder(nc)}
-	if err := checkPeer(nc, s.Owner); err != nil {
+	user, err := checkPeer(nc, s.Owner)
+	if err != nil {
 		reply.send(Response{Error: err.Error(), Code: 77})
 		return
 	}
@@ -59,10 +61,10 @@ func (s *Server) serve(nc *net.UnixConn) {
 		io.Copy(io.Discard, nc)
 		cancel()
 	}()
-	s.answer(ctx, req, files, reply)
+	s.answer(ctx, user, req, files, reply)
 }
 
-func (s *Server) answer(ctx context.Context, req Request, files []*os.File, reply *replier) {
+func (s *Server) answer(ctx context.Context, user int, req Request, files []*os.File, reply *replier) {
 	switch req.Op {
 	case OpStatus:
 		app := s.App
@@ -98,6 +100,11 @@ func (s *Server) answer(ctx context.Context, req Request, files []*os.File, repl
 			return
 		}
 		reply.send(Response{Head: &head})
+	case OpGrant, OpRevoke:
+		s.change(ctx, user, req, reply)
+	case OpGrants:
+		given, revoked := s.Supervisor.Live()
+		reply.send(Response{Grants: s.Supervisor.Grants(), Live: given, Revoked: revoked})
 	case OpStop:
 		s.Supervisor.Stop()
 		select {
@@ -109,6 +116,26 @@ func (s *Server) answer(ctx context.Context, req Request, files []*os.File, repl
 	default:
 		reply.send(Response{Error: "no operation " + string(req.Op), Code: 125})
 	}
+}
+
+// change grants or revokes something on behalf of user.
+func (s *Server) change(ctx context.Context, user int, req Request, reply *replier) {
+	if req.Live == nil || req.For < 0 {
+		reply.send(Response{Error: string(req.Op) + ": nothing to " + string(req.Op), Code: 125})
+		return
+	}
+	var c supervisor.Change
+	var err error
+	if req.Op == OpGrant {
+		c, err = s.Supervisor.Give(ctx, *req.Live, time.Duration(req.For), user)
+	} else {
+		c, err = s.Supervisor.Revoke(ctx, *req.Live, user)
+	}
+	if err != nil {
+		reply.send(Response{Error: err.Error(), Code: 125})
+		return
+	}
+	reply.send(Response{Change: &c})
 }
 
 func (s *Server) exec(ctx context.Context, req Request, files []*os.File, reply *replier) {

@@ -59,6 +59,10 @@ type Process interface {
 	// the environment's network before its program ran, held by us.
 	Listeners() []net.Listener
 
+	// Reach makes hosts the entries of /etc/hosts besides localhost, and opens further
+	// TCP listeners like those of Spec.Listen, while the environment runs.
+	Reach(ctx context.Context, hosts []Host, listen []netip.AddrPort) ([]net.Listener, error)
+
 	// Dial connects to an address inside the environment's network.
 	Dial(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
 

@@ -35,6 +35,9 @@ type App struct {
 	AllowDegraded []string
 	Budget        Budget
 	Audit         Audit
+
+	source  source  // what it was read from
+	revoked []Grant // that are not given, though they are written
 }
 
 // Pos is a place in the manifest.

@@ -27,7 +27,11 @@ type Error struct {
 // key; did you mean "volumes"?".
 func (e *Error) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s:%d:%d", e.File, e.Line, e.Column)
+	if e.Line < 0 {
+		fmt.Fprintf(&b, "grant %d", -e.Line)
+	} else {
+		fmt.Fprintf(&b, "%s:%d:%d", e.File, e.Line, e.Column)
+	}
 	if e.Key != "" {
 		b.WriteString(" " + e.Key)
 	}

@@ -68,7 +68,10 @@ func (a *App) Grants() []Grant {
 		}
 	}
 	slices.SortStableFunc(all, compareGrants)
-	return slices.CompactFunc(all, func(x, y Grant) bool { return compareGrants(x, y) == 0 })
+	all = slices.CompactFunc(all, func(x, y Grant) bool { return compareGrants(x, y) == 0 })
+	return slices.DeleteFunc(all, func(g Grant) bool {
+		return slices.ContainsFunc(a.revoked, func(no Grant) bool { return compareGrants(g, no) == 0 })
+	})
 }
 
 // used is what a use grants by itself: nothing if the provider has a list.
@@ -127,7 +130,12 @@ func (p *Provide) fromPos(i int) Pos {
 	return p.Pos
 }
 
-func (a *App) rule(p Pos) string { return fmt.Sprintf("%s:%d", a.File, p.Line) }
+func (a *App) rule(p Pos) string {
+	if p.Line < 0 {
+		return fmt.Sprintf("grant %d", -p.Line)
+	}
+	return fmt.Sprintf("%s:%d", a.File, p.Line)
+}
 
 func compareGrants(x, y Grant) int {
 	for _, pair := range [][2]string{{x.From, y.From}, {x.Kind, y.Kind}, {x.To, y.To}, {x.Name, y.Name}} {

@@ -35,9 +35,19 @@ func Load(path string) (*App, error) {
 //
 // Every problem found is in the error, which is of type [Errors].
 func Parse(file string, data []byte, dir string, resolve func(path string) (string, error)) (*App, error) {
+	return readWith(file, data, dir, resolve, nil)
+}
+
+// readWith is Parse with grants that are not in the file.
+func readWith(file string, data []byte, dir string, resolve func(string) (string, error), more []Live) (*App, error) {
+	src := source{data: data, paths: make(map[string]string)}
+	resolve = src.remember(resolve)
 	r := &reader{file: file, dir: dir, resolve: resolve, flaws: make(map[string]bool), people: &people{make(map[string]bool)}, places: make(map[string]Pos)}
-	app := &App{File: file, Dir: dir}
+	app := &App{File: file, Dir: dir, source: src}
 	if top, ok := r.parseDocument(data); ok {
+		for _, l := range more {
+			l.write(top.node)
+		}
 		mapping(r, top, "a mapping: the manifest", appKeys(), app)
 		app.fillDefaults()
 		for _, question := range r.later {

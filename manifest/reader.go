@@ -74,7 +74,7 @@ func (r *reader) refuse(v value, hint, format string, args ...any) {
 func (r *reader) check(question func(*App)) { r.later = append(r.later, question) }
 
 // where is a place for people and for rules.
-func (r *reader) where(p Pos) string { return fmt.Sprintf("%s:%d", r.file, p.Line) }
+func (r *reader) where(p Pos) string { return (&App{File: r.file}).rule(p) }
 
 // kind is what a node is in the core schema of YAML 1.2.
 type kind string

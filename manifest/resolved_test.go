@@ -34,7 +34,7 @@ func bare(a *App) *App {
 		m.Pos = Pos{}
 		b.Metrics = &m
 	}
-	b.Budget.Pos, b.Budget.Principal.Pos = Pos{}, Pos{}
+	b.Budget.Pos, b.Budget.Principal.Pos, b.source = Pos{}, Pos{}, source{}
 	b.Services = nil
 	for _, s := range a.Services {
 		c := *s

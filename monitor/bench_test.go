@@ -316,7 +316,7 @@ func BenchmarkMail64(b *testing.B) {
 	bank := l.admit("bank", "bank-1")
 	startRole(b, "serve", socketOf(b, bank))
 	writer := l.admit("front", "front-2")
-	l.m.mailboxes["answers"].readers = []*Env{writer}
+	l.m.policy.Load().mailboxes["answers"].readers = []*Env{writer}
 	for _, e := range []*Env{writer, bank} {
 		e.flow.posts = nil
 	}

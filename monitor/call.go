@@ -19,6 +19,7 @@ type call struct {
 	from   *conn
 	fromID uint64
 	method *method
+	has    *rights       // of its caller, by which it was decided
 	terms  *terms        // nil without labels
 	toll   *toll         // of its grant
 	astray chan struct{} // see stray; nil of a service with one instance for all
@@ -43,11 +44,11 @@ type call struct {
 // that is the callee's.
 func (k *call) decide(name string, f *wire.Frame) ([]byte, error) {
 	e, md := k.from.env, k.method
-	v := e.grants.decide(opCall, name, len(e.id.Bound) > 0)
+	v := k.has.grants.decide(opCall, name, len(e.id.Bound) > 0)
 	if !v.Allowed {
 		return nil, e.m.conclude(e, opCall, name, 0, v)
 	}
-	if k.toll = v.toll; k.toll != nil || e.m.policy.totals != nil {
+	if k.toll = v.toll; k.toll != nil || k.has.policy.totals != nil {
 		if err := e.within(opCall, name, k.toll, len(f.Body)); err != nil {
 			return nil, err
 		}

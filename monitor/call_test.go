@@ -358,7 +358,7 @@ func TestQueueIsBoundedForAll(t *testing.T) {
 			p.call("bank.balance", "")
 		}
 		p.until(p.call("bank.balance", ""), wire.Busy) // that is for one, or for all
-		if n := len(l.m.services["bank"].methods["balance"].shared.queue); n != min(MaxQueued, (i+1)*maxQueuedEach) {
+		if n := len(l.m.policy.Load().services["bank"].methods["balance"].shared.queue); n != min(MaxQueued, (i+1)*maxQueuedEach) {
 			t.Fatalf("%d calls wait after those of %d callers", n, i+1)
 		}
 		if i == MaxQueued/maxQueuedEach {

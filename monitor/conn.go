@@ -237,11 +237,10 @@ func (c *conn) call(f *wire.Frame) bool {
 		name = strings.ToValidUTF8(name, "�")
 	}
 	service, methodName, _ := bytes.Cut(f.NameBytes, []byte("."))
-	var md *method
-	if to := e.m.services[string(service)]; to != nil {
-		md = to.methods[string(methodName)]
+	k := &call{from: c, fromID: f.ID, has: e.rights.Load()}
+	if to := k.has.policy.services[string(service)]; to != nil {
+		k.method = to.methods[string(methodName)]
 	}
-	k := &call{from: c, fromID: f.ID, method: md}
 	body, err := k.decide(name, f)
 	if err != nil {
 		return c.refuse(f.ID, err)
@@ -251,6 +250,10 @@ func (c *conn) call(f *wire.Frame) bool {
 		return code != wire.Malformed && c.reply(f.ID, code, nil)
 	}
 	k.start()
+	if e.rights.Load() != k.has {
+		e.cutUngranted()
+	}
+	md := k.method
 	md.counts.in.Add(uint64(len(body)))
 	if md.of.Lines {
 		k.runLines(bytes.Clone(body))

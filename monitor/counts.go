@@ -110,11 +110,12 @@ func (m *Monitor) clock() time.Duration { return max(time.Since(m.epoch), 1) }
 // Count adds to s what the monitor has counted.
 func (m *Monitor) Count(s *numbers.Snapshot) {
 	s.Conns = m.conns.Load()
-	for _, name := range slices.Sorted(maps.Keys(m.services)) {
-		s.Services = append(s.Services, m.services[name].count())
+	now := m.policy.Load()
+	for _, name := range slices.Sorted(maps.Keys(now.services)) {
+		s.Services = append(s.Services, now.services[name].count(now))
 	}
-	for _, name := range slices.Sorted(maps.Keys(m.mailboxes)) {
-		s.Mailboxes = append(s.Mailboxes, m.mailboxes[name].count())
+	for _, name := range slices.Sorted(maps.Keys(now.mailboxes)) {
+		s.Mailboxes = append(s.Mailboxes, now.mailboxes[name].count())
 	}
 	m.mu.Lock()
 	envs := slices.Collect(maps.Values(m.envs))
@@ -126,8 +127,8 @@ func (m *Monitor) Count(s *numbers.Snapshot) {
 	}
 }
 
-func (s *service) count() numbers.Service {
-	c := &s.counts
+func (s *service) count(under *policy) numbers.Service {
+	c := s.counts
 	n := numbers.Service{Name: s.Name, Denials: make(map[string]uint64), Limits: make(map[string]uint64)}
 	for _, o := range operations {
 		d := numbers.Decision{Op: o.name, Allowed: c.decisions[o.n].allowed.Load(), Denied: c.decisions[o.n].denied.Load()}
@@ -143,7 +144,7 @@ func (s *service) count() numbers.Service {
 			n.Limits[limit] = hit
 		}
 	}
-	granted := s.m.policy.of(s.Name)
+	granted := under.of(s.Name)
 	for _, kind := range []Kind{KindConnect, KindEgress} {
 		for _, to := range slices.Sorted(maps.Keys(granted[kind])) {
 			t := granted[kind][to].traffic
@@ -159,7 +160,7 @@ func (s *service) count() numbers.Service {
 }
 
 func (md *method) count() numbers.Method {
-	c := &md.counts
+	c := md.counts
 	n := numbers.Method{
 		Name: md.Name, Ended: make(map[string]uint64), Running: max(c.running.Load(), 0),
 		Waits: c.waits.Copy(), Duration: c.duration.Copy(), InBytes: c.in.Load(), OutBytes: c.out.Load(),

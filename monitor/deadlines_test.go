@@ -21,7 +21,7 @@ func TestDeadlines(t *testing.T) {
 		start := time.Now()
 		var kept, dropped []*call
 		for i := range 1000 {
-			k := &call{num: uint64(i), from: from, method: m.services["bank"].methods["balance"]}
+			k := &call{num: uint64(i), from: from, method: m.policy.Load().services["bank"].methods["balance"]}
 			k.within(time.Duration(1+random.IntN(5000)) * time.Millisecond)
 			k.start()
 			if random.IntN(2) == 0 {

@@ -57,13 +57,18 @@ func (e *Env) Egress(l net.Listener, to string) {
 // the resolver as well, at most once in pinFloor.
 func (e *Env) leave(ctx context.Context, to string, pass *passage, r *relay, cut func()) (net.Conn, wire.Code) {
 	num := e.m.calls.Add(1)
-	v := e.grants.decide(opEgress, to, len(e.id.Bound) > 0)
+	has := e.rights.Load()
+	v := has.grants.decide(opEgress, to, len(e.id.Bound) > 0)
 	if !v.Allowed {
 		e.m.refuse(e, to, num, v, "", nil)
 		return nil, wire.Denied
 	}
-	grant := e.grants[KindEgress][to]
+	grant := has.grants[KindEgress][to]
 	pass.grant = grant
+	r.is(use{opEgress, to, has})
+	if e.rights.Load() != has {
+		e.cutUngranted()
+	}
 	if err := pass.agree(r, cut); err != nil {
 		e.m.refuse(e, to, num, Verdict{Rule: v.Rule + ": " + err.Error()}, "", pass.labels())
 		return nil, wire.Denied
@@ -205,8 +210,8 @@ func (e *Env) proxy(ctx context.Context, r *relay) {
 	var toDoor passage
 	toDoor.env = e
 	defer toDoor.end()
-	if s := e.m.services[e.m.policy.egress.Service]; s != nil {
-		at := s.portEndpoint(e.m.policy.egress.Port)
+	if p := e.rights.Load().policy; p.services[p.egress.Service] != nil {
+		at := p.services[p.egress.Service].portEndpoint(p.egress.Port)
 		if err := e.lastAs("connection to the proxy", label.Privileges{}, at, r, nil, &toDoor.says, &toDoor.hears); err != nil {
 			v := Verdict{Rule: fmt.Sprintf("labels: %v; %v", err, errViaProxy)}
 			e.m.refuse(e, ViaProxy, 0, v, "", labelsOf(e.at(), label.Privileges{}, at))
@@ -253,11 +258,11 @@ func (e *Env) proxy(ctx context.Context, r *relay) {
 // toDoor opens a connection to the door and says what it is, in a line that
 // fits into the empty buffer of a new socket.
 func (e *Env) toDoor(ctx context.Context, what string, num uint64) (net.Conn, *Env, error) {
-	door, err := e.m.egressDoor()
+	door, port, err := e.rights.Load().policy.egressDoor()
 	if err != nil {
 		return nil, nil, err
 	}
-	c, by, err := door.connect(ctx, e.m.policy.egress.Port, Key{}, guard.Endpoint{})
+	c, by, err := door.connect(ctx, port, Key{}, guard.Endpoint{})
 	if err != nil {
 		return nil, nil, err
 	}

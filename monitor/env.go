@@ -21,7 +21,7 @@ type Env struct {
 	m      *Monitor
 	id     wire.Identity
 	caller []byte // id as the field list that servers get
-	grants grants
+	rights atomic.Pointer[rights]
 	self   *service
 	as     Service // self, as it is to those who get e; fixed
 	key    Key     // which instance of it e is; zero if any is as good
@@ -194,8 +194,10 @@ func (e *Env) close() {
 	e.endMounts()
 	e.leaveChildren()
 	e.endFlow()
-	for _, b := range e.self.mailboxes {
-		b.leave(e)
+	for _, b := range e.rights.Load().policy.mailboxes {
+		if b.owner == e.id.Service {
+			b.leave(e)
+		}
 	}
 	for _, c := range conns {
 		c.close()

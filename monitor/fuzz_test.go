@@ -137,7 +137,7 @@ func FuzzConn(f *testing.F) {
 				}
 			}
 		}
-		for name, box := range l.m.mailboxes {
+		for name, box := range l.m.policy.Load().mailboxes {
 			box.mu.Lock()
 			for _, m := range box.queue {
 				if name == "vault" || m.from.Instance != "front-1" {
@@ -181,7 +181,7 @@ func FuzzPreface(f *testing.F) {
 	l := newLab(f, p)
 	e := l.admit("door", "door-1")
 	f.Fuzz(func(t *testing.T, line string) {
-		v := &visit{e: e, to: l.m.services["back"], port: 8081}
+		v := e.newVisit(nil, "back", 8081)
 		if _, err := v.onBehalf(line); err == nil && line != asked {
 			t.Errorf("%q is taken for %q", line, asked)
 		}

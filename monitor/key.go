@@ -56,17 +56,12 @@ func (s *service) meets(principal string, at label.Label) (as Service, key Key, 
 
 // starts says what its service is to those who get e, and which of its instances it
 // is.
-func (e *Env) starts(flow Flow) (err error) {
-	e.as, e.grants = e.self.Service, e.m.policy.of(e.id.Service)
-	if e.self.For != nil && e.id.Principal != "" {
-		var own []Grant
-		if e.as, own, err = e.self.For(e.id.Principal); err != nil {
-			return err
-		}
-		if e.grants, err = e.grants.as(e.as, own); err != nil {
-			return err
-		}
+func (e *Env) starts(under *policy, flow Flow) (err error) {
+	var has *rights
+	if e.as, has, err = under.rightsOf(e.self, e.id.Principal); err != nil {
+		return err
 	}
+	e.rights.Store(has)
 	switch e.self.Instances {
 	case PerPrincipal:
 		e.key = Key{e.id.Principal, flow}
@@ -74,6 +69,25 @@ func (e *Env) starts(flow Flow) (err error) {
 		e.as.Flow, e.key = flow, Key{Flow: flow}
 	}
 	return nil
+}
+
+// rightsOf are those of an instance of a service that runs for a principal, and what
+// that service is to those who get it.
+func (p *policy) rightsOf(s *service, principal string) (as Service, has *rights, err error) {
+	as, has = s.Service, &rights{p, p.of(s.Name)}
+	if s.For == nil || principal == "" {
+		return as, has, nil
+	}
+	var own []Grant
+	now := p.service(s.Name)
+	if now == nil || now.For == nil {
+		return as, has, fmt.Errorf("no service %q that has instances for somebody", s.Name)
+	}
+	if as, own, err = now.For(principal); err != nil {
+		return as, has, err
+	}
+	has.grants, err = has.grants.as(as, own)
+	return as, has, err
 }
 
 // seek sends the call to the instance for its key, which is started if there is none,

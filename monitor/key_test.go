@@ -157,7 +157,7 @@ func TestInstancePerLabel(t *testing.T) {
 	check(one, wire.Broken.String())
 	d.fail(io.ErrUnexpectedEOF)
 	check(one, wire.Unavailable.String())
-	md := l.m.services["back"].methods["m"]
+	md := l.m.policy.Load().services["back"].methods["m"]
 	for _, e := range d.started {
 		l.m.Remove(e)
 	}

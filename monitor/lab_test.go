@@ -161,7 +161,7 @@ func (l *lab) server(service, instance string, methods ...string) (*Env, *peer) 
 // serving tells whether every method of a service that is shared has somebody to
 // answer it.
 func (l *lab) serving(name string) bool {
-	s := l.m.services[name]
+	s := l.m.policy.Load().services[name]
 	if s == nil {
 		return false
 	}

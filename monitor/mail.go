@@ -26,6 +26,7 @@ type errand struct {
 	object string
 	rule   string
 	labels *audit.Labels
+	use    use   // zero for one by a handle
 	quiet  bool  // it is recorded already, or need not be
 	toll   *toll // of the grant
 }
@@ -171,8 +172,10 @@ func (r *errand) recorded(err error) error {
 // so are a handle of nothing and of something else.
 func (r *errand) find(a *wire.Ask) (*mailbox, error) {
 	e, o := r.env, r.op
+	has := e.rights.Load()
 	if a.Name != "" {
-		b := e.m.mailboxes[a.Name]
+		r.use = use{o, a.Name, has}
+		b := has.policy.mailboxes[a.Name]
 		if o == opRecv {
 			if b == nil || b.owner != e.id.Service {
 				r.rule = noGrant
@@ -181,13 +184,13 @@ func (r *errand) find(a *wire.Ask) (*mailbox, error) {
 			r.rule = "mailboxes." + a.Name + ".owner"
 			return b, nil
 		}
-		v := e.grants.decide(o, a.Name, len(e.id.Bound) > 0)
+		v := has.grants.decide(o, a.Name, len(e.id.Bound) > 0)
 		r.rule = v.Rule
 		if !v.Allowed {
 			return nil, ErrDenied
 		}
 		r.toll = v.toll
-		g := e.grants[o.kind][a.Name]
+		g := has.grants[o.kind][a.Name]
 		a.Out, a.In = a.Out.And(g.Out), a.In.And(g.In)
 		return b, nil
 	}

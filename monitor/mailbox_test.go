@@ -124,7 +124,7 @@ func TestMailTable(t *testing.T) {
 	for _, service := range []string{"low", "high", "alice", "clerk", "stranger"} {
 		for _, op := range []wire.Op{wire.OpPost, wire.OpPut, wire.OpRecv, wire.OpTake} {
 			for _, name := range []string{"inbox", "secrets", "released", "tasks", "cases", "large", "absent"} {
-				for _, b := range l.m.mailboxes { // one message in each
+				for _, b := range l.m.policy.Load().mailboxes { // one message in each
 					b.mu.Lock()
 					b.queue = []message{{from: wire.Identity{Service: "low"}, data: []byte("x")}}
 					b.held = 0
@@ -471,7 +471,7 @@ func (p *peer) unblocked(t *testing.T, clerk *peer, want string, id uint64) {
 func (l *lab) nobodyWaits() {
 	l.t.Helper()
 	eventually(l.t, "nobody waits", func() bool {
-		for _, b := range l.m.mailboxes {
+		for _, b := range l.m.policy.Load().mailboxes {
 			b.mu.Lock()
 			n := len(b.takers) + len(b.putters) + len(b.entered)
 			b.mu.Unlock()
@@ -532,7 +532,7 @@ func TestWaitersEnd(t *testing.T) {
 	gone := low.start(wire.OpPut, patience, post("tasks", "withdrawn"))
 	last := low.start(wire.OpPut, patience, post("tasks", "2"))
 	putters := func(n int) func() bool {
-		b := l.m.mailboxes["tasks"]
+		b := l.m.policy.Load().mailboxes["tasks"]
 		return func() bool {
 			b.mu.Lock()
 			defer b.mu.Unlock()
@@ -1124,7 +1124,7 @@ func TestHostileSenders(t *testing.T) {
 	}
 	for range 5 {
 		pp.check("hostile senders")
-		for name, b := range l.m.mailboxes {
+		for name, b := range l.m.policy.Load().mailboxes {
 			b.mu.Lock()
 			sum := 0
 			for _, m := range b.queue {
@@ -1160,7 +1160,7 @@ func TestManyAreServed(t *testing.T) {
 		clerk.start(wire.OpRecv, patience, named("large"))
 	}
 	clerk.does(wire.OpLabels, wire.Ask{}) // all of them wait
-	b := l.m.mailboxes["large"]
+	b := l.m.policy.Load().mailboxes["large"]
 	b.mu.Lock()
 	for i := range n { // as if as many posted at once
 		b.push(message{from: wire.Identity{Service: "low"}, data: fmt.Append(nil, i)})

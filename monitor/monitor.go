@@ -14,7 +14,7 @@
 // timer for the deadlines of all calls and of all that wait for a mailbox. Nobody waits for a peer while he holds a
 // lock.
 //
-// Locks, in this order: Monitor.mu, Env.mu, flow.mu, mailbox.mu, service.mu, conn.mu, call.mu,
+// Locks, in this order: Monitor.enforcing, Monitor.mu, Env.mu, flow.mu, mailbox.mu, service.mu, conn.mu, call.mu,
 // outbox.mu; of one kind nobody takes two. Apart from these, mounts.mu before references.mu. Those of the audit
 // log, of a ration, of a rate, of the deadlines, of the pins, of a result, of a stream and of a relay are taken
 // last, and alone.
@@ -77,7 +77,7 @@ var ErrDenied = errors.New("denied")
 type Monitor struct {
 	log     *audit.Log
 	spawner Spawner
-	policy  *policy
+	policy  atomic.Pointer[policy]
 	epoch   time.Time     // when it was made
 	calls   atomic.Uint64 // number of the last operation but calls, for the log alone
 	pairs   atomic.Uint64 // number of the last pair of connections to the egress door
@@ -98,44 +98,29 @@ type Monitor struct {
 	classOf func(netip.Addr) address.Class
 	dial    func(context.Context, netip.AddrPort) (net.Conn, error)
 
-	mu       sync.Mutex
-	admitted uint64              // how many were; guarded by mu
-	envs     map[string]*Env     // by instance; guarded by mu
-	services map[string]*service // by name; fixed after New
+	enforcing sync.Mutex // held while the policy changes
 
-	mailboxes map[string]*mailbox // by name, those declared; fixed after New
+	mu       sync.Mutex
+	admitted uint64          // how many were; guarded by mu
+	envs     map[string]*Env // by instance; guarded by mu
 }
 
 // New returns a monitor that enforces p, starts templates through spawner and
 // records to log. None of them may be nil: a monitor that cannot record does
 // not decide.
 func New(log *audit.Log, p Policy, spawner Spawner) (*Monitor, error) {
-	table, err := p.compile()
-	if err != nil {
-		return nil, err
-	}
 	m := &Monitor{
-		log:      log,
-		spawner:  spawner,
-		policy:   table,
-		epoch:    time.Now(),
-		classOf:  classOf,
-		dial:     dialOut,
-		unseen:   MaxDeadline,
-		envs:     make(map[string]*Env),
-		services: make(map[string]*service),
+		log:     log,
+		spawner: spawner,
+		epoch:   time.Now(),
+		classOf: classOf,
+		dial:    dialOut,
+		unseen:  MaxDeadline,
+		envs:    make(map[string]*Env),
 	}
 	rand.Read(m.aliasKey[:]) // never fails
-	for _, s := range p.Services {
-		m.services[s.Name] = newService(m, s)
-	}
-	m.mailboxes = make(map[string]*mailbox)
-	for _, declared := range p.Mailboxes {
-		b := newMailbox(declared)
-		m.mailboxes[b.name] = b
-		if s := m.services[b.owner]; s != nil {
-			s.mailboxes = append(s.mailboxes, b)
-		}
+	if _, err := m.Enforce(p); err != nil {
+		return nil, err
 	}
 	return m, nil
 }
@@ -144,7 +129,7 @@ func New(log *audit.Log, p Policy, spawner Spawner) (*Monitor, error) {
 // the identity one that fits a frame.
 func (m *Monitor) Admit(id wire.Identity) (*Env, error) {
 	var flow Flow
-	if s := m.services[id.Service]; s != nil {
+	if s := m.policy.Load().services[id.Service]; s != nil {
 		flow = s.Flow
 	}
 	return m.AdmitAt(id, flow)
@@ -152,15 +137,29 @@ func (m *Monitor) Admit(id wire.Identity) (*Env, error) {
 
 // AdmitAt is Admit for one that starts with labels of its own.
 func (m *Monitor) AdmitAt(id wire.Identity, flow Flow) (*Env, error) {
-	s := m.services[id.Service]
-	if s == nil {
-		return nil, fmt.Errorf("admit %q: no service %q in the policy", id.Instance, id.Service)
-	}
 	if !flow.Label.FlowsTo(flow.Clearance) {
 		return nil, fmt.Errorf("admit %q: its label %s does not flow to its clearance %s", id.Instance, flow.Label, flow.Clearance)
 	}
 	if err := id.Check(); err != nil {
 		return nil, fmt.Errorf("admit %q: %w", id.Instance, err)
+	}
+	for {
+		now := m.policy.Load()
+		e, err := m.newEnv(now, id, flow)
+		if err != nil {
+			return nil, fmt.Errorf("admit %q: %w", id.Instance, err)
+		}
+		if entered, err := m.enter(e, now); entered || err != nil {
+			return e, err
+		}
+	}
+}
+
+// newEnv is one that starts under a policy.
+func (m *Monitor) newEnv(under *policy, id wire.Identity, flow Flow) (*Env, error) {
+	s := under.services[id.Service]
+	if s == nil {
+		return nil, fmt.Errorf("no service %q in the policy", id.Service)
 	}
 	e := &Env{
 		m:       m,
@@ -173,22 +172,32 @@ func (m *Monitor) AdmitAt(id wire.Identity, flow Flow) (*Env, error) {
 
 		children: make(map[*result]struct{}),
 	}
-	if err := e.starts(flow); err != nil {
-		return nil, fmt.Errorf("admit %q: %w", id.Instance, err)
+	if err := e.starts(under, flow); err != nil {
+		return nil, err
 	}
 	e.flow.start(flow, &m.revocations)
+	return e, nil
+}
+
+// enter makes e a subject, unless the policy that it was made under has been replaced.
+func (m *Monitor) enter(e *Env, under *policy) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.envs[id.Instance] != nil {
-		return nil, fmt.Errorf("admit %q: there is an instance of this name already", id.Instance)
+	if m.policy.Load() != under {
+		return false, nil
+	}
+	if m.envs[e.id.Instance] != nil {
+		return false, fmt.Errorf("admit %q: there is an instance of this name already", e.id.Instance)
 	}
 	m.admitted++
 	e.number = m.admitted
-	m.envs[id.Instance] = e
-	for _, b := range s.mailboxes {
-		b.join(e)
+	m.envs[e.id.Instance] = e
+	for _, b := range under.mailboxes {
+		if b.owner == e.id.Service {
+			b.join(e)
+		}
 	}
-	return e, nil
+	return true, nil
 }
 
 // Remove ends everything that e takes part in: its connections are closed, on

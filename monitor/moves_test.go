@@ -268,8 +268,8 @@ func (a *actor) mailbox(r *rand.Rand, op wire.Op) wire.Ask {
 	var may []string
 	for i := range worldMailboxes {
 		name := fmt.Sprintf("b%d", i)
-		granted := a.env.grants.decide(mailOps[op], name, false).Allowed
-		if granted || op == wire.OpRecv && a.env.m.mailboxes[name].owner == a.env.id.Service {
+		granted := a.env.rights.Load().grants.decide(mailOps[op], name, false).Allowed
+		if granted || op == wire.OpRecv && a.env.m.policy.Load().mailboxes[name].owner == a.env.id.Service {
 			may = append(may, name)
 		}
 	}

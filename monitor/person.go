@@ -76,7 +76,7 @@ func (b *bridged) of(n uint64) *visit {
 // prefaceTo is what a door reads ahead of a connection that v leads to it.
 func (v *visit) prefaceTo(by *Env) string {
 	line := fmt.Sprintf("COFFERDAM %s %s %d", v.e.id.Service, v.to.Name, v.port)
-	if m := v.e.m; m.policy.door.People != nil {
+	if m := v.e.m; v.has.policy.door.People != nil {
 		v.door = by
 		v.number = m.bridged.add(v)
 		line += fmt.Sprintf(" %d %s", v.number, hexOf(v.principal))
@@ -92,13 +92,13 @@ func hexOf(principal string) string {
 }
 
 // visitsFor is visits for the gateway, whose connection begins with a line.
-func (e *Env) visitsFor(ctx context.Context, r *relay, to *service, object string, port int) (*visit, error) {
-	v := &visit{e: e, r: r, to: to, port: port}
+func (e *Env) visitsFor(ctx context.Context, v *visit, object string) (*visit, error) {
+	r, to := v.r, v.to
 	line, err := r.near.line(ctx)
 	if err != nil {
 		return v, err
 	}
-	d := e.grants.decide(opConnect, object, len(e.id.Bound) > 0)
+	d := v.has.grants.decide(opConnect, object, len(e.id.Bound) > 0)
 	num := e.m.calls.Add(1)
 	if !d.Allowed || to == nil {
 		if err := e.m.conclude(e, opConnect, object, num, d); err != nil {
@@ -106,7 +106,7 @@ func (e *Env) visitsFor(ctx context.Context, r *relay, to *service, object strin
 		}
 		return v, ErrDenied
 	}
-	v.traffic = e.grants[KindConnect][object].traffic
+	v.traffic = v.has.grants[KindConnect][object].traffic
 	people, err := v.onBehalf(line)
 	if much := (*tooMuch)(nil); errors.As(err, &much) {
 		return v, err
@@ -144,7 +144,7 @@ func (v *visit) onBehalf(line string) (people guard.Endpoint, err error) {
 		if hexOf(principal) != words[2] || strconv.Itoa(route) != words[3] {
 			return people, errors.New("not in the one way to write it")
 		}
-		if people, err = v.e.m.policy.door.People(route, principal); err != nil {
+		if people, err = v.has.policy.door.People(route, principal); err != nil {
 			return people, err
 		}
 		if err := v.chargePerson(principal, people.Request); err != nil {
@@ -163,7 +163,7 @@ func (v *visit) onBehalf(line string) (people guard.Endpoint, err error) {
 
 // chargePerson counts a connection of somebody outside against what there is of him in all.
 func (v *visit) chargePerson(principal string, at label.Label) error {
-	total := v.e.m.policy.totals[KindConnect]
+	total := v.has.policy.totals[KindConnect]
 	if principal == "" || total == nil {
 		return nil
 	}

@@ -80,13 +80,13 @@ func (m *Monitor) lookup(ctx context.Context, name string) ([]netip.Addr, error)
 // resolve asks the door. What comes back passes the one decoder, and is believed
 // in nothing but that the name may lead there.
 func (m *Monitor) resolve(ctx context.Context, name string) (wire.Answer, error) {
-	door, err := m.egressDoor()
+	door, port, err := m.policy.Load().egressDoor()
 	if err != nil {
 		return wire.Answer{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
-	c, _, err := door.connect(ctx, m.policy.egress.Port, Key{}, guard.Endpoint{})
+	c, _, err := door.connect(ctx, port, Key{}, guard.Endpoint{})
 	if err != nil {
 		return wire.Answer{}, err
 	}
@@ -109,9 +109,9 @@ func (m *Monitor) resolve(ctx context.Context, name string) (wire.Answer, error)
 	return wire.ParseAnswer(f.Body)
 }
 
-func (m *Monitor) egressDoor() (*service, error) {
-	if door := m.services[m.policy.egress.Service]; door != nil {
-		return door, nil
+func (p *policy) egressDoor() (*service, int, error) {
+	if door := p.services[p.egress.Service]; door != nil {
+		return door, p.egress.Port, nil
 	}
-	return nil, errors.New("no door to the Internet")
+	return nil, 0, errors.New("no door to the Internet")
 }

@@ -177,11 +177,23 @@ type Grant struct {
 
 // policy is a Policy made ready for questions. It is immutable.
 type policy struct {
+	Policy
 	bySubject map[string]grants
 	shares    []Share
 	door      Door
 	egress    Door
 	totals    map[Kind]*toll // of each principal; nil for none
+
+	// Set by Enforce: what it is about, by name. What was there before is the same
+	// object, unless it has become something else.
+	services  map[string]*service
+	mailboxes map[string]*mailbox
+}
+
+// rights are what an environment may do under a policy. They are immutable.
+type rights struct {
+	policy *policy
+	grants grants
 }
 
 // grants is what one service may do, by kind and object.
@@ -201,7 +213,7 @@ func (p Policy) compile() (*policy, error) {
 			provided[s.Name+"."+md.Name] = newToll(KindCall, &md.Rates)
 		}
 	}
-	table := &policy{bySubject: make(map[string]grants), shares: p.Shares, door: p.Door, egress: p.Egress, totals: newTotals(p.PerPrincipal)}
+	table := &policy{Policy: p, bySubject: make(map[string]grants), shares: p.Shares, door: p.Door, egress: p.Egress, totals: newTotals(p.PerPrincipal)}
 	for i, s := range p.Shares {
 		for _, other := range p.Shares[:i] {
 			if s.holds(other.From) || other.holds(s.From) {
@@ -291,6 +303,15 @@ func (s Service) check() error {
 // portOf is how a grant names a port of a service.
 func portOf(service string, port int) string { return service + ":" + strconv.Itoa(port) }
 
+// service is what it says of the service with that name, nil if there is none.
+func (p *policy) service(name string) *Service {
+	i := slices.IndexFunc(p.Services, func(s Service) bool { return s.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return &p.Services[i]
+}
+
 func (p *policy) of(service string) grants { return p.bySubject[service] }
 
 // Verdict is the answer to one question and why.
@@ -363,7 +384,7 @@ func (p Policy) DecideAddress(service, to string, addr netip.Addr, bound bool) (
 // error permits; an error of the log forbids like any other. Who is refused again
 // and again waits for it (see ration).
 func (m *Monitor) open(e *Env, o op, object string, call uint64) error {
-	return m.conclude(e, o, object, call, e.grants.decide(o, object, len(e.id.Bound) > 0))
+	return m.conclude(e, o, object, call, e.rights.Load().grants.decide(o, object, len(e.id.Bound) > 0))
 }
 
 // conclude is the end of open, for a decision that took more than the grants.
@@ -410,9 +431,9 @@ func (p *policy) shareOf(object string) (string, *Share) {
 }
 
 // decideMount is decide for opMount and opUnmount.
-func (p *policy) decideMount(e *Env, o op, req *wire.Mount) (Verdict, *Share) {
-	object, share := p.shareOf(objectOf(req))
-	return e.grants.decide(o, object, len(e.id.Bound) > 0), share
+func (r *rights) decideMount(e *Env, o op, req *wire.Mount) (Verdict, *Share) {
+	object, share := r.policy.shareOf(objectOf(req))
+	return r.grants.decide(o, object, len(e.id.Bound) > 0), share
 }
 
 func (m *Monitor) record(e *Env, o op, object string, call uint64, v Verdict) error {

@@ -121,6 +121,11 @@ type limit struct {
 	key, rule string
 	text      []byte // what whoever is refused gets to read
 
+	*tally // another one's, if that was the same under the policy before
+}
+
+// tally is what of a limit was used.
+type tally struct {
 	mu      sync.Mutex // taken last, but for that of a bucket
 	buckets map[payer]*bucket
 }
@@ -130,7 +135,7 @@ func newLimit(r Rate, key, rule string) *limit {
 	if r.Amount == Unlimited {
 		return nil
 	}
-	return &limit{Rate: r, key: key, rule: rule, text: []byte(key + ": " + r.String()), buckets: make(map[payer]*bucket)}
+	return &limit{Rate: r, key: key, rule: rule, text: []byte(key + ": " + r.String()), tally: &tally{buckets: make(map[payer]*bucket)}}
 }
 
 // String is the rate as the manifest writes it, but for sizes, which are in bytes.
@@ -337,10 +342,11 @@ func (p payer) within(e *Env, o op, object string, bytes int, tolls ...*toll) er
 
 // total is what counts for whom e runs, whatever it does.
 func (e *Env) total(k Kind) *toll {
-	if e.m.policy.totals == nil || e.id.Principal == "" {
+	totals := e.rights.Load().policy.totals
+	if totals == nil || e.id.Principal == "" {
 		return nil
 	}
-	return e.m.policy.totals[k]
+	return totals[k]
 }
 
 // newTotals are the tolls of a principal by kind, nil for none. What counts the same shares its

@@ -362,7 +362,7 @@ func TestRefusalsAreQuickAndQuiet(t *testing.T) {
 }
 
 func (p *peer) limitOf(l *lab) *limit {
-	return l.m.policy.of("front")[KindCall]["bank.balance"].toll.uses[0]
+	return l.m.policy.Load().of("front")[KindCall]["bank.balance"].toll.uses[0]
 }
 
 // However many there are to count apart, a limit keeps so many buckets and no more.
@@ -394,7 +394,7 @@ func TestRatesAllocateNothing(t *testing.T) {
 		p.PerPrincipal = Rates{Calls: perSecond(1e9)}
 	}))
 	e := l.admitFor("front", "front-1", "alice")
-	toll := l.m.policy.of("front")[KindCall]["bank.balance"].toll
+	toll := l.m.policy.Load().of("front")[KindCall]["bank.balance"].toll
 	if n := testing.AllocsPerRun(1000, func() {
 		if err := e.within(opCall, "bank.balance", toll, 64); err != nil {
 			t.Fatal(err)
@@ -435,7 +435,7 @@ func BenchmarkRate(b *testing.B) {
 		p.rated("bank.balance", KindCall, Rates{Calls: perSecond(1e9)})
 	}))
 	e := l.admitFor("front", "front-1", "alice")
-	toll := l.m.policy.of("front")[KindCall]["bank.balance"].toll
+	toll := l.m.policy.Load().of("front")[KindCall]["bank.balance"].toll
 	for _, name := range []string{"none", "calls"} {
 		of := toll
 		if name == "none" {

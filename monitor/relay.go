@@ -122,6 +122,7 @@ type relay struct {
 
 	mu     sync.Mutex // taken last, and alone
 	closed bool
+	use    use   // what it is, once that is decided
 	far    *side // nil until it is reached
 }
 
@@ -150,6 +151,13 @@ func (r *relay) join(c net.Conn) bool {
 	r.far = far
 	r.out.to, r.in.from, r.in.to = far, far, r.near
 	return true
+}
+
+// is says what the relay is, so that it can be cut when that is not granted any more.
+func (r *relay) is(u use) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.use = u
 }
 
 // at lets rates apply, before run.
@@ -285,14 +293,19 @@ func (e *Env) accept(l net.Listener, carry func(context.Context, *relay)) {
 }
 
 func (e *Env) relay(ctx context.Context, r *relay, to string, port int) {
-	door := e.m.policy.door
+	v := e.newVisit(r, to, port)
+	door := v.has.policy.door
 	forPeople := door.People != nil && door.Service == e.id.Service
 	decide := e.visits
 	if forPeople {
 		decide = e.visitsFor
 	}
-	v, err := decide(ctx, r, e.m.services[to], portOf(to, port), port)
+	r.is(use{opConnect, portOf(to, port), v.has})
+	v, err := decide(ctx, v, portOf(to, port))
 	defer v.end()
+	if e.rights.Load() != v.has {
+		e.cutUngranted()
+	}
 	if err != nil {
 		var much *tooMuch
 		switch {
@@ -353,7 +366,7 @@ func (e *Env) holdRelay(r *relay) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	most := MaxRelays
-	if door := &e.m.policy.door; door.Service == e.id.Service {
+	if door := &e.rights.Load().policy.door; door.Service == e.id.Service {
 		most += door.Connections
 	}
 	if e.closed || len(e.relays) >= most {

@@ -166,7 +166,7 @@ func TestRelayReachesTheReplacement(t *testing.T) {
 	l.admit("bank", "bank-2").Listening(in.dial)
 	wantBytes(t, in.accept(t), "x")
 	dying.Listening(in.dial) // too late
-	s := l.m.services["bank"]
+	s := l.m.policy.Load().services["bank"]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n := len(s.dialers); n != 1 {

@@ -30,6 +30,7 @@ const maxOutput = wire.MaxBody - 4<<10
 type result struct {
 	tie    leash
 	by     *Env
+	use    use
 	label  label.Label
 	start  Flow             // of the child
 	with   label.Privileges // that its spawner named

@@ -27,9 +27,7 @@ type service struct {
 	m       *Monitor
 	methods map[string]*method // fixed
 
-	mailboxes []*mailbox // of which it is the owner; fixed
-	counts    counts
-
+	counts  *counts
 	mu      sync.Mutex
 	state   State
 	changed chan struct{} // closed and renewed when dialers or state change
@@ -45,7 +43,7 @@ type method struct {
 	of        *service
 	calls     atomic.Uint64 // number of the last one that was allowed
 	public    bool          // labels have no part in a call of a caller without any
-	counts    callCounts
+	counts    *callCounts
 
 	shared pool
 	pools  map[Key]*pool // of a service that has an instance for each key; guarded by of.mu
@@ -95,10 +93,10 @@ func (md *method) all() []*pool {
 }
 
 func newService(m *Monitor, s Service) *service {
-	svc := &service{Service: s, m: m, methods: make(map[string]*method), changed: make(chan struct{})}
+	svc := &service{Service: s, m: m, counts: new(counts), methods: make(map[string]*method), changed: make(chan struct{})}
 	for _, md := range s.Methods {
 		public := s.Instances == Shared && md.Gate == nil && s.endpoint(&md) == (guard.Endpoint{}) && s.Flow.Label == label.Public
-		svc.methods[md.Name] = &method{Method: md, nameBytes: []byte(md.Name), of: svc, public: public}
+		svc.methods[md.Name] = &method{Method: md, counts: new(callCounts), nameBytes: []byte(md.Name), of: svc, public: public}
 	}
 	return svc
 }
@@ -123,7 +121,7 @@ func (e *Env) Serving() bool {
 // SetState says what callers of a service can expect. Those that wait for one
 // that will not come are told.
 func (m *Monitor) SetState(name string, state State) {
-	s := m.services[name]
+	s := m.policy.Load().services[name]
 	if s == nil {
 		return
 	}

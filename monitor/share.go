@@ -217,13 +217,14 @@ func (e *Env) endMounting() {
 // A refusal for a label that e may know of says all; that an instance may not be
 // shown it at the label that it has, or may not be known of, is as if there was none.
 func (e *Env) mount(req *wire.Mount) (wire.Code, string) {
-	v, share := e.m.policy.decideMount(e, opMount, req)
+	has := e.rights.Load()
+	v, share := has.decideMount(e, opMount, req)
 	var dir *os.File
 	var st unix.Stat_t
 	var labels *audit.Labels
 	if v.Allowed {
 		labels = labelsOf(e.at(), label.Privileges{}, guard.Endpoint{Request: share.Label, Answer: share.Label})
-		if err := e.mayShow(share, req); err != nil {
+		if err := e.mayShow(has, share, req); err != nil {
 			e.m.concludeFor(e, opMount, objectOf(req), 0, Verdict{Rule: v.Rule + ": " + err.Error()}, forWhom(req.Principal), labels)
 			code, text := answerOf(nil, err)
 			return code, string(text)
@@ -249,6 +250,9 @@ func (e *Env) mount(req *wire.Mount) (wire.Code, string) {
 	if code := in.show(share, dir, alias, req.Dir, asker{e, req.Client}); code != wire.OK {
 		return code, ""
 	}
+	if e.rights.Load() != has {
+		e.cutUngranted()
+	}
 	return wire.OK, path.Join(SharesDir, alias)
 }
 
@@ -257,7 +261,7 @@ func (e *Env) mount(req *wire.Mount) (wire.Code, string) {
 // called. What e may not know of is as if there was none.
 func (e *Env) wake(req *wire.Mount) (in *Env, done func(), code wire.Code) {
 	done = func() {}
-	if into := e.m.services[req.Into]; into != nil && into.Instances == PerPrincipal {
+	if into := e.rights.Load().policy.services[req.Into]; into != nil && into.Instances == PerPrincipal {
 		as, err := into.of(req.Principal)
 		if err != nil || !as.Flow.Label.FlowsTo(e.at().Label) {
 			return nil, nil, wire.Unavailable
@@ -279,27 +283,27 @@ func (e *Env) wake(req *wire.Mount) (in *Env, done func(), code wire.Code) {
 
 // mayShow tells whether e may know what is in a share, and say to whoever is to be
 // shown it that it is there.
-func (e *Env) mayShow(share *Share, req *wire.Mount) error {
+func (e *Env) mayShow(has *rights, share *Share, req *wire.Mount) error {
 	if req.Into == "" {
 		return e.at().Mount(share.Label, share.Writable)
 	}
 	if err := e.at().Read(label.Privileges{}, share.Label); err != nil {
 		return err
 	}
-	return e.mayChange(req)
+	return e.mayChange(has, req)
 }
 
 // mayChange tells whether the instance that a request speaks of may see what e does, and
 // whether e may speak of it: of a service with an instance for each principal that is
 // its own principal's, unless the grant is for anyone.
-func (e *Env) mayChange(req *wire.Mount) error {
-	into := e.m.services[req.Into]
+func (e *Env) mayChange(has *rights, req *wire.Mount) error {
+	into := has.policy.services[req.Into]
 	if into.Instances == PerPrincipal {
-		object, _ := e.m.policy.shareOf(objectOf(req))
+		object, _ := has.policy.shareOf(objectOf(req))
 		switch {
 		case req.Principal == "":
 			return refused("%s has an instance for each principal, and none is named", into.Name)
-		case req.Principal != e.id.Principal && !e.grants[KindShare][object].ForAnyone:
+		case req.Principal != e.id.Principal && !has.grants[KindShare][object].ForAnyone:
 			return refused("%s has an instance for each principal, and %q is not the one that you run for", into.Name, req.Principal)
 		}
 	}
@@ -385,9 +389,10 @@ func (e *Env) show(share *Share, dir *os.File, alias, name string, by asker) wir
 
 // unmount takes back what a mount with the same fields gave.
 func (e *Env) unmount(req *wire.Mount) (wire.Code, string) {
-	v, _ := e.m.policy.decideMount(e, opUnmount, req)
+	has := e.rights.Load()
+	v, _ := has.decideMount(e, opUnmount, req)
 	if v.Allowed && req.Into != "" {
-		if err := e.mayChange(req); err != nil {
+		if err := e.mayChange(has, req); err != nil {
 			e.m.concludeFor(e, opUnmount, objectOf(req), 0, Verdict{Rule: v.Rule + ": " + err.Error()}, forWhom(req.Principal), nil)
 			code, text := answerOf(nil, err)
 			return code, string(text)

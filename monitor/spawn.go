@@ -49,7 +49,8 @@ func (c *conn) spawn(f *wire.Frame) bool {
 	e := c.env
 	num := e.m.calls.Add(1)
 	template := strings.ToValidUTF8(string(f.NameBytes), "�")
-	v := e.grants.decide(opSpawn, template, len(e.id.Bound) > 0)
+	has := e.rights.Load()
+	v := has.grants.decide(opSpawn, template, len(e.id.Bound) > 0)
 	if !v.Allowed {
 		e.m.conclude(e, opSpawn, template, num, v)
 		return c.reply(f.ID, wire.Denied, nil)
@@ -64,7 +65,8 @@ func (c *conn) spawn(f *wire.Frame) bool {
 		}
 		return c.reply(f.ID, wire.Malformed, errorText(err))
 	}
-	r, err := e.childOf(template, &req)
+	r, err := e.childOf(has.policy.services[template], &req)
+	r.use = use{opSpawn, template, has}
 	if err != nil {
 		v = Verdict{Rule: v.Rule + ": " + err.Error()}
 	}
@@ -100,6 +102,9 @@ func (c *conn) spawn(f *wire.Frame) bool {
 		r.discard()
 		c.settle(f.ID, s, code, body)
 		return true
+	}
+	if e.rights.Load() != has {
+		e.cutUngranted()
 	}
 	go r.run(ctx, template, req)
 	return true
@@ -174,10 +179,10 @@ func (s *spawning) cancel() {
 // childOf decides what labels a child of e is to have, and its result. It takes
 // nothing but what e is and asks for, and what the manifest says of the
 // template, so that e may be told all of a refusal.
-func (e *Env) childOf(template string, req *wire.Spawn) (*result, error) {
+func (e *Env) childOf(template *service, req *wire.Spawn) (*result, error) {
 	r := &result{by: e, with: label.Privileges{Out: req.Out, In: req.In}}
 	r.tie.by = &e.flow
-	t, err := e.m.services[template].of(req.Principal)
+	t, err := template.of(req.Principal)
 	if err != nil {
 		return r, refused("%v", err)
 	}
@@ -238,7 +243,11 @@ func (s *service) of(principal string) (Service, error) {
 	if s.For == nil {
 		return s.Service, nil
 	}
-	svc, _, err := s.For(principal)
+	now := s.m.policy.Load().service(s.Name)
+	if now == nil || now.For == nil {
+		return s.Service, refused("%s is not there any more", s.Name)
+	}
+	svc, _, err := now.For(principal)
 	return svc, err
 }
 

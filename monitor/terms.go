@@ -100,7 +100,7 @@ func (k *call) decideTerms(v Verdict, name string, f *wire.Frame) ([]byte, error
 		}
 		body = rest
 	}
-	g := e.grants[KindCall][name]
+	g := k.has.grants[KindCall][name]
 	t := &terms{shown: a.Shown}
 	err := t.agree(e, &g, &a, md)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 type visit struct {
 	e    *Env
 	r    *relay
+	has  *rights // of e, by which it is decided
 	to   *service
 	port int
 	key  Key // of the instance
@@ -38,11 +39,17 @@ type visit struct {
 	byAnswers, byListens lasting
 }
 
-// visits decides whether programs of e may connect by r to a port of a service, which is nil
+// newVisit is one that is to be decided on.
+func (e *Env) newVisit(r *relay, to string, port int) *visit {
+	has := e.rights.Load()
+	return &visit{e: e, r: r, has: has, to: has.policy.services[to], port: port, principal: e.id.Principal}
+}
+
+// visits decides whether programs of e may connect by v.r to a port of a service, which is nil
 // if there is none.
-func (e *Env) visits(ctx context.Context, r *relay, to *service, object string, port int) (*visit, error) {
-	v := &visit{e: e, r: r, to: to, port: port, principal: e.id.Principal}
-	d := e.grants.decide(opConnect, object, len(e.id.Bound) > 0)
+func (e *Env) visits(ctx context.Context, v *visit, object string) (*visit, error) {
+	to := v.to
+	d := v.has.grants.decide(opConnect, object, len(e.id.Bound) > 0)
 	num := e.m.calls.Add(1)
 	if !d.Allowed || to == nil {
 		if err := e.m.conclude(e, opConnect, object, num, d); err != nil {
@@ -50,7 +57,7 @@ func (e *Env) visits(ctx context.Context, r *relay, to *service, object string, 
 		}
 		return v, ErrDenied // the policy grants what is not there
 	}
-	g := e.grants[KindConnect][object]
+	g := v.has.grants[KindConnect][object]
 	v.traffic = g.traffic
 	detail, err := "", error(nil)
 	if g.ForAnyone {
@@ -76,7 +83,7 @@ func (v *visit) charge(object string, t *toll) error {
 	e, total := v.e, v.e.total(KindConnect)
 	who := e.payer
 	if v.principal != e.id.Principal {
-		total = e.m.policy.totals[KindConnect]
+		total = v.has.policy.totals[KindConnect]
 		who = func() payer {
 			p := e.payer()
 			p.principal = v.principal
@@ -186,11 +193,11 @@ func (v *visit) end() {
 // HTTP is nothing for the monitor. The door is trusted not to mix what passes
 // it, and is told nothing before the caller may speak to the target.
 func (v *visit) reach(ctx context.Context) (net.Conn, *Env, error) {
-	door := v.e.m.policy.door
+	door := v.has.policy.door
 	if v.to.HTTP != v.port || v.e.id.Service == door.Service {
 		return v.dial(ctx)
 	}
-	bridge := v.e.m.services[door.Service]
+	bridge := v.has.policy.services[door.Service]
 	if bridge == nil {
 		return nil, nil, &lost{nil, errors.New("no door that speaks HTTP")}
 	}

@@ -233,6 +233,9 @@ func (c *conn) await(f *wire.Frame, w *wait) bool {
 	}
 	e.m.deadlines.add(&w.due)
 	told, err := w.try(true)
+	if !e.still(w.use) {
+		w.cut()
+	}
 	switch err {
 	case errWait:
 	case errOver:

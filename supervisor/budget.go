@@ -32,7 +32,7 @@ const defaultInstances = 256
 func BudgetOf(app *manifest.App, host Budget) (Budget, error) {
 	var always, largest, each cost
 	var names []string
-	for _, svc := range servicesOf(app, Door{}, Door{}, Door{}) {
+	for _, svc := range servicesOf(app) {
 		c := costOf(svc)
 		if onDemand(svc) {
 			largest, each = largest.max(c), each.plus(c)
@@ -207,6 +207,13 @@ func (a *admission) place(q *queued, at label.Label) (n, of int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.queue.place(&q.waiter, at)
+}
+
+// add reserves the part of a service that is kept running from now on.
+func (a *admission) add(svc *manifest.Service) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.used = a.used.plus(costOf(svc))
 }
 
 // release gives back what an instance of svc had.

@@ -56,7 +56,7 @@ func (in *instance) checkExec(ctx context.Context, args []string) error {
 	tooMuch := fmt.Errorf("it printed more than %d bytes", maxCheckOutput)
 	out := &checkOutput{over: func() { cancel(tooMuch) }}
 	exit, err := in.proc.Exec(ctx, &executor.Command{
-		Args: args, Env: envOf(in.svc, in.s.reachOf(in.svc.Name), nil), Dir: in.svc.WorkingDir, Stdout: out, Stderr: out,
+		Args: args, Env: envOf(in.svc, in.begun, nil), Dir: in.svc.WorkingDir, Stdout: out, Stderr: out,
 	})
 	switch {
 	case ctx.Err() != nil:

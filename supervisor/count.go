@@ -106,7 +106,7 @@ func (s *Supervisor) Count() numbers.Snapshot {
 		of.OutputBytes += uint64(st.Usage.OutputBytes)
 		of.MemoryLimit += max(st.Limits.MemoryBytes, 0)
 	}
-	for name, p := range maps.All(s.pools) {
+	for name, p := range maps.All(s.now().pools) {
 		if of := n.Service(name); of != nil {
 			of.Places = p.waiting()
 		}

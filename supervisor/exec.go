@@ -18,7 +18,7 @@ func (s *Supervisor) Exec(ctx context.Context, service string, cmd executor.Comm
 	if err != nil {
 		return executor.Exit{}, fmt.Errorf("exec: %w", err)
 	}
-	cmd.Env = envOf(in.svc, s.reachOf(in.svc.Name), cmd.Env)
+	cmd.Env = envOf(in.svc, in.begun, cmd.Env)
 	if cmd.Dir == "" {
 		cmd.Dir = in.svc.WorkingDir
 	}
@@ -33,7 +33,7 @@ func (s *Supervisor) Exec(ctx context.Context, service string, cmd executor.Comm
 // instanceOf is the running instance of a service, or the one with that name of a
 // service that has several.
 func (s *Supervisor) instanceOf(name string) (*instance, error) {
-	if u := s.units[name]; u != nil {
+	if u := s.now().units[name]; u != nil {
 		u.mu.Lock()
 		defer u.mu.Unlock()
 		if u.current == nil {
@@ -43,10 +43,10 @@ func (s *Supervisor) instanceOf(name string) (*instance, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if in := s.runs[name]; in != nil && s.pools[in.svc.Name] != nil {
+	if in := s.runs[name]; in != nil && s.now().pools[in.svc.Name] != nil {
 		return in, nil
 	}
-	if s.pools[name] == nil {
+	if s.now().pools[name] == nil {
 		return nil, fmt.Errorf("no service %q runs here", name)
 	}
 	var names []string

@@ -67,7 +67,7 @@ type volume struct {
 // it is not. Of a volume whose name has a principal in it that is asked when an
 // instance for the principal starts.
 func (s *Supervisor) checkLabels() error {
-	for _, svc := range s.App.Services {
+	for _, svc := range s.now().app.Services {
 		for i, v := range svc.Volumes {
 			name, err := volumeOf(v.Name, "")
 			if err != nil || v.Label.NamesPrincipal() {
@@ -79,7 +79,7 @@ func (s *Supervisor) checkLabels() error {
 			}
 			if err != nil {
 				return &manifest.Error{
-					File: s.App.File, Line: v.Pos.Line, Column: v.Pos.Column, Key: fmt.Sprintf("services.%s.volumes[%d].label", svc.Name, i),
+					File: s.now().app.File, Line: v.Pos.Line, Column: v.Pos.Column, Key: fmt.Sprintf("services.%s.volumes[%d].label", svc.Name, i),
 					Message: err.Error(), Hint: labelHint(err),
 				}
 			}

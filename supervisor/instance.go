@@ -35,6 +35,14 @@ type instance struct {
 	well     chan struct{} // closed once it is well, see watch
 	wellOnce sync.Once
 
+	mountPoints bool // shares can be mounted in it; fixed
+
+	begun reach // what it could connect to when it began; fixed
+
+	reaching sync.Mutex
+	reach    reach                      // guarded by reaching
+	open     map[reachable]net.Listener // of reach, by what they lead to; guarded by reaching
+
 	mu      sync.Mutex
 	health  health
 	retired string // see retirement
@@ -67,6 +75,7 @@ func nameOf(svc *manifest.Service, number uint64) string {
 // start prepares the socket, starts the environment and admits it.
 func (s *Supervisor) start(ctx context.Context, svc *manifest.Service, l launch) (*instance, error) {
 	in := &instance{s: s, svc: svc, name: nameOf(svc, l.number), well: make(chan struct{})}
+	_, in.mountPoints = mountPoints(s.now().app, svc.Name)
 	if svc.Health != nil {
 		in.health = newHealth(svc.Health, time.Now())
 	}
@@ -76,7 +85,8 @@ func (s *Supervisor) start(ctx context.Context, svc *manifest.Service, l launch)
 		return nil, err
 	}
 	in.wire = listener
-	paths := s.reachOf(svc.Name)
+	under := s.now()
+	paths := under.reachOf(svc.Name)
 	if err := in.begin(ctx, l, paths); err != nil {
 		s.record(audit.Record{Kind: audit.KindExit, Subject: svc.Name, Instance: in.name, Op: "start", Detail: err.Error()})
 		if in.env != nil {
@@ -87,13 +97,19 @@ func (s *Supervisor) start(ctx context.Context, svc *manifest.Service, l launch)
 	}
 	s.tallyOf(svc.Name).started()
 	in.env.Mounting(mounter{in.proc})
+	in.reaching.Lock()
+	in.begun, in.reach, in.open = paths, paths, make(map[reachable]net.Listener)
 	s.mu.Lock()
 	s.runs[in.name] = in
 	s.mu.Unlock()
 
 	go in.env.Attach(in.wire, in.proc.Owns)
 	for i, l := range in.proc.Listeners() {
-		go paths.ports[i].carry(in.env, l)
+		in.carry(paths.ports[i], l)
+	}
+	in.reaching.Unlock()
+	if s.now() != under {
+		in.reachAnew(ctx)
 	}
 	return in, nil
 }

@@ -120,9 +120,13 @@ func (m *member) live() {
 func (m *member) begin(ctx context.Context) (*instance, error) {
 	s, svc := m.pool.s, m.pool.spec
 	for _, dep := range svc.DependsOn {
+		u := s.now().units[dep]
+		if u == nil {
+			continue // it has been taken out of the manifest
+		}
 		select {
-		case <-s.units[dep].ready:
-		case <-s.units[dep].failed:
+		case <-u.ready:
+		case <-u.failed:
 			return nil, fmt.Errorf("depends on %q, which did not start", dep)
 		case <-ctx.Done():
 			return nil, ctx.Err()

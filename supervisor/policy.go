@@ -5,11 +5,9 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 
-	"cofferdam/executor"
 	"cofferdam/guard"
 	"cofferdam/manifest"
 	"cofferdam/monitor"
@@ -24,6 +22,11 @@ const BridgePort = 8080
 
 // policyOf is the manifest in the monitor's words.
 func policyOf(app *manifest.App, resolvers []netip.AddrPort) (monitor.Policy, error) {
+	return policyWith(app, resolvers, NeedsDoor(app), NeedsEgress(app))
+}
+
+// policyWith is policyOf where it is known which doors there are.
+func policyWith(app *manifest.App, resolvers []netip.AddrPort, gateway, egress bool) (monitor.Policy, error) {
 	var p monitor.Policy
 	for _, svc := range app.Services {
 		if !forSomebody(svc) {
@@ -52,11 +55,11 @@ func policyOf(app *manifest.App, resolvers []netip.AddrPort) (monitor.Policy, er
 			Name: m.Name, Label: m.Label, Owner: m.Owner, Messages: m.Messages, MessageBytes: int(m.SizeBytes),
 		})
 	}
-	if NeedsDoor(app) {
+	if gateway {
 		p.Services = append(p.Services, monitor.Service{Name: gatewayName})
 		p.Door = doorOf(app)
 	}
-	if NeedsEgress(app) {
+	if egress {
 		p.Services = append(p.Services, monitor.Service{Name: egressName})
 		p.Egress = monitor.Door{Service: egressName, Port: EgressPort}
 		p.Grants = egressGrants(resolvers)
@@ -250,78 +253,6 @@ func edges(app *manifest.App) []edge {
 	return out
 }
 
-// reach is what a service may connect to: a loopback address of its own for
-// each callee, so that two callees may use the same port.
-type reach struct {
-	hosts []executor.Host
-	ports []reachable
-}
-
-// reachable is a place inside where something can be reached: a port of a service,
-// an endpoint outside, or the proxy.
-type reachable struct {
-	service string
-	port    int
-	out     string // host:port
-	proxy   bool
-	at      netip.AddrPort
-}
-
-// carry serves what is reached at l for the instance that l lies in.
-func (r reachable) carry(env *monitor.Env, l net.Listener) {
-	switch {
-	case r.proxy:
-		env.Proxy(l)
-	case r.out != "":
-		env.Egress(l, r.out)
-	default:
-		env.Relay(l, r.service, r.port)
-	}
-}
-
-// loopback is the i-th address for a name that resolves inside.
-func loopback(i int) netip.Addr {
-	return netip.AddrFrom4([4]byte{127, 0, 1 + byte(i/250), 1 + byte(i%250)})
-}
-
-// host makes name resolve to an address that nothing else has.
-func (r *reach) host(name string) netip.Addr {
-	addr := loopback(len(r.hosts))
-	r.hosts = append(r.hosts, executor.Host{Name: name, Addr: addr})
-	return addr
-}
-
-// reachOf is what a service may connect to.
-func (s *Supervisor) reachOf(service string) reach {
-	if service == egressName {
-		return doorReach(s.Resolvers)
-	}
-	return reachOf(s.App, service)
-}
-
-func reachOf(app *manifest.App, service string) reach {
-	byCallee := make(map[string][]int)
-	for _, e := range edges(app) {
-		if e.grant.From == service && e.port != 0 {
-			byCallee[e.service] = append(byCallee[e.service], e.port)
-		}
-	}
-	callees := make([]string, 0, len(byCallee))
-	for c := range byCallee {
-		callees = append(callees, c)
-	}
-	sort.Strings(callees)
-	var r reach
-	for _, c := range callees {
-		addr := r.host(c)
-		for _, port := range byCallee[c] {
-			r.ports = append(r.ports, reachable{service: c, port: port, at: netip.AddrPortFrom(addr, uint16(port))})
-		}
-	}
-	r.wayOut(app, service)
-	return r
-}
-
 // Decide is what the monitor answers under the manifest app: may an instance of
 // subject (with something bound to it or not) do op to object? Nothing has to
 // run for it, and nothing is recorded. The error is that no grant is involved
@@ -373,4 +304,30 @@ func GrantLine(app *manifest.App, subject, op, object string) string {
 		return app.GrantFor(subject, "egress", to, port)
 	}
 	return ""
+}
+
+// LiveFor is the grant of object to subject as it would be given while the application
+// runs; false if that cannot be.
+func LiveFor(app *manifest.App, subject, op, object string) (Live, bool) {
+	l := Live{Number: 1 << 30, Service: subject, Kind: op, Object: object}
+	if op == "mount" || op == "unmount" {
+		into, dir, _ := strings.Cut(object, "/")
+		share := app.ShareOf("/" + dir)
+		if share == nil {
+			return l, false
+		}
+		l.Kind, l.Object, l.Into = "share", share.Name, strings.TrimSuffix(into, ":")
+	}
+	if !slices.Contains(manifest.LiveKinds, l.Kind) {
+		return l, false
+	}
+	if _, ok := app.Granted(l.Service, l.Kind, l.Object, l.Into); ok {
+		return l, true
+	}
+	with, err := app.With([]manifest.Live{l}, nil)
+	if err != nil {
+		l.Private = l.Kind == "egress"
+		with, err = app.With([]manifest.Live{l}, nil)
+	}
+	return l, err == nil && with.Useless(fmt.Sprintf("grant %d", l.Number)) == nil
 }

@@ -58,7 +58,7 @@ func newPool(s *Supervisor, svc *manifest.Service) *pool {
 // it if there is none. It does not end, unless by itself, until release was called. See
 // [cofferdam/monitor.Spawner].
 func (s *Supervisor) Instance(ctx context.Context, service string, key monitor.Key) (release func(), err error) {
-	p := s.pools[service]
+	p := s.now().pools[service]
 	if p == nil {
 		return nil, fmt.Errorf("no service %q with an instance for each who asks", service)
 	}
@@ -303,7 +303,7 @@ func (s *Supervisor) reclaim() {
 	defer s.reclaiming.Unlock()
 	var oldest *pool
 	var since time.Time
-	for _, p := range s.pools {
+	for _, p := range s.now().pools {
 		at, idle, ending := p.longestIdle()
 		if ending {
 			return // and when it has gone this is asked again

@@ -19,11 +19,11 @@ const openTimeout = 10 * time.Second
 func (s *Supervisor) openShares() error {
 	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
-	for _, share := range s.App.Shares {
+	for _, share := range s.now().app.Shares {
 		root, err := s.Executor.Open(ctx, share.From)
 		if err != nil {
 			s.closeShares()
-			return fmt.Errorf("%s:%d: share %q: %w", s.App.File, share.Pos.Line, share.Name, err)
+			return fmt.Errorf("%s:%d: share %q: %w", s.now().app.File, share.Pos.Line, share.Name, err)
 		}
 		s.shares = append(s.shares, root)
 	}

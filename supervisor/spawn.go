@@ -110,7 +110,7 @@ func (s *Supervisor) template(name string) *manifest.Service {
 }
 
 func (s *Supervisor) service(name string) *manifest.Service {
-	for _, svc := range s.App.Services {
+	for _, svc := range s.now().app.Services {
 		if svc.Name == name {
 			return svc
 		}

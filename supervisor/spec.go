@@ -50,7 +50,7 @@ func (s *Supervisor) specOf(svc *manifest.Service, in *instance, l launch, paths
 		Name:          strings.ReplaceAll(in.name, "_", "-"), // a host name has no underscores
 		Hosts:         paths.hosts,
 		Limits:        limitsOf(svc.Limits),
-		AllowDegraded: s.App.AllowDegraded,
+		AllowDegraded: s.now().app.AllowDegraded,
 		Command: executor.Command{
 			Args:   append(append([]string{}, svc.Command...), l.args...),
 			Env:    envOf(svc, paths, l.env),
@@ -106,7 +106,7 @@ func (s *Supervisor) mountsOf(svc *manifest.Service, in *instance, l launch, vol
 	for _, t := range svc.Tmpfs {
 		mounts = append(mounts, executor.Mount{Kind: executor.MountTmpfs, Target: t.To, Writable: true, SizeBytes: t.SizeBytes, Inodes: t.Inodes})
 	}
-	if m, any := mountPoints(s.App, svc.Name); any {
+	if m, any := mountPoints(s.now().app, svc.Name); any {
 		mounts = append(mounts, m)
 	}
 	for _, f := range l.files {

@@ -24,6 +24,7 @@ type Status struct {
 	Degraded  []string        `json:"degraded,omitempty"`
 	Egress    []string        `json:"egress,omitempty"`  // host:port of machines outside that it may reach
 	Listens   []Listening     `json:"listens,omitempty"` // on the host: the gateway
+	Granted   []string        `json:"granted,omitempty"` // what it was granted while it runs: "call bank.balance"
 	Usage     executor.Usage  `json:"usage"`
 	LastExit  *executor.Exit  `json:"last_exit,omitempty"`
 	Limits    executor.Limits `json:"limits"`
@@ -37,17 +38,17 @@ func (s *Supervisor) Status() []Status {
 	services := make(map[string]bool)
 	degraded := s.degraded()
 	for _, name := range s.unitNames() {
-		st := s.units[name].status()
-		st.Degraded, st.Egress = degraded, waysOut(s.App, name)
+		st := s.now().units[name].status()
+		st.Degraded, st.Egress, st.Granted = degraded, waysOut(s.now().app, name), s.now().granted(name)
 		if name == gatewayName {
 			st.Listens = s.Gateway
 		}
 		out = append(out, st)
 		services[name] = true
 	}
-	for _, name := range slices.Sorted(maps.Keys(s.pools)) {
-		for _, st := range s.pools[name].status() {
-			st.Degraded, st.Egress = degraded, waysOut(s.App, name)
+	for _, name := range slices.Sorted(maps.Keys(s.now().pools)) {
+		for _, st := range s.now().pools[name].status() {
+			st.Degraded, st.Egress, st.Granted = degraded, waysOut(s.now().app, name), s.now().granted(name)
 			out = append(out, st)
 		}
 		services[name] = true
@@ -63,7 +64,7 @@ func (s *Supervisor) Status() []Status {
 	sort.Slice(runs, func(i, j int) bool { return runs[i].name < runs[j].name })
 	for _, in := range runs {
 		st := in.status()
-		st.State, st.Degraded, st.Egress = Ready, degraded, waysOut(s.App, st.Service)
+		st.State, st.Degraded, st.Egress, st.Granted = Ready, degraded, waysOut(s.now().app, st.Service), s.now().granted(st.Service)
 		out = append(out, st)
 	}
 	return append(out, s.admission.status()...)
@@ -71,7 +72,7 @@ func (s *Supervisor) Status() []Status {
 
 // degraded names the protections that the host lacks and the manifest lets go.
 func (s *Supervisor) degraded() []string {
-	return executor.Lacking(s.Executor.Protections(), s.App.AllowDegraded)
+	return executor.Lacking(s.Executor.Protections(), s.now().app.AllowDegraded)
 }
 
 func (u *unit) status() Status {

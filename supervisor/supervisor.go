@@ -12,7 +12,7 @@
 // that it may connect to, and one that checks it, if it is checked. A template runs on the goroutine of who spawned it; an
 // instance of a pool has two.
 //
-// Locks: Supervisor.mu, unit.mu and pool.mu, never one inside the other, and not held
+// Locks: Supervisor.changing before all others; instance.reaching before Supervisor.mu; Supervisor.mu, unit.mu and pool.mu, never one inside the other, and not held
 // while something starts or ends; Supervisor.reclaiming before pool.mu, and that
 // before admission.mu; that of a stream before that of the logs. instance.mu is taken last,
 // and alone.
@@ -29,6 +29,7 @@ import (
 	"path/filepath"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cofferdam/audit"
@@ -56,11 +57,15 @@ type Options struct {
 	Telemetry Door             // used if NeedsTelemetry
 	Metrics   *os.File         // the host's listening socket, nil without metrics
 	Resolvers []netip.AddrPort // whom the egress door may ask
+	Doors     DoorsOf          // for what is granted later; nil if that can need no other doors
 	Budget    Budget           // see BudgetOf
 	Logger    *slog.Logger
 	Output    func(Line) // gets every line that services print
 	Version   string     // of this program
 }
+
+// DoorsOf makes the doors that an application needs, and says whom the second may ask.
+type DoorsOf func(*manifest.App) (gateway, egress Door, resolvers []netip.AddrPort, err error)
 
 // Supervisor runs one application.
 type Supervisor struct {
@@ -74,23 +79,44 @@ type Supervisor struct {
 
 	shares []*os.File // the roots of the manifest's, in its order
 
-	units map[string]*unit // by service; fixed after New
-	pools map[string]*pool // as units
+	lineup atomic.Pointer[lineup] // see now
+
+	changing sync.Mutex // held while the lineup changes, before all others
+	grants   grants     // guarded by changing
 
 	reclaiming sync.Mutex // held while a pool is made to give back what nobody uses
+
+	loops sync.WaitGroup // one for each unit and pool
 
 	mu      sync.Mutex
 	runs    map[string]*instance // what runs now, by instance; guarded by mu
 	tallies map[string]*tally    // by service; guarded by mu
-	stop    context.CancelFunc
+	ctx     context.Context      // of all that runs, nil before Run; guarded by mu
+	stop    context.CancelFunc   // guarded by mu
 }
+
+// lineup is what should be running at a time, and who sees to it. It is immutable: a change
+// makes another.
+type lineup struct {
+	written *manifest.App // the manifest
+	app     *manifest.App // and with what was granted and revoked since
+
+	gateway, egress, telemetry Door
+	hasGateway                 bool // also when nothing needs it any more
+	hasEgress                  bool
+	resolvers                  []netip.AddrPort
+
+	units map[string]*unit // by service
+	pools map[string]*pool
+}
+
+// now is the lineup of the moment.
+func (s *Supervisor) now() *lineup { return s.lineup.Load() }
 
 // New prepares everything and starts nothing.
 func New(o Options) (*Supervisor, error) {
 	s := &Supervisor{
 		Options: o,
-		units:   make(map[string]*unit),
-		pools:   make(map[string]*pool),
 		runs:    make(map[string]*instance),
 		tallies: make(map[string]*tally),
 		started: time.Now(),
@@ -98,6 +124,12 @@ func New(o Options) (*Supervisor, error) {
 	if b := o.Budget; b.MemoryBytes == 0 || b.Pids == 0 || b.Instances == 0 {
 		return nil, fmt.Errorf("a budget of nothing: %+v", b)
 	}
+	first := &lineup{
+		written: o.App, app: o.App, gateway: o.Door, egress: o.Egress, telemetry: o.Telemetry,
+		hasGateway: NeedsDoor(o.App), hasEgress: NeedsEgress(o.App),
+		resolvers: o.Resolvers, units: make(map[string]*unit), pools: make(map[string]*pool),
+	}
+	s.lineup.Store(first)
 	s.admission = newAdmission(o.Budget)
 	s.admission.starving = s.reclaim
 	s.labels.dir = labelsDir(o.Dirs)
@@ -111,13 +143,10 @@ func New(o Options) (*Supervisor, error) {
 		return nil, err
 	}
 	s.logs = newLogs(s.logsDir(), o.Output)
-	policy, err := policyOf(o.App, o.Resolvers)
+	policy, err := s.policy(first)
 	if err != nil {
 		s.closeShares()
 		return nil, err
-	}
-	for i, root := range s.shares {
-		policy.Shares[i].Root = root
 	}
 	mon, err := monitor.New(o.Log, policy, s)
 	if err != nil {
@@ -125,12 +154,12 @@ func New(o Options) (*Supervisor, error) {
 		return nil, err
 	}
 	s.monitor = mon
-	for _, svc := range s.services() {
+	for _, svc := range first.services() {
 		switch {
 		case pooled(svc):
-			s.pools[svc.Name] = newPool(s, svc)
+			first.pools[svc.Name] = newPool(s, svc)
 		case !onDemand(svc):
-			s.units[svc.Name] = newUnit(s, svc)
+			first.units[svc.Name] = newUnit(s, svc)
 			s.admission.used = s.admission.used.plus(costOf(svc))
 		}
 	}
@@ -153,22 +182,35 @@ func (s *Supervisor) logsDir() string    { return filepath.Join(s.Dirs.State, "l
 func (s *Supervisor) socketsDir() string { return filepath.Join(s.Dirs.Runtime, "wire") }
 
 // services is the manifest's, and the doors as further ones.
-func (s *Supervisor) services() []*manifest.Service {
-	return servicesOf(s.App, s.Door, s.Egress, s.Telemetry)
+func (l *lineup) services() []*manifest.Service {
+	var doors []*manifest.Service
+	if l.hasGateway {
+		doors = append(doors, gatewayService(l.gateway))
+	}
+	if l.hasEgress {
+		doors = append(doors, egressService(l.egress))
+	}
+	if NeedsTelemetry(l.app) {
+		doors = append(doors, telemetryService(l.telemetry))
+	}
+	return append(doors, l.app.Services...)
 }
 
-func servicesOf(app *manifest.App, gateway, egress, telemetry Door) []*manifest.Service {
-	var doors []*manifest.Service
-	if NeedsDoor(app) {
-		doors = append(doors, gatewayService(gateway))
+// servicesOf is services of a lineup with the doors that app needs.
+func servicesOf(app *manifest.App) []*manifest.Service {
+	return (&lineup{app: app, hasGateway: NeedsDoor(app), hasEgress: NeedsEgress(app)}).services()
+}
+
+// policy is what the lineup lets its services do.
+func (s *Supervisor) policy(l *lineup) (monitor.Policy, error) {
+	p, err := policyWith(l.app, l.resolvers, l.hasGateway, l.hasEgress)
+	if err != nil {
+		return p, err
 	}
-	if NeedsEgress(app) {
-		doors = append(doors, egressService(egress))
+	for i, root := range s.shares {
+		p.Shares[i].Root = root
 	}
-	if NeedsTelemetry(app) {
-		doors = append(doors, telemetryService(telemetry))
-	}
-	return append(doors, app.Services...)
+	return p, nil
 }
 
 // Run starts every service after those it depends on, calls ready once all of
@@ -177,30 +219,30 @@ func (s *Supervisor) Run(ctx context.Context, ready func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.mu.Lock()
-	s.stop = cancel
+	s.ctx, s.stop = ctx, cancel
 	s.mu.Unlock()
 
-	var loops sync.WaitGroup
-	for _, u := range s.units {
-		loops.Add(1)
-		go func() {
-			defer loops.Done()
-			u.run(ctx)
-		}()
+	s.changing.Lock()
+	for _, u := range s.now().units {
+		s.loops.Go(func() { u.run(ctx) })
 	}
-	for _, p := range s.pools {
-		loops.Go(func() {
+	for _, p := range s.now().pools {
+		s.loops.Go(func() {
 			<-ctx.Done()
 			p.close()
 		})
 	}
+	s.changing.Unlock()
 	err := s.waitReady(ctx)
 	if err == nil {
 		ready()
 		<-ctx.Done()
 	}
 	cancel()
-	loops.Wait()
+	s.changing.Lock() // nothing is added any more
+	s.grants.end()
+	s.changing.Unlock()
+	s.loops.Wait()
 	s.stopRuns()
 	s.closeShares()
 	s.logs.close()
@@ -211,7 +253,7 @@ func (s *Supervisor) Run(ctx context.Context, ready func()) error {
 // so.
 func (s *Supervisor) waitReady(ctx context.Context) error {
 	for _, name := range s.unitNames() {
-		u := s.units[name]
+		u := s.now().units[name]
 		select {
 		case <-u.ready:
 		case <-u.failed:
@@ -224,8 +266,9 @@ func (s *Supervisor) waitReady(ctx context.Context) error {
 }
 
 func (s *Supervisor) unitNames() []string {
-	names := make([]string, 0, len(s.units))
-	for name := range s.units {
+	units := s.now().units
+	names := make([]string, 0, len(units))
+	for name := range units {
 		names = append(names, name)
 	}
 	sort.Strings(names)

@@ -57,9 +57,13 @@ func newUnit(s *Supervisor, svc *manifest.Service) *unit {
 // run is the life of the service, until ctx ends.
 func (u *unit) run(ctx context.Context) {
 	for _, dep := range u.spec.DependsOn {
+		other := u.s.now().units[dep]
+		if other == nil {
+			continue // it has been taken out of the manifest
+		}
 		select {
-		case <-u.s.units[dep].ready:
-		case <-u.s.units[dep].failed:
+		case <-other.ready:
+		case <-other.failed:
 			u.end(Broken, fmt.Sprintf("depends on %q, which did not start", dep))
 			return
 		case <-ctx.Done():

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"cofferdam/admin"
 	"cofferdam/manifest"
 	"cofferdam/supervisor"
 )
@@ -57,7 +58,10 @@ A manifest with errors gives one line for each, and exit code 78.`,
 			if quiet {
 				return nil
 			}
-			return showApp(stdout, app, allowed, f.name)
+			if err := showApp(stdout, app, allowed, f.name); err != nil || f.name != "table" {
+				return err
+			}
+			return p.showLive(stdout)
 		},
 	}
 	c.Flags().StringVar(&f.name, "format", "table", "table, yaml, json, dot, mermaid")
@@ -161,6 +165,25 @@ func showSummary(w io.Writer, app *manifest.App, allowed supervisor.Budget) erro
 		return err
 	}
 	return showReach(w, app)
+}
+
+// showLive is what holds in the running application beside the manifest.
+func (p *project) showLive(w io.Writer) error {
+	r, err := p.one(admin.Request{Op: admin.OpGrants})
+	if err != nil || len(r.Live)+len(r.Revoked) == 0 {
+		return nil // it does not run, or by its manifest
+	}
+	fmt.Fprintln(w, "\nin the running application, besides (cofferdam grants says more):")
+	for _, g := range r.Grants {
+		what := fmt.Sprintf("%s %s %s (%s)", g.Service, g.Kind, printable(g.Object), g.Rule)
+		switch {
+		case g.Revoked:
+			fmt.Fprintf(w, "  revoked  %s\n", what)
+		case g.Number > 0:
+			fmt.Fprintf(w, "  granted  %s\n", what)
+		}
+	}
+	return nil
 }
 
 // showReach is where data can get.

@@ -29,7 +29,7 @@ func egressMain() int {
 
 // egressOf is the door to the Internet of app, run by the executable self, and
 // whom it asks for names. It is told where it finds them inside.
-func egressOf(app *manifest.App, self string) (supervisor.Door, []netip.AddrPort, error) {
+func egressOf(app *manifest.App, self doorProgram) (supervisor.Door, []netip.AddrPort, error) {
 	if !supervisor.NeedsEgress(app) {
 		return supervisor.Door{}, nil, nil
 	}
@@ -45,11 +45,7 @@ func egressOf(app *manifest.App, self string) (supervisor.Door, []netip.AddrPort
 	if err != nil {
 		return supervisor.Door{}, nil, fmt.Errorf("egress: %w", err)
 	}
-	runtime, err := runtimeFor(self)
-	if err != nil {
-		return supervisor.Door{}, nil, fmt.Errorf("egress: %w", err)
-	}
-	return supervisor.Door{Program: self, Runtime: runtime, Env: []string{egress.ConfigEnv + "=" + string(text)}}, resolvers, nil
+	return supervisor.Door{Program: self.path, Runtime: self.runtime, Env: []string{egress.ConfigEnv + "=" + string(text)}}, resolvers, nil
 }
 
 // addressOf is the address that an egress led to, of which the record tells.

@@ -28,7 +28,7 @@ func gatewayMain() int {
 
 // doorOf is the gateway of app, run by the executable self. It is told what it has
 // to know and nothing else of the manifest.
-func doorOf(app *manifest.App, self string) (supervisor.Door, error) {
+func doorOf(app *manifest.App, self doorProgram) (supervisor.Door, error) {
 	if !supervisor.NeedsDoor(app) {
 		return supervisor.Door{}, nil
 	}
@@ -61,11 +61,7 @@ func doorOf(app *manifest.App, self string) (supervisor.Door, error) {
 	if err != nil {
 		return supervisor.Door{}, fmt.Errorf("gateway: %w", err)
 	}
-	runtime, err := runtimeFor(self)
-	if err != nil {
-		return supervisor.Door{}, fmt.Errorf("gateway: %w", err)
-	}
-	return supervisor.Door{Program: self, Runtime: runtime, Env: []string{gateway.ConfigEnv + "=" + string(text)}}, nil
+	return supervisor.Door{Program: self.path, Runtime: self.runtime, Env: []string{gateway.ConfigEnv + "=" + string(text)}}, nil
 }
 
 // routeOf is a route in the gateway's words.
@@ -106,6 +102,17 @@ func secretAt(svc *manifest.Service, r manifest.Route) bool {
 		return svc.Label.Secret() || r.Request.Secret()
 	}
 	return svc.PortLabels[svc.HTTP].Answer.Secret()
+}
+
+// doorProgram is the program of all doors, looked at while whoever started us may.
+type doorProgram struct{ path, runtime string }
+
+func doorProgramAt(path string) (doorProgram, error) {
+	runtime, err := runtimeFor(path)
+	if err != nil {
+		err = fmt.Errorf("the program of a door: %w", err)
+	}
+	return doorProgram{path, runtime}, err
 }
 
 // runtimeFor is the runtime that the program at path needs: the host's if it was

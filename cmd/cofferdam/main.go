@@ -145,8 +145,8 @@ run and exec what their help says.`,
 			root.AddCommand(c)
 		}
 	}
-	add("run", upCommand(p), downCommand(p), runCommand(), execCommand(p))
-	add("look", psCommand(p), topCommand(p), statsCommand(p), logsCommand(p), auditCommand(p), doctorCommand(), versionCommand())
+	add("run", upCommand(p), downCommand(p), runCommand(), execCommand(p), grantCommand(p), revokeCommand(p))
+	add("look", psCommand(p), topCommand(p), statsCommand(p), grantsCommand(p), logsCommand(p), auditCommand(p), doctorCommand(), versionCommand())
 	add("explain", checkCommand(p), whyCommand(p), flowCommand(), labelCommand())
 	return root
 }

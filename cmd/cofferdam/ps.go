@@ -50,6 +50,9 @@ func psCommand(p *project) *cobra.Command {
 				for _, l := range s.Listens {
 					note = strings.TrimSpace("listens: " + l.String() + " " + note)
 				}
+				if len(s.Granted) > 0 {
+					note = strings.TrimSpace("granted: " + strings.Join(s.Granted, ", ") + " " + note)
+				}
 				if s.Instance == "" {
 					return []string{s.Service, "-", string(s.State), "-", "-", "-", "-", fmt.Sprint(s.Restarts), note}
 				}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -84,11 +85,12 @@ func (p *project) up(quiet bool) error {
 	if err != nil {
 		return err
 	}
-	door, err := doorOf(app, self)
+	program, err := doorProgramAt(self)
 	if err != nil {
 		return err
 	}
-	egress, resolvers, err := egressOf(app, self)
+	doors := doorsOf(program)
+	door, egress, resolvers, err := doors(app)
 	if err != nil {
 		return err
 	}
@@ -169,6 +171,7 @@ func (p *project) up(quiet bool) error {
 		Telemetry: telemetry,
 		Metrics:   metrics,
 		Resolvers: resolvers,
+		Doors:     doors,
 		Budget:    allowed,
 		Logger:    slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		Output:    print,
@@ -225,6 +228,17 @@ func auditOptions(app *manifest.App, degraded []string) audit.Options {
 		Every:    app.Audit.Checkpoint,
 		Interval: app.Audit.Interval,
 		Degraded: degraded,
+	}
+}
+
+// doorsOf makes the doors of what the application comes to be, run by the executable self.
+func doorsOf(self doorProgram) supervisor.DoorsOf {
+	return func(app *manifest.App) (gateway, egress supervisor.Door, resolvers []netip.AddrPort, err error) {
+		if gateway, err = doorOf(app, self); err != nil {
+			return gateway, egress, nil, err
+		}
+		egress, resolvers, err = egressOf(app, self)
+		return gateway, egress, resolvers, err
 	}
 }
 

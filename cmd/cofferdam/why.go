@@ -8,7 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"cofferdam/admin"
 	"cofferdam/audit"
+	"cofferdam/manifest"
 	"cofferdam/supervisor"
 )
 
@@ -19,7 +21,8 @@ func whyCommand(p *project) *cobra.Command {
 		Short: "Explain a decision, and the line that would change it",
 		Long: `Why shows the record with this ID (see cofferdam audit), or the latest denial
 without one. It asks the code that decided once more, under the manifest as it is
-now, and shows what to write in it for a denial to become a grant.
+now and with what was granted and revoked while the application runs, and shows what to
+write in it for a denial to become a grant, or what to type for it to become one at once.
 
 What is asked again is whether an instance like that one may: an instance that
 its spawner bound something to, if the record permits something only to those.`,
@@ -65,6 +68,7 @@ type explanation struct {
 	Now   string   `json:"now,omitempty"`
 	Rule  string   `json:"rule,omitempty"`
 	Write []string `json:"write,omitempty"`
+	Grant string   `json:"grant,omitempty"` // or the command that gives it while the application runs
 	Note  string   `json:"note,omitempty"`
 
 	// Of decisions in which labels had a part: why they refuse it.
@@ -77,7 +81,7 @@ func (p *project) explain(r audit.Record) (explanation, error) {
 		e.Note = kindNotes[r.Kind]
 		return e, nil
 	}
-	app, err := p.load()
+	app, live, err := p.present()
 	if err != nil {
 		return e, err
 	}
@@ -116,7 +120,14 @@ func (p *project) explain(r audit.Record) (explanation, error) {
 			e.Note = "no single line of the manifest grants this: its subject or its object is not declared, or it is granted on a condition that was not met"
 		}
 	}
-	if e.Now != r.Verdict {
+	if l, ok := supervisor.LiveFor(app, r.Subject, r.Op, r.Object); ok && !v.Allowed {
+		e.Grant = p.grantLine(l)
+	}
+	switch {
+	case e.Now == r.Verdict:
+	case live:
+		e.Note = "that is how it is now, with what was granted and revoked while it runs: cofferdam grants"
+	default:
 		e.Note = "the manifest has changed since; a running application keeps the one it was started with"
 	}
 	return e, nil
@@ -165,7 +176,62 @@ func (e explanation) print() {
 			fmt.Fprintf(stdout, "  %s\n", printable(l))
 		}
 	}
+	if e.Grant != "" {
+		fmt.Fprintf(stdout, "\nto allow it now, while the application runs\n  %s\n", printable(e.Grant))
+	}
 }
+
+// present is the manifest, and if the application runs, with what was granted and revoked
+// since; live tells whether there was any.
+func (p *project) present() (app *manifest.App, live bool, err error) {
+	if app, err = p.load(); err != nil {
+		return nil, false, err
+	}
+	r, err := p.one(admin.Request{Op: admin.OpGrants})
+	if err != nil || len(r.Live)+len(r.Revoked) == 0 {
+		return app, false, nil
+	}
+	var revoked []manifest.Grant
+	for _, g := range r.Revoked {
+		if there, ok := app.Granted(g.Service, liveKind(g.Kind), g.Object, ""); ok {
+			revoked = append(revoked, there)
+		}
+	}
+	with, err := app.With(r.Live, revoked)
+	if err != nil {
+		return app, false, nil // the file says something else by now
+	}
+	return with, true, nil
+}
+
+// grantLine is the command that gives l.
+func (p *project) grantLine(l supervisor.Live) string {
+	line := "cofferdam "
+	switch {
+	case p.name != "":
+		line += "-p " + p.name + " "
+	case p.file != "cofferdam.yaml":
+		line += "-f " + shellWord(p.file) + " "
+	}
+	line += fmt.Sprintf("grant %s %s %s", l.Service, l.Kind, shellWord(l.Object))
+	if l.Into != "" {
+		line += " --into " + l.Into
+	}
+	if l.Private {
+		line += " --private"
+	}
+	return line
+}
+
+// shellWord is s as a shell reads it.
+func shellWord(s string) string {
+	if s != "" && !strings.ContainsFunc(s, func(c rune) bool { return !strings.ContainsRune(plainRunes, c) }) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+const plainRunes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:@%+,="
 
 func parens(s string) string {
 	if s == "" {

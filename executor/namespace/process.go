@@ -45,6 +45,9 @@ var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9]
 // maxExtra bounds the descriptors that a spec hands over.
 const maxExtra = 64
 
+// maxListeners bounds those that are opened at a time.
+const maxListeners = 64
+
 // Start makes an environment.
 func (e *Executor) Start(ctx context.Context, spec *executor.Spec) (executor.Process, error) {
 	start, err := checkSpec(spec)
@@ -93,6 +96,18 @@ func (e *Executor) Start(ctx context.Context, spec *executor.Spec) (executor.Pro
 	reply, sockets := got.reply, got.fds
 	p.pid = reply.Pid
 	p.begun()
+	p.listeners, err = listenersOf(sockets)
+	close(p.ready)
+	if err != nil {
+		p.Kill(executor.CauseInternal, err.Error())
+		<-p.done
+		return nil, fmt.Errorf("take over a listener: %w", err)
+	}
+	return p, nil
+}
+
+// listenersOf takes over sockets that listen.
+func listenersOf(sockets []int) (all []net.Listener, err error) {
 	for _, fd := range sockets {
 		f := os.NewFile(uintptr(fd), "listener")
 		l, lerr := net.FileListener(f)
@@ -101,15 +116,9 @@ func (e *Executor) Start(ctx context.Context, spec *executor.Spec) (executor.Pro
 			err = lerr
 			continue
 		}
-		p.listeners = append(p.listeners, l)
+		all = append(all, l)
 	}
-	close(p.ready)
-	if err != nil {
-		p.Kill(executor.CauseInternal, err.Error())
-		<-p.done
-		return nil, fmt.Errorf("take over a listener: %w", err)
-	}
-	return p, nil
+	return all, err
 }
 
 // begun says that there is something to kill, and kills it if that was asked for
@@ -141,18 +150,11 @@ func checkSpec(spec *executor.Spec) (*link.Start, error) {
 	if len(spec.Command.Args) == 0 {
 		return nil, fmt.Errorf("environment %q: no program to run", spec.Name)
 	}
-	for _, h := range spec.Hosts {
-		if !hostName.MatchString(h.Name) || !h.Addr.IsValid() {
-			return nil, fmt.Errorf("environment %q: host %q with address %v", spec.Name, h.Name, h.Addr)
-		}
+	if len(spec.Extra) > maxExtra || len(spec.Mounts) > 64 {
+		return nil, fmt.Errorf("environment %q: more than 64 descriptors or mounts", spec.Name)
 	}
-	if len(spec.Extra) > maxExtra || len(spec.Mounts) > 64 || len(spec.Listen) > 64 {
-		return nil, fmt.Errorf("environment %q: more than 64 descriptors, mounts or listeners", spec.Name)
-	}
-	for _, a := range spec.Listen {
-		if !a.Addr().IsLoopback() && !a.Addr().IsUnspecified() {
-			return nil, fmt.Errorf("environment %q: address %v is not of the loopback", spec.Name, a)
-		}
+	if err := checkReach(spec.Hosts, spec.Listen); err != nil {
+		return nil, fmt.Errorf("environment %q: %w", spec.Name, err)
 	}
 	s := &link.Start{
 		Name: spec.Name, Command: command(&spec.Command), Mounts: slices.Clone(spec.Mounts), Hosts: spec.Hosts,
@@ -173,6 +175,24 @@ func checkSpec(spec *executor.Spec) (*link.Start, error) {
 		return nil, fmt.Errorf("environment %q: /tmp without a limit", spec.Name)
 	}
 	return s, nil
+}
+
+// checkReach checks names and listeners.
+func checkReach(hosts []executor.Host, listen []netip.AddrPort) error {
+	for _, h := range hosts {
+		if !hostName.MatchString(h.Name) || !h.Addr.IsValid() {
+			return fmt.Errorf("host %q with address %v", h.Name, h.Addr)
+		}
+	}
+	if len(listen) > maxListeners {
+		return fmt.Errorf("more than %d listeners", maxListeners)
+	}
+	for _, a := range listen {
+		if !a.Addr().IsLoopback() && !a.Addr().IsUnspecified() {
+			return fmt.Errorf("address %v is not of the loopback", a)
+		}
+	}
+	return nil
 }
 
 func command(c *executor.Command) link.Command {
@@ -205,12 +225,12 @@ func fill[T comparable](v *T, def T) {
 // finish records how the environment ended.
 func (p *Process) finish(exit executor.Exit) {
 	<-p.ready
-	for _, l := range p.listeners {
-		l.Close()
-	}
 	p.streams.wait()
 	p.mu.Lock()
 	p.ended = true
+	for _, l := range p.listeners {
+		l.Close()
+	}
 	for _, fds := range p.sockets {
 		linux.CloseFDs(fds)
 	}
@@ -225,7 +245,36 @@ func (p *Process) finish(exit executor.Exit) {
 func (p *Process) Pid() int { return p.pid }
 
 // Listeners are the sockets of Spec.Listen.
-func (p *Process) Listeners() []net.Listener { return slices.Clone(p.listeners) }
+func (p *Process) Listeners() []net.Listener {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.listeners)
+}
+
+// Reach changes which names resolve inside, and opens further listeners.
+func (p *Process) Reach(ctx context.Context, hosts []executor.Host, listen []netip.AddrPort) ([]net.Listener, error) {
+	if err := checkReach(hosts, listen); err != nil {
+		return nil, err
+	}
+	_, fds, err := p.e.call(ctx, &link.Request{Reach: &link.Reach{Env: p.env, Hosts: hosts, Listen: listen}}, nil)
+	if err != nil {
+		return nil, err
+	}
+	more, err := listenersOf(fds)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended && err == nil {
+		err = executor.ErrStopped
+	}
+	if err != nil {
+		for _, l := range more {
+			l.Close()
+		}
+		return nil, err
+	}
+	p.listeners = append(p.listeners, more...)
+	return more, nil
+}
 
 // dialBatch is how many sockets are fetched at once: a round trip to the
 // spawner costs more than a socket.

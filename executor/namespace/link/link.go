@@ -64,6 +64,7 @@ type Request struct {
 	Signal  *Signal
 	Usage   *Ref
 	Dial    *Dial  // answered with sockets
+	Reach   *Reach // answered with sockets
 	Owns    *Ref   // descriptor: a pidfd
 	Exec    *Exec  // descriptors: the three streams
 	Mount   *Mount // descriptor: the directory
@@ -106,6 +107,13 @@ type Kill struct {
 type Signal struct {
 	Env    uint64
 	Signal syscall.Signal
+}
+
+// Reach says anew which names resolve in it, and asks for further listeners.
+type Reach struct {
+	Env    uint64
+	Hosts  []executor.Host
+	Listen []netip.AddrPort
 }
 
 // Dial asks for unconnected TCP sockets in its network.

@@ -41,6 +41,9 @@ type instance struct {
 	volumesShut bool       // guarded by volumesMu
 	held        []string   // keys of holds
 
+	reachMu sync.Mutex // held while its names change; before mu
+	renamed bool       // guarded by reachMu: its /etc/hosts is one that reach has mounted
+
 	mu    sync.Mutex
 	cause *executor.Exit // guarded by mu: why we killed it
 	ended bool           // guarded by mu: its descriptors are closed

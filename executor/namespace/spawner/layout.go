@@ -225,17 +225,13 @@ func (l *layouts) build(spec *link.Start, mounts []placed) (_ int, err error) {
 
 // base makes what every environment has.
 func (l *layouts) base(root int, spec *link.Start) error {
-	hosts := "127.0.0.1 localhost\n::1 localhost\n"
-	for _, h := range spec.Hosts {
-		hosts += h.Addr.String() + " " + h.Name + "\n"
-	}
 	for _, name := range []string{"proc", "tmp", "dev/shm"} {
 		if err := makePoint(root, name, true); err != nil {
 			return err
 		}
 	}
 	for name, content := range map[string]string{
-		"etc/hosts":         hosts,
+		"etc/hosts":         hostsFile(spec.Hosts),
 		"etc/hostname":      spec.Name + "\n",
 		"etc/resolv.conf":   "",
 		"etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\nservices: files\nprotocols: files\n",

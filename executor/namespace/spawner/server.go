@@ -238,6 +238,8 @@ func (s *server) handleRunning(req *link.Request, fds []int) (*link.Reply, []int
 		env = req.Usage.Env
 	case req.Dial != nil:
 		env = req.Dial.Env
+	case req.Reach != nil:
+		env = req.Reach.Env
 	case req.Owns != nil:
 		env = req.Owns.Env
 	case req.Mount != nil:
@@ -262,6 +264,8 @@ func (s *server) handleRunning(req *link.Request, fds []int) (*link.Reply, []int
 		reply.Usage = i.usage()
 	case req.Dial != nil:
 		out, err = i.dial(req.Dial)
+	case req.Reach != nil:
+		out, err = i.reach(req.Reach)
 	case req.Owns != nil && len(fds) == 1:
 		reply.Owns, err = i.owns(fds[0])
 	case req.Mount != nil && len(fds) == 1:
