@@ -84,6 +84,10 @@ type GatewayLimits struct {
 	BodyBytes   int64         // default 1 MiB
 	Timeout     time.Duration // whole request, default 60 s
 	Connections int           // default 512
+
+	PerPeer      int  // of them from one address; default half
+	PerPrincipal int  // requests at a time of one principal; default a quarter of Connections
+	Rate         Rate // of requests from one address
 }
 
 // Route sends paths to a service: first match wins.
@@ -93,6 +97,7 @@ type Route struct {
 	To   string // service
 
 	Nobody string // the service of who was not recognised, "" for To
+	Rate   Rate   // of requests by each person
 
 	// Request is the label of what a person sends here, Answer the bound on what
 	// the person may be sent; see Labels.

@@ -58,6 +58,8 @@ func (l *GatewayLimits) fillDefaults() {
 	orElse(&l.BodyBytes, 1<<20)
 	orElse(&l.Timeout, time.Minute)
 	orElse(&l.Connections, 512)
+	orElse(&l.PerPeer, max(l.Connections/2, 1))
+	orElse(&l.PerPrincipal, max(l.Connections/4, 1))
 }
 
 func (s *Service) fillDefaults() {

@@ -162,6 +162,9 @@ func routeKeys() table[Route] {
 		{"path", aPattern, true, "", "Matched against the whole path, as if between ^ and $.", readPattern},
 		{"to", aName, true, "", "The service, which must have http.", readRouteTo},
 		{"nobody", aName, false, "they go where the others go; from a service with an instance for each principal to login, or they are refused", "The service of those who are not recognised, which must have http and one instance for all.", readRouteNobody},
+		{"rate", aRequestRate, false, "no limit", "Requests of each principal, and of each address that is not recognised; further ones get 429.", func(r *reader, v value, route *Route) {
+			route.Rate = r.requestRate(v)
+		}},
 		{"request", aLabel, false, "True %% {principal} with authenticate, and public from who is not recognised; public without", "Label of what a person sends.", func(r *reader, v value, route *Route) {
 			route.Request = r.label(v)
 		}},
@@ -184,6 +187,15 @@ func gatewayLimitKeys() table[GatewayLimits] {
 		}},
 		{"connections", aCount, false, "512", "Connections at a time.", func(r *reader, v value, l *GatewayLimits) {
 			l.Connections, _ = r.integer(v, aCount, 1, 1<<16)
+		}},
+		{"per_peer", aCount, false, "half of connections", "Connections at a time from one address (of IPv6, one /64); further ones get 429. Connections between services: from one service, or one principal that it runs for.", func(r *reader, v value, l *GatewayLimits) {
+			l.PerPeer, _ = r.integer(v, aCount, 1, 1<<16)
+		}},
+		{"per_principal", aCount, false, "a quarter of connections", "Requests at a time of one principal; further ones get 429.", func(r *reader, v value, l *GatewayLimits) {
+			l.PerPrincipal, _ = r.integer(v, aCount, 1, 1<<16)
+		}},
+		{"rate", aRequestRate, false, "no limit", "Requests from one address, before anybody is asked who it is; further ones get 429.", func(r *reader, v value, l *GatewayLimits) {
+			l.Rate = r.requestRate(v)
 		}},
 	}}
 }

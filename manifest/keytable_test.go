@@ -189,6 +189,7 @@ func schemaOf() map[shape]any {
 		aRate:        rateSchema(counts),
 		someRates:    members{{"anyOf", []any{rateSchema(counts), ref("rates")}}},
 		totalRates:   ref("rates"),
+		aRequestRate: rateSchema(counts),
 		aBytesRate:   rateSchema(sizes),
 		anInstances:  words(shared, perCall, perLabel, perPrincipal),
 		limits:       ref("limits"),

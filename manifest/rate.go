@@ -33,10 +33,11 @@ type Rates struct {
 }
 
 const (
-	totalRates shape = "a mapping: rates"
-	someRates  shape = "a rate such as 5/min burst 10 or 20/s per principal, or a mapping: rates"
-	aRate      shape = "a rate such as 20/s, 5/min burst 10 or 20/s per principal, or unlimited"
-	aBytesRate shape = "a rate of bytes such as 10M/s, 1G/h burst 100M or 64K/s per principal, or unlimited"
+	totalRates   shape = "a mapping: rates"
+	someRates    shape = "a rate such as 5/min burst 10 or 20/s per principal, or a mapping: rates"
+	aRate        shape = "a rate such as 20/s, 5/min burst 10 or 20/s per principal, or unlimited"
+	aRequestRate shape = "a rate such as 20/s or 5/min burst 10, or unlimited"
+	aBytesRate   shape = "a rate of bytes such as 10M/s, 1G/h burst 100M or 64K/s per principal, or unlimited"
 )
 
 // ratesKeys are those of all lines. Which of them a line may have depends on what it is of.
@@ -154,6 +155,15 @@ func (r *reader) rate(v value, s shape, amounts *regexp.Regexp, parse func(strin
 	case float64(rate.Burst)/float64(rate.Amount)*float64(rate.Per) > float64(maxDuration):
 		r.refuse(v, "", "%.64q: such a burst takes more than a year to come back", text)
 		return Rate{}
+	}
+	return rate
+}
+
+// requestRate reads one that is of each person anyhow.
+func (r *reader) requestRate(v value) Rate {
+	rate := r.rate(v, aRequestRate, counts, parseCount)
+	if rate.Each {
+		r.refuse(v, "leave per principal out", "this is of each of them anyhow")
 	}
 	return rate
 }

@@ -199,6 +199,7 @@ func (g *Gateway) node() *yaml.Node {
 		o.add("path", text(route.Path))
 		o.add("to", text(route.To))
 		o.add("nobody", someText(route.Nobody))
+		o.add("rate", someText(route.Rate.format(decimal)))
 		if !route.Lenient {
 			o.add("request", someLabel(route.Request, g.person.Request))
 			o.add("answer", someLabel(route.Answer, g.person.Answer))
@@ -210,6 +211,9 @@ func (g *Gateway) node() *yaml.Node {
 	l.add("body", text(formatSize(g.Limits.BodyBytes)))
 	l.add("timeout", text(formatDuration(g.Limits.Timeout)))
 	l.add("connections", count(g.Limits.Connections))
+	l.add("per_peer", count(g.Limits.PerPeer))
+	l.add("per_principal", count(g.Limits.PerPrincipal))
+	l.add("rate", someText(g.Limits.Rate.format(decimal)))
 	if g.Listen != "" {
 		o.add("limits", l.done())
 	}

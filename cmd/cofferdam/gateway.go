@@ -51,6 +51,7 @@ func doorOf(app *manifest.App, self doorProgram) (supervisor.Door, error) {
 			BodyBytes:   g.Limits.BodyBytes,
 			TimeoutMS:   g.Limits.Timeout.Milliseconds(),
 			Connections: g.Limits.Connections,
+			PerPeer:     g.Limits.PerPeer, PerPrincipal: g.Limits.PerPrincipal, Rate: rateOf(g.Limits.Rate),
 		}
 		for _, d := range g.TCP {
 			to, port := d.Port()
@@ -64,9 +65,17 @@ func doorOf(app *manifest.App, self doorProgram) (supervisor.Door, error) {
 	return supervisor.Door{Program: self.path, Runtime: self.runtime, Env: []string{gateway.ConfigEnv + "=" + string(text)}}, nil
 }
 
+// rateOf is a rate in the gateway's words.
+func rateOf(r manifest.Rate) gateway.Rate {
+	if r.Amount <= 0 {
+		return gateway.Rate{} // there is none
+	}
+	return gateway.Rate{Amount: r.Amount, PerMS: r.Per.Milliseconds(), Burst: r.Burst}
+}
+
 // routeOf is a route in the gateway's words.
 func routeOf(app *manifest.App, r manifest.Route) gateway.Route {
-	out := gateway.Route{Path: r.Path, To: r.To, Nobody: r.Nobody}
+	out := gateway.Route{Path: r.Path, To: r.To, Nobody: r.Nobody, Rate: rateOf(r.Rate)}
 	to := app.Service(r.To)
 	each := to.Instances == "per-principal"
 	if app.Gateway.Authenticate != nil {

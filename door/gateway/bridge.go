@@ -9,6 +9,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -78,7 +79,10 @@ func writePrincipal(name string) string {
 }
 
 // prefaceListener gives connections that begin with a preface.
-type prefaceListener struct{ net.Listener }
+type prefaceListener struct {
+	net.Listener
+	callers *tally // connections of each service, or of each principal that it runs for
+}
 
 // Accept implements [net.Listener].
 func (l prefaceListener) Accept() (net.Conn, error) {
@@ -86,7 +90,7 @@ func (l prefaceListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &prefaced{Conn: c, in: bufio.NewReaderSize(c, maxPreface)}, nil
+	return &prefaced{Conn: c, in: bufio.NewReaderSize(c, maxPreface), callers: l.callers}, nil
 }
 
 // prefaced is a connection whose first Read takes the preface off, so that it
@@ -97,6 +101,35 @@ type prefaced struct {
 	in     *bufio.Reader
 	said   preface // empty until the preface was read
 	failed bool
+
+	callers *tally
+	left    sync.Once
+	mu      sync.Mutex
+	counted bool // guarded by mu, as is closed
+	closed  bool
+}
+
+// who is whom a connection counts for.
+func (p preface) who() string { return p.caller + " " + p.principal }
+
+// Close implements [net.Conn].
+func (c *prefaced) Close() error {
+	c.left.Do(func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.closed = true; c.counted {
+			c.callers.end(c.said.who())
+		}
+	})
+	return c.Conn.Close()
+}
+
+// enter counts the connection, if its caller may have one more.
+func (c *prefaced) enter() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.counted = !c.closed && c.callers.begin(c.said.who())
+	return c.counted
 }
 
 // Read implements [net.Conn]. To the server, a connection without a proper
@@ -109,6 +142,10 @@ func (c *prefaced) Read(p []byte) (int, error) {
 		line, err := c.in.ReadSlice('\n')
 		if err == nil {
 			c.said, err = parsePreface(string(line))
+		}
+		if err == nil && !c.enter() {
+			io.WriteString(c.Conn, crowded)
+			err = errPeerCrowded
 		}
 		if err != nil {
 			c.failed = true

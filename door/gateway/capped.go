@@ -1,14 +1,16 @@
 package gateway
 
 import (
+	"io"
 	"net"
 	"sync"
 )
 
 // capped is a listener with a bound on open connections. Those beyond it wait,
-// not accepted, in the kernel's queue.
+// not accepted, in the kernel's queue. Beyond what one peer may have, they are turned away.
 type capped struct {
 	net.Listener
+	peers  *tally // nil if peers are not counted
 	slots  chan struct{}
 	closed chan struct{}
 	once   sync.Once
@@ -20,6 +22,29 @@ func newCapped(l net.Listener, n int) *capped {
 
 // Accept implements [net.Listener].
 func (l *capped) Accept() (net.Conn, error) {
+	for {
+		c, err := l.accept()
+		if err != nil || l.peers == nil {
+			return c, err
+		}
+		peer := peerName(c.RemoteAddr())
+		if !l.peers.begin(peer) {
+			// It fits into the empty buffer of a new connection: this does not wait.
+			io.WriteString(c, crowded)
+			c.Close()
+			continue
+		}
+		counted := c.(*cappedConn)
+		leave := counted.leave
+		counted.leave = sync.OnceFunc(func() {
+			l.peers.end(peer)
+			leave()
+		})
+		return c, nil
+	}
+}
+
+func (l *capped) accept() (net.Conn, error) {
 	select {
 	case l.slots <- struct{}{}:
 	case <-l.closed:

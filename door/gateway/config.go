@@ -60,6 +60,8 @@ type Route struct {
 	// whoever has it is its owner. Nobody may, who has no session yet.
 	Session bool `json:"session,omitempty"`
 
+	Rate Rate `json:"rate,omitzero"` // of requests by each principal, and by each address that is nobody's
+
 	SecretNobody bool `json:"secret_nobody,omitempty"` // the same of what Nobody answers
 }
 
@@ -69,6 +71,10 @@ type Limits struct {
 	BodyBytes   int64 `json:"body_bytes,omitempty"`   // default 1 MiB
 	TimeoutMS   int64 `json:"timeout_ms,omitempty"`   // of a whole request, default 60 s
 	Connections int   `json:"connections,omitempty"`  // default 512, for each of the two listeners
+
+	PerPeer      int  `json:"per_peer,omitempty"`      // of them from one address, or from one service; default half of them
+	PerPrincipal int  `json:"per_principal,omitempty"` // requests at a time of one principal; default a quarter of them
+	Rate         Rate `json:"rate,omitzero"`           // of requests from one address, before anybody is asked who it is
 }
 
 func (l Limits) timeout() time.Duration { return time.Duration(l.TimeoutMS) * time.Millisecond }
@@ -85,6 +91,12 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Connections == 0 {
 		l.Connections = 512
+	}
+	if l.PerPeer == 0 {
+		l.PerPeer = max(l.Connections/2, 1)
+	}
+	if l.PerPrincipal == 0 {
+		l.PerPrincipal = max(l.Connections/4, 1)
 	}
 	return l
 }
@@ -124,6 +136,9 @@ func (c Config) check() error {
 		}
 	}
 	for _, r := range c.Routes {
+		if !r.Rate.ok() {
+			return fmt.Errorf("route %q: rate %+v: not positive", r.Path, r.Rate)
+		}
 		if r.Asks && (c.Authenticate == nil || !c.Says) || r.Needs && !r.Asks {
 			return fmt.Errorf("route %q: there is nobody to ask who it is", r.Path)
 		}
@@ -149,7 +164,7 @@ func (c Config) check() error {
 		return fmt.Errorf("bridge: port %d: not from 1 to 65535", c.Bridge)
 	}
 	l := c.Limits
-	if l.HeaderBytes < 0 || l.BodyBytes < 0 || l.TimeoutMS < 0 || l.TimeoutMS > int64(time.Hour/time.Millisecond) || l.Connections < 0 {
+	if l.HeaderBytes < 0 || l.BodyBytes < 0 || l.TimeoutMS < 0 || l.TimeoutMS > int64(time.Hour/time.Millisecond) || l.Connections < 0 || l.PerPeer < 0 || l.PerPrincipal < 0 || !l.Rate.ok() {
 		return fmt.Errorf("limits %+v: negative, or a timeout over an hour", l)
 	}
 	return nil

@@ -78,6 +78,9 @@ type Gateway struct {
 	proxy  *httputil.ReverseProxy
 	who    *authenticator // nil if nobody is told apart
 	doors  []*tcpDoor
+
+	requests *meter // of each address; nil for no limit
+	going    *tally // requests, by principal
 }
 
 // New returns a gateway for c, which it checks. It logs one line per request to
@@ -97,6 +100,9 @@ func New(c Config, log *slog.Logger) (*Gateway, error) {
 		log:    log,
 		errors: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		newID:  func() string { return strings.ToLower(rand.Text()) },
+
+		requests: newMeter(c.Limits.Rate),
+		going:    newTally(c.Limits.PerPrincipal),
 	}
 	if c.Authenticate != nil {
 		g.who = &authenticator{Authenticate: *c.Authenticate, call: new(line).call}
@@ -187,13 +193,14 @@ func (g *Gateway) Serve(ctx context.Context, outside, bridge net.Listener, doors
 	}
 	if outside != nil {
 		capped := newCapped(outside, g.config.Limits.Connections)
+		capped.peers = newTally(g.config.Limits.PerPeer)
 		serve(g.server(g.outside(capped)), capped)
 	}
 	if bridge != nil {
 		capped := newCapped(bridge, g.config.Limits.Connections)
 		s := g.server(http.HandlerFunc(g.bridged))
 		s.ConnContext = withPreface
-		serve(s, prefaceListener{capped})
+		serve(s, prefaceListener{capped, newTally(g.config.Limits.PerPeer)})
 	}
 	for i, l := range doors {
 		capped, d := newCapped(l, g.doors[i].Connections), g.doors[i]

@@ -468,7 +468,7 @@ func TestRequestIDs(t *testing.T) {
 }
 
 func TestConnectionCap(t *testing.T) {
-	s := start(t, Limits{Connections: 4}, nil)
+	s := start(t, Limits{Connections: 4, PerPeer: 4}, nil)
 	for range 3 {
 		dial(t, s.outside) // and say nothing
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/http"
 	"time"
+
+	"cofferdam/sdk"
 )
 
 // maxURI is the longest request target that is looked at, in bytes.
@@ -18,10 +20,12 @@ type exchange struct {
 	principal string // the same; "" for nobody
 	service   string // "" as long as nobody is found
 	port      int
-	behalf    string // the line ahead of the connection, "" for none; see dial.go
-	secret    bool   // the answer is to be sealed
-	hidden    string // the cookie that the service may neither see nor set, "" for none
-	cause     error  // of a refusal that the log should explain
+	behalf    string        // the line ahead of the connection, "" for none; see dial.go
+	secret    bool          // the answer is to be sealed
+	hidden    string        // the cookie that the service may neither see nor set, "" for none
+	cause     error         // of a refusal that the log should explain
+	wait      time.Duration // until it may be tried again
+	ended     func()        // called when it has; nil for nothing
 	body      *watched
 }
 
@@ -39,6 +43,10 @@ func (g *Gateway) outside(l *capped) http.Handler {
 			w.Header().Set("Connection", "close")
 		}
 		g.handle(w, r, callerOutside, func(ctx context.Context, x *exchange) int {
+			peer := peerOfRequest(r)
+			if !x.within(g.requests, peer) {
+				return http.StatusTooManyRequests
+			}
 			if ambiguous(r.URL.Path) {
 				return http.StatusBadRequest
 			}
@@ -61,6 +69,13 @@ func (g *Gateway) outside(l *capped) http.Handler {
 					x.service, x.secret, x.hidden = to.Nobody, to.SecretNobody, ""
 				}
 			}
+			who := "address " + peer
+			if x.principal != "" {
+				who = "principal " + x.principal
+			}
+			if !x.within(to.meter, who) || x.principal != "" && !x.begin(g.going) {
+				return http.StatusTooManyRequests
+			}
 			if g.config.Says {
 				x.behalf = forSomebody(x.principal, to.number)
 			}
@@ -68,6 +83,30 @@ func (g *Gateway) outside(l *capped) http.Handler {
 		})
 	})
 }
+
+// within counts the request as one of who's, and says if there are too many.
+func (x *exchange) within(m *meter, who string) bool {
+	wait, ok := m.take(who, time.Now())
+	if !ok {
+		x.wait, x.cause = wait, errTooOften
+	}
+	return ok
+}
+
+// begin counts the request as one that goes on, and says if there are too many.
+func (x *exchange) begin(going *tally) bool {
+	if !going.begin(x.principal) {
+		x.cause = errTooMany
+		return false
+	}
+	x.ended = func() { going.end(x.principal) }
+	return true
+}
+
+var (
+	errTooOften = errors.New("more requests than the rate allows")
+	errTooMany  = errors.New("its principal has as many requests under way as it may have")
+)
 
 // bridged is the handler for services.
 func (g *Gateway) bridged(w http.ResponseWriter, r *http.Request) {
@@ -92,6 +131,9 @@ func (g *Gateway) recognise(ctx context.Context, x *exchange, r *http.Request) i
 	case errors.Is(err, errTwice):
 		x.cause = err
 		return http.StatusBadRequest
+	case errors.Is(err, sdk.ErrLimited):
+		x.cause, x.wait = err, sdk.RetryAfter(err)
+		return http.StatusTooManyRequests
 	case err != nil:
 		x.cause = err
 		return http.StatusServiceUnavailable
@@ -109,6 +151,9 @@ func (g *Gateway) handle(out http.ResponseWriter, r *http.Request, caller string
 	w.Header().Set(headerID, x.id)
 	whole := false
 	defer func() {
+		if x.ended != nil {
+			x.ended()
+		}
 		if !whole && w.cause == nil {
 			// The proxy panics with http.ErrAbortHandler, for net/http to cut
 			// the connection: the only way to say that the rest is missing.
@@ -127,6 +172,9 @@ func (g *Gateway) handle(out http.ResponseWriter, r *http.Request, caller string
 	}
 	if status != 0 {
 		w.cause = x.cause
+		if status == http.StatusTooManyRequests {
+			w.Header().Set("Retry-After", after(x.wait))
+		}
 		g.turnAway(w, r, status, x.id)
 		whole = true
 		return

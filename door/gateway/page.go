@@ -16,6 +16,7 @@ var sentences = map[int]string{
 	http.StatusMethodNotAllowed:        "This method is not available here.",
 	http.StatusRequestTimeout:          "The request took too long to arrive.",
 	http.StatusRequestEntityTooLarge:   "The request is too large.",
+	http.StatusTooManyRequests:         "There were too many requests. Please try again in a moment.",
 	http.StatusRequestURITooLong:       "The address is too long.",
 	http.StatusBadGateway:              "The service did not answer. Please try again in a moment.",
 	http.StatusServiceUnavailable:      "The service is not available at the moment. Please try again later.",

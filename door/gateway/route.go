@@ -11,6 +11,7 @@ type route struct {
 	Route
 	number int // in the configuration
 	path   *regexp.Regexp
+	meter  *meter // of each person; nil for no limit
 }
 
 func compile(routes []Route) ([]route, error) {
@@ -24,7 +25,7 @@ func compile(routes []Route) ([]route, error) {
 		if err != nil {
 			return nil, fmt.Errorf("route %q: %w", r.Path, err)
 		}
-		compiled[i] = route{Route: r, number: i, path: re}
+		compiled[i] = route{Route: r, number: i, path: re, meter: newMeter(r.Rate)}
 	}
 	return compiled, nil
 }
