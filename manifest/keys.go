@@ -427,7 +427,7 @@ func restartKeys() table[Restart] {
 		{"period", aTime, false, "1m", "See intensity.", func(r *reader, v value, s *Restart) {
 			s.Period = r.duration(v, aTime, maxDuration)
 		}},
-		{"backoff", aTime, false, "100ms", "Wait before the first restart; doubled for each further one.", func(r *reader, v value, s *Restart) {
+		{"backoff", aTime, false, "100ms", "Wait before the second restart within period; doubled for each further one. The first is at once, if the service had become ready.", func(r *reader, v value, s *Restart) {
 			s.Backoff = r.duration(v, aTime, maxDuration)
 		}},
 		{"backoff_max", aTime, false, "10s", "The longest wait.", func(r *reader, v value, s *Restart) {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -32,6 +33,7 @@ type instance struct {
 	wire *net.UnixListener
 	path string // of the wire socket, on the host
 
+	served   atomic.Bool   // it has become ready
 	well     chan struct{} // closed once it is well, see watch
 	wellOnce sync.Once
 
@@ -223,6 +225,7 @@ func (in *instance) awaitReady(ctx context.Context, timeout time.Duration) error
 	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 		if in.env.Serving() && in.listens(ctx, ports) {
 			in.env.Listening(in.dial)
+			in.served.Store(true)
 			go in.watch()
 			return nil
 		}

@@ -83,7 +83,7 @@ func (m *member) live() {
 		if !asked {
 			p.s.Logger.Error("instance", "service", p.spec.Name, "principal", m.key.Principal, "error", err)
 		}
-		p.gone(m, asked || err == wire.ErrBusy, err.Error())
+		p.gone(m, asked || err == wire.ErrBusy, false, err.Error())
 		m.settle(err)
 		return
 	}
@@ -110,7 +110,7 @@ func (m *member) live() {
 	if !well {
 		p.s.tallyOf(p.spec.Name).restarted(exit.Cause) // by the next who asks
 	}
-	p.gone(m, well, Ending(exit))
+	p.gone(m, well, in.served.Load(), Ending(exit))
 	if err != nil {
 		m.settle(err)
 	}

@@ -268,15 +268,16 @@ func (p *pool) release(m *member) {
 	}
 }
 
-// gone forgets m, which has ended; well says that it was asked to, or may.
-func (p *pool) gone(m *member, well bool, detail string) {
+// gone forgets m, which has ended; well says that it was asked to, or may, and served
+// that it had become ready.
+func (p *pool) gone(m *member, well, served bool, detail string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.members, m.key)
 	m.ending = true
 	m.use() // for good: what is gone is never idle
 	if !well {
-		p.troubled(m.key, detail)
+		p.troubled(m.key, served, detail)
 	}
 	p.notify()
 }

@@ -76,6 +76,7 @@ type Supervisor struct {
 	started time.Time
 
 	admission *admission
+	jitter    jitter
 
 	shares []*os.File // the roots of the manifest's, in its order
 
@@ -120,6 +121,7 @@ func New(o Options) (*Supervisor, error) {
 		runs:    make(map[string]*instance),
 		tallies: make(map[string]*tally),
 		started: time.Now(),
+		jitter:  anyPart,
 	}
 	if b := o.Budget; b.MemoryBytes == 0 || b.Pids == 0 || b.Instances == 0 {
 		return nil, fmt.Errorf("a budget of nothing: %+v", b)

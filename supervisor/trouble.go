@@ -2,7 +2,6 @@ package supervisor
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"cofferdam/audit"
@@ -15,8 +14,7 @@ const maxTroubles = 1024
 // trouble is what is remembered of a key whose instances end by themselves: only
 // that key's next one waits for it.
 type trouble struct {
-	budget    intensity
-	delay     time.Duration // after the next time
+	rhythm
 	notBefore time.Time
 	broken    time.Time // until then; zero if it is not
 	last      time.Time
@@ -26,30 +24,26 @@ type trouble struct {
 
 // troubled notes that an instance with that key has ended by itself. The caller
 // holds mu.
-func (p *pool) troubled(key monitor.Key, detail string) {
+func (p *pool) troubled(key monitor.Key, served bool, detail string) {
 	policy, now := p.spec.Restart, time.Now()
 	t := p.troubles[key]
 	if t == nil {
 		p.forgetTrouble(now)
-		t = &trouble{budget: intensity{limit: policy.Intensity, period: policy.Period}}
+		t = &trouble{rhythm: rhythm{policy: policy}}
 		if policy.Policy == "no" {
-			t.budget.limit = 0
+			t.policy.Intensity = 0
 		}
 		p.troubles[key] = t
 	}
-	if now.Sub(t.last) > policy.Period {
-		t.delay = policy.Backoff // it had been well
-	}
 	t.last, t.detail = now, detail
 	t.times++
-	// Half of the delay is random, as in a unit's.
-	t.notBefore = now.Add(t.delay/2 + rand.N(t.delay/2+1))
-	t.delay = min(2*t.delay, policy.BackoffMax)
-	if t.budget.spend(now) {
+	wait, broken := t.ended(now, served, p.s.jitter)
+	t.notBefore = now.Add(wait)
+	if !broken {
 		return
 	}
 	t.broken = now.Add(policy.Period)
-	t.detail = fmt.Sprintf("ended %d times within %v; the last: %s", t.budget.limit+1, policy.Period, detail)
+	t.detail = t.tooOften(detail)
 	p.s.record(audit.Record{
 		Kind: audit.KindLimit, Subject: p.spec.Name, Op: "restart", Object: string(Broken),
 		Detail: fmt.Sprintf("principal %q: %s", key.Principal, t.detail),
@@ -62,7 +56,7 @@ func (p *pool) troubled(key monitor.Key, detail string) {
 func (p *pool) retired(key monitor.Key, why string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.troubled(key, why)
+	p.troubled(key, true, why)
 	t := p.troubles[key]
 	t.broken, t.detail = t.last.Add(p.spec.Restart.Period), why
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -71,10 +70,8 @@ func (u *unit) run(ctx context.Context) {
 			return
 		}
 	}
-	budget := intensity{limit: u.spec.Restart.Intensity, period: u.spec.Restart.Period}
-	delay := u.spec.Restart.Backoff
+	next := rhythm{policy: u.spec.Restart}
 	for {
-		began := time.Now()
 		in, err := u.once(ctx)
 		if ctx.Err() != nil {
 			u.set(Stopped, "")
@@ -82,8 +79,9 @@ func (u *unit) run(ctx context.Context) {
 		}
 		var exit executor.Exit
 		var detail, retired string
+		var served bool
 		if err == nil {
-			exit, retired = in.proc.Exit(), in.retirement()
+			exit, retired, served = in.proc.Exit(), in.retirement(), in.served.Load()
 			detail = Ending(exit)
 		} else {
 			detail = err.Error()
@@ -102,18 +100,12 @@ func (u *unit) run(ctx context.Context) {
 			u.end(Exited, detail)
 			return
 		}
-		if !budget.spend(time.Now()) {
-			u.end(Broken, fmt.Sprintf("ended %d times within %v; the last: %s", budget.limit+1, budget.period, detail))
+		wait, broken := next.ended(time.Now(), served, u.s.jitter)
+		if broken {
+			u.end(Broken, next.tooOften(detail))
 			return
 		}
-		if time.Since(began) > u.spec.Restart.Period {
-			delay = u.spec.Restart.Backoff // it had been well
-		}
 		u.set(Backoff, detail)
-		// Half of the delay is random, so that those who fell together do not
-		// rise together.
-		wait := delay/2 + rand.N(delay/2+1)
-		delay = min(2*delay, u.spec.Restart.BackoffMax)
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
@@ -214,23 +206,4 @@ func (u *unit) set(state State, detail string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.state, u.detail = state, detail
-}
-
-// intensity allows so many events per period.
-type intensity struct {
-	limit  int
-	period time.Duration
-	events []time.Time
-}
-
-// spend reports whether one more event is within the limit.
-func (i *intensity) spend(now time.Time) bool {
-	kept := i.events[:0]
-	for _, t := range i.events {
-		if now.Sub(t) < i.period {
-			kept = append(kept, t)
-		}
-	}
-	i.events = append(kept, now)
-	return len(i.events) <= i.limit
 }

@@ -9,22 +9,52 @@ import (
 	"cofferdam/manifest"
 )
 
-func TestIntensity(t *testing.T) {
-	start := time.Unix(1000, 0)
-	i := intensity{limit: 2, period: 10 * time.Second}
-	for _, step := range []struct {
-		after time.Duration
-		want  bool
+// The first end of what was well costs nothing, each further one within the period twice
+// as much as the one before, half of it by chance, and too many are the end.
+func TestRhythm(t *testing.T) {
+	policy := manifest.Restart{Intensity: 4, Period: 10 * time.Second, Backoff: 100 * time.Millisecond, BackoffMax: 300 * time.Millisecond}
+	const ms = time.Millisecond
+	none, all := func(time.Duration) time.Duration { return 0 }, func(d time.Duration) time.Duration { return d }
+	type end struct {
+		after  time.Duration
+		well   bool
+		least  time.Duration
+		most   time.Duration
+		broken bool
+	}
+	for _, tt := range []struct {
+		name string
+		ends []end
 	}{
-		{0, true},
-		{1 * time.Second, true},
-		{2 * time.Second, false}, // the third within ten seconds
-		{13 * time.Second, true}, // all of them are long ago
-		{14 * time.Second, true},
-		{15 * time.Second, false},
+		{"well before the first", []end{
+			{0, true, 0, 0, false}, {1 * time.Second, true, 50 * ms, 100 * ms, false}, {2 * time.Second, true, 100 * ms, 200 * ms, false},
+			{3 * time.Second, true, 150 * ms, 300 * ms, false}, {4 * time.Second, true, 150 * ms, 300 * ms, true},
+		}},
+		{"never well", []end{{0, false, 50 * ms, 100 * ms, false}, {1 * time.Second, false, 100 * ms, 200 * ms, false}}},
+		{"well again after a period", []end{
+			{0, true, 0, 0, false}, {1 * time.Second, true, 50 * ms, 100 * ms, false},
+			{11 * time.Second, true, 0, 0, false}, {12 * time.Second, true, 50 * ms, 100 * ms, false},
+		}},
+		{"within a period of the last, not of the first", []end{
+			{0, true, 0, 0, false}, {9 * time.Second, true, 50 * ms, 100 * ms, false}, {18 * time.Second, true, 100 * ms, 200 * ms, false},
+			{27 * time.Second, true, 150 * ms, 300 * ms, false}, {36 * time.Second, true, 150 * ms, 300 * ms, false},
+		}},
 	} {
-		if got := i.spend(start.Add(step.after)); got != step.want {
-			t.Errorf("spend after %v = %v, want %v", step.after, got, step.want)
+		t.Run(tt.name, func(t *testing.T) {
+			low, high := rhythm{policy: policy}, rhythm{policy: policy}
+			for i, e := range tt.ends {
+				now := time.Unix(1000, 0).Add(e.after)
+				least, broken := low.ended(now, e.well, none)
+				most, _ := high.ended(now, e.well, all)
+				if least != e.least || most != e.most || broken != e.broken {
+					t.Errorf("end %d, after %v: wait from %v to %v, broken %v; want %+v", i, e.after, least, most, broken, e)
+				}
+			}
+		})
+	}
+	for d := range 5 * time.Microsecond {
+		if got := anyPart(d); got < 0 || got > d {
+			t.Errorf("anyPart(%v) = %v", d, got)
 		}
 	}
 }
