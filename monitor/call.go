@@ -31,6 +31,8 @@ type call struct {
 	mu       sync.Mutex
 	at       *conn              // the connection it was sent to, or is just being sent to
 	id       uint64             // its id there
+	sentAt   time.Time          // when it was sent there
+	heard    uint64             // what had come from the instance by then, see overdue.go
 	body     []byte             // kept while queued, and while it may be repeated
 	sent     bool               // all of it is on its way to at
 	ended    bool               // withdrawn or too late: at is to be told, once it was sent
@@ -215,19 +217,26 @@ func (k *call) kept() []byte {
 // place notes where the call is about to be. It comes before sending, and those
 // who end a call look at it afterwards, so that what may have reached an instance
 // is never said not to have.
-func (k *call) place(at *conn, id uint64) {
+func (k *call) place(at *conn, id uint64, now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.at, k.id, k.sent = at, id, false
+	if at != nil {
+		k.sentAt, k.heard = now, at.env.heard.Load()
+	}
 }
 
 // delivered notes that the call has been sent. It reports whether it has ended
-// meanwhile and the instance is to be told: that must not overtake the call.
-func (k *call) delivered() bool {
+// meanwhile and the instance is to be told: that must not overtake the call. Then its
+// answer is owed all the same.
+func (k *call) delivered() (owed debt, ended bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.sent = true
-	return k.ended
+	if k.ended {
+		owed = k.debt(k.id)
+	}
+	return owed, k.ended
 }
 
 // expired ends a call whose time is up. One that never reached an instance has
@@ -274,11 +283,15 @@ func (k *call) release() {
 	k.mu.Lock()
 	at, id, sent, stop := k.at, k.id, k.sent, k.stop
 	k.ended = true
+	owed := k.debt(id)
 	k.mu.Unlock()
 	if at != nil {
-		at.forget(k, id)
+		unanswered := at.forget(k, id)
 		if sent {
 			at.withdraw(id)
+		}
+		if sent && unanswered {
+			at.owes(owed)
 		}
 	}
 	if stop != nil {

@@ -26,6 +26,9 @@ type conn struct {
 	sent      uint64             // the last of those ids
 	serves    []*serving         // no method twice; only the reader adds to it
 
+	misses map[*method]misses // see overdue; nil as long as there are none
+	watch  watch
+
 	number uint64 // among those of env, in the order in which they were made; guarded by Env.mu
 }
 
@@ -52,6 +55,7 @@ func newConn(e *Env, nc *net.UnixConn) (*conn, error) {
 		asked:     make(map[uint64]request),
 		answering: make(map[uint64]task),
 	}
+	c.watch.c, c.watch.due = c, due{slot: -1, what: &c.watch}
 	if !e.hold(c) {
 		out.close()
 		return nil, fmt.Errorf("more than %d connections, %d in all, or the environment has ended", MaxConns, MaxConnsInAll)
@@ -66,7 +70,11 @@ func (c *conn) read() {
 	r := wire.NewReader(c.out.socket)
 	for {
 		f, err := r.Next()
-		if err != nil || !c.handle(&f) {
+		if err != nil {
+			return
+		}
+		c.env.heard.Add(1)
+		if !c.handle(&f) {
 			return
 		}
 	}
@@ -214,6 +222,10 @@ func (c *conn) close() {
 	c.closed = true
 	asked, answering, serves := c.asked, c.answering, c.serves
 	c.asked, c.answering, c.serves = nil, nil, nil
+	if c.watch.debt.method != nil {
+		c.watch.debt = debt{}
+		c.env.m.deadlines.remove(&c.watch.due)
+	}
 	c.mu.Unlock()
 
 	c.out.close()
@@ -275,6 +287,9 @@ func (c *conn) answered(f *wire.Frame) bool {
 	c.mu.Lock()
 	k := c.answering[f.ID]
 	delete(c.answering, f.ID)
+	if c.misses != nil || c.watch.debt.method != nil {
+		c.paid(f.ID, k)
+	}
 	c.mu.Unlock()
 	if k == nil {
 		return true // withdrawn meanwhile
@@ -296,6 +311,8 @@ func (c *conn) answered(f *wire.Frame) bool {
 	code, body := f.Code, f.Body
 	switch code {
 	case wire.OK, wire.Failed, wire.Busy, wire.TooLarge, wire.Malformed, wire.Denied:
+	case givenUp: // a moment before we did
+		code, body = wire.Deadline, nil
 	default: // the rest is the monitor's to say
 		code, body = wire.Failed, nil
 	}
@@ -331,7 +348,8 @@ func (c *conn) deliver(k *call, body []byte) delivery {
 	c.sent++
 	id := c.sent
 	c.answering[id] = k
-	k.place(c, id)
+	now := time.Now()
+	k.place(c, id, now)
 	c.mu.Unlock()
 	// From here on whoever ends the call takes it to have been sent.
 	if k.done.Load() {
@@ -343,7 +361,7 @@ func (c *conn) deliver(k *call, body []byte) delivery {
 			Op:      wire.OpCall,
 			ID:      id,
 			Call:    k.num,
-			Timeout: max(time.Until(k.deadline), time.Millisecond),
+			Timeout: max(k.deadline.Sub(now), time.Millisecond),
 		},
 		NameBytes:   k.method.nameBytes,
 		CallerBytes: k.from.env.caller,
@@ -358,15 +376,16 @@ func (c *conn) deliver(k *call, body []byte) delivery {
 		if !c.forget(k, id) {
 			return taken // close, or whoever ended the call, was faster
 		}
-		k.place(nil, 0)
+		k.place(nil, 0, now)
 		if err == errGone {
 			go c.close() // not here: see reply
 			return gone
 		}
 		return full
 	}
-	if k.delivered() {
+	if owed, ended := k.delivered(); ended {
 		c.withdraw(id)
+		c.owes(owed)
 	}
 	return taken
 }

@@ -33,6 +33,9 @@ type Env struct {
 	proxied  atomic.Int64 // connections that are with the egress door
 	turns    turns
 
+	heard    atomic.Uint64 // counts what comes from it: frames, and bytes of connections to it; see overdue.go
+	reported atomic.Uint64 // one more than heard when it was found to be silent
+
 	mu        sync.Mutex
 	closed    bool
 	conns     map[*conn]struct{}

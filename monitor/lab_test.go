@@ -433,6 +433,7 @@ type fakeSpawner struct {
 	unstarted bool         // none of which comes to be
 
 	instance func(service string, key Key) (func(), error)
+	unwell   chan string // instance and why, of those that do not respond
 }
 
 type run struct {
@@ -466,7 +467,13 @@ type ending struct {
 	err  error
 }
 
-func newFakeSpawner() *fakeSpawner { return &fakeSpawner{asked: make(chan *run, 2*MaxSpawns)} }
+func newFakeSpawner() *fakeSpawner {
+	return &fakeSpawner{asked: make(chan *run, 2*MaxSpawns), unwell: make(chan string, 1024)}
+}
+
+func (s *fakeSpawner) Unresponsive(id wire.Identity, why string) {
+	s.unwell <- id.Instance + ": " + why
+}
 
 func (s *fakeSpawner) run(r *run) ending {
 	r.end = make(chan ending, 1)

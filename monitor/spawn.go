@@ -32,6 +32,10 @@ type Spawner interface {
 	// output. It calls admit with what [Monitor.AdmitAt] has made of it, before its
 	// program runs, and Remove after all.
 	Line(ctx context.Context, service, method string, caller wire.Identity, body []byte, flow Flow, admit func(*Env)) ([]byte, error)
+
+	// Unresponsive is told of an instance that does not answer what it was sent within
+	// the deadlines that its service declares, and why that is thought.
+	Unresponsive(id wire.Identity, why string)
 }
 
 // spawning is a request for a child that is answered with its result.

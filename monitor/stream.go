@@ -56,7 +56,8 @@ type stream struct {
 	from, to *side
 	through  *meter // that counts the bytes; nil for none
 	count    *numbers.Counter
-	ended    chan struct{} // closed when the relay is
+	heard    *atomic.Uint64 // counts that something has come; nil for nobody who counts
+	ended    chan struct{}  // closed when the relay is
 
 	mu    sync.Mutex // held for each step of reading; taken last, and alone
 	cut   bool       // nothing more of the writer is passed on,
@@ -197,6 +198,9 @@ func (s *stream) take() (n int, err error) {
 			continue
 		case err == nil && n <= 0:
 			return 0, io.EOF
+		}
+		if s.heard != nil {
+			s.heard.Add(1)
 		}
 		return max(n, 0), err
 	}

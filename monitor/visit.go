@@ -155,6 +155,7 @@ func (v *visit) met(by *Env) error {
 	if v.by = by; v.by.self != v.to {
 		return nil // the door: what it leads to is checked when it connects
 	}
+	v.r.in.heard = &by.heard
 	r, name := v.r, fmt.Sprintf("connection from %s to port %d", v.e.id.Service, v.port)
 	v.byAnswers = lasting{
 		name:  name,

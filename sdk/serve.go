@@ -355,15 +355,18 @@ func (s *server) drain() {
 }
 
 // run answers r. A request that has ended gets no error from us: whoever ended
-// it knows better why.
+// it knows better why. That we are done with it is said all the same, for who
+// says nothing for too long is taken to hang.
 func (s *server) run(r *request) {
 	defer r.ctx.cancel()
 	defer s.dropOf(r)
 	if r.ctx.Err() != nil {
+		s.giveUp(r)
 		return
 	}
 	out, err := r.answer()
 	if err != nil && r.ctx.Err() != nil {
+		s.giveUp(r)
 		return
 	}
 	f := wire.Frame{Header: wire.Header{Op: wire.OpReply, ID: r.id}, Body: out}
@@ -378,6 +381,14 @@ func (s *server) run(r *request) {
 		f.Flags = 0
 		f.Code, f.Body = wire.TooLarge, nil
 	}
+	if err := s.c.send(&f); err != nil {
+		s.c.end(err)
+	}
+}
+
+// giveUp says that nobody works on r any longer.
+func (s *server) giveUp(r *request) {
+	f := wire.Frame{Header: wire.Header{Op: wire.OpReply, Code: wire.Canceled, ID: r.id}}
 	if err := s.c.send(&f); err != nil {
 		s.c.end(err)
 	}

@@ -104,7 +104,7 @@ func fails(err error) Handler {
 }
 
 // The context of a handler ends with its request, and a failure after that is
-// for nobody.
+// for nobody, but that it has ended is said.
 func TestServeContextEnds(t *testing.T) {
 	started, ended := make(chan struct{}), make(chan error)
 	handlers := map[string]Handler{
@@ -124,6 +124,7 @@ func TestServeContextEnds(t *testing.T) {
 	if err := <-ended; err != context.Canceled {
 		t.Errorf("after a cancel: %v, want %v", err, context.Canceled)
 	}
+	p.wantReply(1, wire.Canceled, "")
 
 	p.call(2, "wait", 10*time.Millisecond, nil)
 	<-started
@@ -131,7 +132,8 @@ func TestServeContextEnds(t *testing.T) {
 		t.Errorf("after the deadline: %v, want %v", err, context.DeadlineExceeded)
 	}
 
-	p.call(3, "echo", 0, []byte("next")) // the first reply: there was none to 1 and 2
+	p.wantReply(2, wire.Canceled, "")
+	p.call(3, "echo", 0, []byte("next"))
 	p.wantReply(3, wire.OK, "next")
 
 	p.call(4, "wait", 0, nil)

@@ -7,6 +7,7 @@ import (
 	"cofferdam/audit"
 	"cofferdam/executor"
 	"cofferdam/manifest"
+	"cofferdam/wire"
 )
 
 // Health is what the checks of an instance say of it; "" of one that is not checked.
@@ -111,6 +112,17 @@ func (in *instance) becomes(h *health) {
 	}
 	in.s.record(audit.Record{Kind: audit.KindHealth, Subject: in.svc.Name, Instance: in.name, Op: "check", Object: string(h.state)})
 	in.wellOnce.Do(func() { close(in.well) })
+}
+
+// Unresponsive does with an instance that does not answer what its service says. See
+// [cofferdam/monitor.Spawner].
+func (s *Supervisor) Unresponsive(id wire.Identity, why string) {
+	s.mu.Lock()
+	in := s.runs[id.Instance]
+	s.mu.Unlock()
+	if in != nil {
+		in.unwell(why)
+	}
 }
 
 // unwell does with an instance that is unhealthy, or does not respond, what its service

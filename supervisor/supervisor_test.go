@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -101,6 +102,18 @@ func program(args []string) error {
 		return mail(ctx, args[1], args[2:])
 	case "family":
 		return family(ctx, args[1])
+	case "ailing":
+		workers, err := strconv.Atoi(args[1])
+		if err != nil {
+			return err
+		}
+		return ailing(ctx, workers)
+	case "unread":
+		n, err := strconv.Atoi(args[2])
+		if err != nil {
+			return err
+		}
+		return unread(args[1], n)
 	case "patient":
 		return patient(ctx, args[1])
 	case "checkup":

@@ -11,7 +11,7 @@ const (
 	OpHello   Op = 2 // to the monitor: who am I?          reply: fields of an Identity
 	OpServe   Op = 3 // to the monitor: I answer these methods (fields, KeyMethod each)
 	OpCall    Op = 4 // both ways: name is service.method towards the monitor, method towards the server
-	OpCancel  Op = 5 // both ways: the request with this id is no longer wanted; no reply, but that of a put, recv or take comes all the same
+	OpCancel  Op = 5 // both ways: the request with this id is no longer wanted; no reply, but that of a put, recv or take comes all the same, and so should that to a call: canceled, which is told to nobody and shows that the server responds
 	OpSpawn   Op = 6 // to the monitor: name is a template, body the fields of a Spawn; reply: fields of an Exit, or at once of a Told
 	OpMount   Op = 7 // to the monitor: body is the fields of a Mount; reply: the path inside
 	OpUnmount Op = 8 // to the monitor: body is the fields of the Mount that is to be taken back

@@ -366,7 +366,7 @@ class Client:
             if caller.deadline is None or time.monotonic() < caller.deadline:
                 self._answer(frame, caller)
             else:
-                self._discard(frame)
+                self._give_up(frame)
 
     # Below: how.
 
@@ -477,6 +477,11 @@ class Client:
         except Malformed as e:
             self._break(e.message)
 
+    def _give_up(self, frame):
+        """Says that nobody works on a request that has ended: who says nothing for too long is taken to hang."""
+        self._send(_frame(_REPLY, code=Canceled.code, id=frame.id))
+        self._discard(frame)
+
     def _discard(self, frame):
         """Drops the handles in the fields that it tells, without waiting for the reply, which is to nobody."""
         handles = [(key, value) for key, value in _fields(frame.told) if key == _HANDLE] if frame.told else ()
@@ -494,7 +499,7 @@ class Client:
                 if queued.id == frame.id:
                     self._queued_bytes -= len(queued.body)
                     del self._queue[i]
-                    self._discard(queued)
+                    self._give_up(queued)
                     break
             return
         if frame.op != _CALL:

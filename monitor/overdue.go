@@ -1,0 +1,184 @@
+package monitor
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"cofferdam/wire"
+)
+
+// Who does not respond.
+//
+// An instance owes an answer to each call that it was sent within the deadline that its
+// method declares; what deadline the caller has chosen, and whether it still waits,
+// plays no part. An instance that has not answered by then
+//
+//   - is hung, if nothing at all has come from it since it was sent the call: no answer,
+//     no request, not one byte of a connection that leads to it. Unless it waits itself,
+//     for a call or a child of its own;
+//   - otherwise is slow, which is between it and its caller; but after maxMisses such calls
+//     of one method on one connection, each sent when the one before was overdue already, with no
+//     answer to that method in between, be it too late, somebody at its end is stuck.
+//
+// Who keeps it alive is told of an instance that is hung or that has somebody stuck.
+//
+// A caller cannot bring that about for one that answers what it is sent, and be it
+// late: a call is sent when all of it is there, and an answer that its caller does not
+// read is at the caller's expense (see outbox).
+
+// maxMisses is how many calls of a method, one after the other, may pass their deadline on a
+// connection.
+const maxMisses = 3
+
+// misses are those of a method on a connection.
+type misses struct {
+	count int
+	last  time.Time
+}
+
+// debt is what one call has left behind that was sent to an instance and has ended, for its
+// caller, without an answer.
+type debt struct {
+	method *method
+	num    uint64
+	from   string // instance of the caller
+	id     uint64 // at the connection that it was sent to
+	heard  uint64 // from the instance until then
+	sent   time.Time
+}
+
+// watch waits until a call that its caller has given up passes the deadline of its
+// method. One of each connection is enough to see that it is silent.
+type watch struct {
+	due
+	c    *conn
+	debt debt // its method is nil if there is none; guarded by conn.mu
+}
+
+// owes notes that a call was not answered, as long as its caller has waited.
+func (c *conn) owes(d debt) {
+	limit := d.method.deadline()
+	left := time.Until(d.sent.Add(limit))
+	// A call is sent a moment after its time has begun to run.
+	if left <= limit/100 {
+		c.overdue(d)
+		return
+	}
+	w := &c.watch
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || w.debt.method != nil {
+		return
+	}
+	w.debt, w.deadline = d, d.sent.Add(limit)
+	c.env.m.deadlines.add(&w.due)
+}
+
+// expired implements the end of the wait of a [due].
+func (w *watch) expired() {
+	c := w.c
+	c.mu.Lock()
+	d := w.debt
+	if time.Now().Before(w.deadline) {
+		d = debt{} // what has expired was paid at the last moment, and there is another one
+	} else {
+		w.debt = debt{}
+	}
+	c.mu.Unlock()
+	if d.method != nil {
+		c.overdue(d)
+	}
+}
+
+// paid takes in that an answer has come with this id: to the call k, or too late. The
+// caller holds mu.
+func (c *conn) paid(id uint64, k task) {
+	if c.watch.debt.method != nil && c.watch.debt.id == id {
+		c.env.m.deadlines.remove(&c.watch.due)
+		c.watch.debt = debt{}
+	}
+	if call, ok := k.(*call); ok {
+		delete(c.misses, call.method)
+	} else {
+		c.misses = nil // whichever it was
+	}
+}
+
+// overdue is the judgement on an instance that has not answered in time.
+func (c *conn) overdue(d debt) {
+	e := c.env
+	silent := e.heard.Load() == d.heard
+	hung := silent && !e.waits()
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return
+	}
+	if c.misses == nil {
+		c.misses = make(map[*method]misses)
+	}
+	missed := c.misses[d.method]
+	if missed.count == 0 || d.sent.After(missed.last) { // and not one of many that were sent together
+		missed = misses{missed.count + 1, time.Now()}
+	}
+	c.misses[d.method] = missed
+	stuck := missed.count >= maxMisses
+	if hung || stuck {
+		c.misses = nil // and it is counted anew, should it go on
+	}
+	c.mu.Unlock()
+	name := d.method.of.Name + "." + d.method.Name
+	what := fmt.Sprintf("call %d of %s, from %s, was not answered within %v", d.num, name, d.from, d.method.deadline())
+	switch {
+	case hung:
+		// Once, until it is heard of.
+		if e.reported.Swap(d.heard+1) != d.heard+1 {
+			e.unresponsive(what + ", and nothing else came from it")
+		}
+	case stuck:
+		e.unresponsive(fmt.Sprintf("%s, nor were the %d before it on the same connection", what, maxMisses-1))
+	}
+}
+
+func (e *Env) unresponsive(why string) {
+	go e.m.spawner.Unresponsive(e.id, "unresponsive: "+why) // not here: it may take its time
+}
+
+// waits tells whether e itself waits for a call or a child. Messages are waited for as
+// long as there are none, which says nothing.
+func (e *Env) waits() bool {
+	e.mu.Lock()
+	conns := slices.Collect(maps.Keys(e.conns))
+	e.mu.Unlock()
+	for _, c := range conns {
+		c.mu.Lock()
+		for _, r := range c.asked {
+			switch r.(type) {
+			case *call, *spawning, *waiter:
+				c.mu.Unlock()
+				return true
+			}
+		}
+		c.mu.Unlock()
+	}
+	return false
+}
+
+// deadline is the declared one.
+func (md *method) deadline() time.Duration {
+	if md.Deadline <= 0 {
+		return DefaultDeadline
+	}
+	return min(md.Deadline, MaxDeadline)
+}
+
+// debt is what k leaves behind at the connection that it was sent to under id.
+func (k *call) debt(id uint64) debt {
+	return debt{method: k.method, num: k.num, from: k.from.env.id.Instance, id: id, heard: k.heard, sent: k.sentAt}
+}
+
+// givenUp is what an instance answers that does not work on a call any longer whose
+// time is up, or that was withdrawn.
+const givenUp = wire.Canceled
