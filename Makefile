@@ -17,7 +17,7 @@ help: ## what can be made
 
 build: ## bin/cofferdam, bin/cofferdam-telemetry and the programs of the examples
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/cofferdam ./cmd/cofferdam-telemetry
-	for app in zoobar rps draft; do \
+	for app in zoobar rps draft isabelle; do \
 		$(GO) build -trimpath -ldflags '-s -w' -o examples/$$app/bin/ ./examples/$$app/cmd/... || exit; \
 	done
 

@@ -2,8 +2,6 @@ package manager
 
 import (
 	"context"
-	"encoding/hex"
-	"fmt"
 	"net"
 
 	"cofferdam/sdk"
@@ -33,16 +31,7 @@ type Cofferdam struct {
 
 // Dial is that of [Backend].
 func (b *Cofferdam) Dial(ctx context.Context, tenant string) (net.Conn, error) {
-	c, err := new(net.Dialer).DialContext(ctx, "tcp", b.At)
-	if err != nil {
-		return nil, err
-	}
-	// The monitor takes this line off, and finds the instance by it.
-	if _, err := fmt.Fprintf(c, "COFFERDAM for %s\n", hex.EncodeToString([]byte(tenant))); err != nil {
-		c.Close()
-		return nil, err
-	}
-	return c, nil
+	return sdk.DialFor(ctx, b.At, tenant)
 }
 
 // Mount is that of [Backend].

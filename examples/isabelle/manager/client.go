@@ -55,6 +55,8 @@ func (c *client) next() bool {
 		return false
 	case err != nil:
 		return false
+	case sleep(c.ctx, c.house.pace.take(len(b))) != nil:
+		return false
 	case len(b) == 0:
 		return c.say(protocol.Hint())
 	}
@@ -115,6 +117,9 @@ func (c *client) obey(name string, argument any) bool {
 	if err != nil {
 		c.log.Info("refused", "command", name, "why", err.Error())
 		return c.say(protocol.UserError(err.Error()))
+	}
+	if p.session != "" && !i.issued(p.session) {
+		return c.say(protocol.UserError(protocol.NoSession(p.session))) // the server would begin a task to say so
 	}
 	if p.async {
 		c.start(i, p)

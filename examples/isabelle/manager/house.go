@@ -18,6 +18,7 @@ type house struct {
 	tenant *Tenant
 	log    *slog.Logger
 	turns  *turns
+	pace   *pace
 	large  chan struct{} // room for one large message
 	door   chan struct{} // room for who opens the instance
 
@@ -29,9 +30,13 @@ type house struct {
 	tasks     map[string]*task
 }
 
+// burstSeconds is for how many seconds' messages a tenant need not wait.
+const burstSeconds = 4
+
 func newHouse(m *Manager, t *Tenant) *house {
 	return &house{
 		m: m, tenant: t, log: m.Log.With("tenant", t.Name), turns: newTurns(m.Limits.Each, m.Limits.Burst, m.now),
+		pace:  &pace{now: m.now, each: time.Second * 1024 / time.Duration(m.Limits.Rate), burst: burstSeconds * time.Second},
 		large: make(chan struct{}, 1), door: make(chan struct{}, 1), tasks: make(map[string]*task),
 	}
 }
@@ -180,6 +185,9 @@ func (h *house) shutdown() {
 
 // sleep waits, but not longer than ctx, of which it returns the error then.
 func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

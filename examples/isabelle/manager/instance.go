@@ -18,8 +18,8 @@ import (
 // whether it still answers, and sessions are stopped that nobody uses.
 type instance struct {
 	house   *house
-	first   string // the first line of each connection
 	name    string // its own, so that it is not taken for another one
+	tmpdir  string // of the tenant's directory for sessions, as the instance sees it
 	version protocol.Message
 	paths   *Table
 	keeper  *upstream
@@ -41,12 +41,11 @@ type session struct {
 	used time.Time
 }
 
-// sessionsDir is where an instance has the directories of its sessions. There it is
-// shown a directory of the tenant's, so that clients can reach them: sessionsIn in the
-// tenant's own.
+// An instance has the directories of its sessions in sessionsDir. That is one of the tenant's,
+// SessionsIn in the tenant's own, so that clients reach them.
 const (
 	sessionsDir = "/tmp/sessions"
-	sessionsIn  = ".isabelle"
+	SessionsIn  = ".isabelle"
 )
 
 var (
@@ -67,23 +66,7 @@ func (h *house) open(ctx context.Context) (*instance, error) {
 		return nil, err
 	}
 	i.keeper = newUpstream(i, conn, func(protocol.Message) {})
-	places := make([]Place, 0, len(h.tenant.Directories)+1)
-	for _, dir := range h.tenant.Directories {
-		inside, err := h.m.Backend.Mount(ctx, h.tenant.Name, dir)
-		if err != nil {
-			abort(conn)
-			return nil, fmt.Errorf("mount %q: %w", dir, err)
-		}
-		places = append(places, Place{Host: dir, Inside: inside})
-	}
-	own := places[0]
-	i.first = own.Inside + "/" + sessionsIn
-	i.paths = NewTable(append(places, Place{Host: own.Host + "/" + sessionsIn, Inside: sessionsDir})...)
-	i.name, i.version, err = i.keeper.greet(i.first)
-	if err == nil && i.name == h.gone() {
-		err = hung("it was let go and has not ended")
-	}
-	if err != nil {
+	if err := i.furnish(ctx); err != nil {
 		abort(conn)
 		return nil, err
 	}
@@ -96,6 +79,31 @@ func (h *house) open(ctx context.Context) (*instance, error) {
 	return i, nil
 }
 
+// furnish shows the instance the tenant's directories, once it has spoken and so is
+// there.
+func (i *instance) furnish(ctx context.Context) (err error) {
+	t := i.house.tenant
+	if i.name, err = i.keeper.meet(); err != nil {
+		return err
+	}
+	if i.name == i.house.gone() {
+		return hung("it was let go and has not ended")
+	}
+	var places []Place
+	for _, dir := range t.Directories {
+		inside, err := i.house.m.Backend.Mount(ctx, t.Name, dir)
+		if err != nil {
+			return fmt.Errorf("mount %q: %w", dir, err)
+		}
+		places = append(places, Place{Host: dir, Inside: inside})
+	}
+	own := places[0]
+	i.tmpdir = own.Inside + "/" + SessionsIn
+	i.paths = NewTable(append(places, Place{Host: own.Host + "/" + SessionsIn, Inside: sessionsDir})...)
+	i.version, err = i.keeper.greet(i.tmpdir)
+	return err
+}
+
 // connect makes one more connection to the instance, for a client.
 func (i *instance) connect(ctx context.Context, note func(protocol.Message)) (*upstream, error) {
 	conn, err := i.house.m.Backend.Dial(ctx, i.house.tenant.Name)
@@ -103,13 +111,16 @@ func (i *instance) connect(ctx context.Context, note func(protocol.Message)) (*u
 		return nil, err
 	}
 	u := newUpstream(i, conn, note)
-	name, _, err := u.greet(i.first)
+	name, err := u.meet()
+	if err == nil && name != i.name { // then ours is about to be lost
+		err = errLost
+	}
+	if err == nil {
+		_, err = u.greet(i.tmpdir)
+	}
 	var wrong *fault
 	if errors.As(err, &wrong) {
 		i.end(err)
-	}
-	if err == nil && name != i.name { // then ours is about to be lost
-		err = errLost
 	}
 	if err != nil {
 		abort(conn)

@@ -24,6 +24,7 @@ type Limits struct {
 	Tasks       int           // of a tenant, running or waiting
 	Theories    int           // of a command; and sessions, directories and options
 	Text        int           // bytes of each of them
+	Rate        int           // bytes a second of a tenant's messages, both sides together; each counts for 2 KiB at least
 	Each        time.Duration // after so much time one more use_theories of a tenant may begin
 	Burst       int           // and so many at once
 }
@@ -33,7 +34,7 @@ func Defaults() Limits {
 	return Limits{
 		Handshake: 10 * time.Second, Silence: 10 * time.Minute, Write: 30 * time.Second, Start: 30 * time.Second, Answer: 20 * time.Second,
 		Ping: 5 * time.Second, Build: 10 * time.Minute, Use: 5 * time.Minute, Session: 30 * time.Minute, Instance: 5 * time.Minute, Gone: 4 * time.Second,
-		Message: 256 << 10, Block: 8 << 20, Values: 200000, Connections: 32, Sessions: 4, Tasks: 16, Theories: 64, Text: 1024,
+		Message: 256 << 10, Block: 8 << 20, Values: 200000, Connections: 32, Sessions: 4, Tasks: 16, Theories: 64, Text: 1024, Rate: 4 << 20,
 		Each: 2 * time.Second, Burst: 10,
 	}
 }

@@ -42,7 +42,7 @@ func TestWholeRun(t *testing.T) {
 	if m, _ := v.do(`session_stop {"session_id":"` + session + `"}`); m.Name != protocol.Finished {
 		t.Errorf("session_stop: %+v", m)
 	}
-	if m, _ := v.do(use(session, "Gone")); m.Name != protocol.Failed || value(t, m).Text("message") != protocol.NoSession(session) {
+	if m, _ := v.do(use(session, "Gone")); m.Name != protocol.Error || value(t, m).Text("message") != protocol.NoSession(session) {
 		t.Errorf("use_theories of a session that was stopped: %+v", m)
 	}
 	for _, want := range []string{
@@ -105,7 +105,8 @@ func TestErrors(t *testing.T) {
 		{`session_start {"session":1}`, bad("session_start", `{"session":1}`)}, {`use_theories {"theories":[]}`, bad("use_theories", `{"theories":[]}`)},
 		{"echo \x05\x06a\x05\x05\x06\x05", bad("echo", "\x05\x06a\x05\x05\x06\x05")},
 		{`cancel {"task":"` + none + `"}`, `OK`},
-		{`purge_theories {"session_id":"` + none + `"}`, user("No session '" + none + "'")},
+		{`purge_theories {"session_id":"` + none + `"}`, user("No session '" + none + "'")}, {`session_stop {"session_id":"` + none + `"}`, user("No session '" + none + "'")},
+		{`use_theories {"session_id":"` + none + `","theories":["A"]}`, user("No session '" + none + "'")},
 		// What is not there for this tenant.
 		{`session_start {"session":"HOL","dirs":["/srv/tenants/bob"]}`, user(`No such directory: "/srv/tenants/bob"`)},
 		{`session_start {"session":"HOL","dirs":["../bob"]}`, user(`No such directory: "/srv/tenants/bob"`)},
@@ -127,11 +128,6 @@ func TestErrors(t *testing.T) {
 		v.raw(tt.send + "\n")
 		if m := v.read(); string(m.Bytes()) != tt.want {
 			t.Errorf("%.100q is answered\n%.300s, want\n%.300s", tt.send, m.Bytes(), tt.want)
-		}
-	}
-	for _, send := range []string{"use_theories {" + strings.Replace(of, session, none, 1) + `,"theories":["A"]}`, `session_stop {"session_id":"` + none + `"}`} {
-		if m, _ := v.do(send); m.Name != protocol.Failed || !strings.HasPrefix(m.Argument, `{"kind":"error","message":"No session '`+none+`'","task":"`) {
-			t.Errorf("%s is answered %+v", send, m)
 		}
 	}
 	for _, never := range []string{"bob", "preferences", "document_output", none, "etc", "frob"} {
@@ -186,7 +182,7 @@ func TestNewConnectionEachTime(t *testing.T) {
 	}
 	// Nobody else's.
 	bob := s.login(t, "bob")
-	if m, _ := bob.do(use(session, "A")); m.Name != protocol.Failed || value(t, m).Text("message") != protocol.NoSession(session) {
+	if m, _ := bob.do(use(session, "A")); m.Name != protocol.Error || value(t, m).Text("message") != protocol.NoSession(session) {
 		t.Errorf("bob uses alice's session: %+v", m)
 	}
 	if m, _ := s.login(t, "alice").do(`session_stop {"session_id":"` + session + `"}`); m.Name != protocol.Finished {
@@ -275,7 +271,7 @@ func TestHostile(t *testing.T) {
 			case m.Name != protocol.Failed || value(t, m).Text("kind") != "error" || value(t, m).Text("message") != "The server was lost":
 				t.Errorf("the task is told %+v", m)
 			}
-			if m, _ := v.do(use(session, "A")); m.Name != protocol.Failed || value(t, m).Text("message") != protocol.NoSession(session) {
+			if m, _ := v.do(use(session, "A")); m.Name != protocol.Error || value(t, m).Text("message") != protocol.NoSession(session) {
 				t.Errorf("afterwards use_theories is told %+v", m)
 			}
 			if m, _ := v.do(use(v.session(), "A")); m.Name != protocol.Finished {
@@ -305,7 +301,7 @@ func TestUnwell(t *testing.T) {
 			if m, _ := v.do(use(session, theory)); m.Name != protocol.Failed || value(t, m).Text("kind") != "error" {
 				t.Errorf("the task is told %+v", m)
 			}
-			if m, _ := v.do(use(session, "A")); m.Name != protocol.Failed || value(t, m).Text("message") != protocol.NoSession(session) {
+			if m, _ := v.do(use(session, "A")); m.Name != protocol.Error || value(t, m).Text("message") != protocol.NoSession(session) {
 				t.Errorf("afterwards use_theories is told %+v", m)
 			}
 			if m, _ := v.do(use(v.session(), "A")); m.Name != protocol.Finished {
@@ -403,6 +399,22 @@ func TestTurns(t *testing.T) {
 		if said[want] == 0 {
 			t.Errorf("nobody was told %q: %v", want, said)
 		}
+	}
+}
+
+// TestPace: who has much said waits, and nobody else does.
+func TestPace(t *testing.T) {
+	s := open(t, func(l *Limits) { l.Rate = 64 << 10 }) // a burst of 256 KiB: 128 messages, and 32 more a second
+	alice, bob := s.login(t, "alice"), s.login(t, "bob")
+	begin := time.Now()
+	for range 90 { // two messages each
+		alice.ask("echo 1")
+	}
+	if took := time.Since(begin); took < time.Second {
+		t.Errorf("180 messages took %v", took)
+	}
+	if m := bob.ask("echo 1"); m.Argument != "1" {
+		t.Errorf("bob: %+v", m)
 	}
 }
 

@@ -143,12 +143,12 @@ func (s *stub) serve(c net.Conn) {
 			s.kill()
 		}
 	}()
+	fmt.Fprintf(c, "instance %d\n", s.number)
 	r := protocol.NewReader(c, protocol.Limits{})
 	if line, err := r.Line(); err != nil || !strings.HasPrefix(string(line), "/shares/") {
 		return
 	}
 	k := &talk{stub: s, c: c, tasks: make(map[string]chan struct{})}
-	k.raw(fmt.Sprintf("instance %d\n", s.number))
 	k.say(protocol.Version("abc", fmt.Sprintf("Stub%d", s.number)))
 	for {
 		b, err := r.Message()

@@ -59,32 +59,41 @@ func (u *upstream) dealt() {
 	u.conn.SetReadDeadline(time.Time{})
 }
 
-// greet says the first line, and reads the name of the instance, which is another one for
-// each, and which version it is of.
-func (u *upstream) greet(line string) (name string, version protocol.Message, err error) {
-	u.conn.SetDeadline(time.Now().Add(u.of.house.m.Limits.Answer))
-	defer u.conn.SetDeadline(time.Time{})
-	defer u.dealt()
-	if _, err := io.WriteString(u.conn, line+"\n"); err != nil {
-		return "", version, err
-	}
-	first, err := u.in.Line()
+// meet reads the first line: the name of the instance, which is another one for each.
+func (u *upstream) meet() (name string, err error) {
+	u.conn.SetDeadline(time.Now().Add(u.of.house.m.Limits.Start))
+	line, err := u.in.Line()
 	if err != nil {
-		return "", version, err
+		return "", err
+	}
+	name, ok := strings.CutPrefix(string(line), "instance ")
+	if !ok {
+		return "", lie("a first line that is none: %.100q", line)
+	}
+	return name, nil
+}
+
+// greet says where the tenant's directory for sessions is, and reads which version it
+// is of that answers.
+func (u *upstream) greet(sessions string) (version protocol.Message, err error) {
+	u.conn.SetDeadline(time.Now().Add(u.of.house.m.Limits.Answer))
+	if _, err := io.WriteString(u.conn, sessions+"\n"); err != nil {
+		return version, err
 	}
 	b, err := u.in.Message()
 	if err != nil {
-		return "", version, err
+		return version, err
 	}
 	m := protocol.Parse(b)
 	v, err := m.Value(protocol.Bounds{})
 	o, _ := v.(protocol.Object)
 	version = protocol.Version(o.Text("isabelle_id"), o.Text("isabelle_name"))
-	name, ok := strings.CutPrefix(string(first), "instance ")
-	if err != nil || !ok || m.Name != protocol.OK || o.Text("isabelle_name") == "" || len(version.Bytes()) > 100 {
-		return "", version, lie("a greeting that is none: %.100q, %.200q", first, b)
+	if err != nil || m.Name != protocol.OK || o.Text("isabelle_name") == "" || len(version.Bytes()) > 100 {
+		return version, lie("a greeting that is none: %.200q", b)
 	}
-	return name, version, nil
+	u.dealt()
+	u.conn.SetDeadline(time.Time{})
+	return version, nil
 }
 
 // send sends a command. Its end is told to it in any case, unless send fails.
@@ -148,6 +157,9 @@ func (u *upstream) next() error {
 			return hung("a message that did not come to its end")
 		}
 		return err
+	}
+	if u != u.of.keeper { // which has to be answered in time
+		sleep(u.of.ended, u.of.house.pace.take(len(b)))
 	}
 	tell, err := u.take(b)
 	if errors.Is(err, errLate) {

@@ -2,9 +2,9 @@
 // server, which listens where it likes and draws a password that nobody has to know,
 // and leads connections to one port on to it.
 //
-// The first line of a connection says where the tenant's directory for sessions has been
-// mounted, and is answered by one with the name of the instance. Then the connection is
-// that of the server, after its password.
+// On each connection it says a line with the name of the instance first, and reads one
+// that says where the tenant's directory for sessions has been mounted meanwhile. Then the
+// connection is that of the server, after its password.
 //
 // Trusted: no. The theories of the tenant can do to it what they like.
 package server
@@ -101,6 +101,9 @@ func (s *Server) Serve(l net.Listener) error {
 
 // lead is one connection.
 func (s *Server) lead(near net.Conn) error {
+	if _, err := fmt.Fprintf(near, "instance %s\n", s.name); err != nil {
+		return err
+	}
 	in := bufio.NewReaderSize(near, 1024)
 	line, err := in.ReadSlice('\n')
 	if err != nil {
@@ -118,9 +121,6 @@ func (s *Server) lead(near net.Conn) error {
 	if _, err := io.WriteString(far, s.password+"\n"); err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(near, "instance %s\n", s.name); err != nil {
-		return err
-	}
 	go func() {
 		io.Copy(far, in)
 		far.(*net.TCPConn).CloseWrite()
@@ -133,11 +133,11 @@ func (s *Server) lead(near net.Conn) error {
 func (s *Server) place(dir string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if dir == s.sessions {
-		return nil
-	}
 	if !filepath.IsAbs(dir) {
 		return fmt.Errorf("bad directory for sessions: %.100q", dir)
+	}
+	if dir == s.sessions {
+		return nil
 	}
 	if err := os.Mkdir(dir, 0o777); err == nil {
 		os.Chmod(dir, 0o777|os.ModeSticky)

@@ -1,0 +1,6 @@
+theory Twice imports Main
+begin
+
+ML ‹fun twice n = n + n›
+
+end
