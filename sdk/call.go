@@ -67,9 +67,15 @@ func (c *Client) callWith(ctx context.Context, name string, body []byte, o *Opti
 		return reply{}, wire.Error{Code: wire.Malformed, Message: "not a service.method"}
 	}
 	f := wire.Frame{Header: wire.Header{Op: wire.OpCall}, NameBytes: []byte(name), Body: body}
-	fields, err := asking(wire.OpCall, o.ask())
+	a := o.ask()
+	a.Trace = TraceOf(ctx)
+	fields, err := asking(wire.OpCall, a)
 	if err != nil {
 		return reply{}, err
+	}
+	if n := len(wire.AppendFields(nil, fields)); !a.Trace.IsZero() && n+len(body) > wire.MaxBody {
+		a.Trace = Trace{} // the body goes first
+		fields = a.Append(nil, wire.OpCall)
 	}
 	if len(fields) > 0 {
 		f.Flags = wire.FlagFields

@@ -113,7 +113,7 @@ func (c *Client) next(here bool) (*request, error) {
 	}
 	f.Body = body
 	if told != nil {
-		caller.Label, caller.Shown, caller.Handles = told.Label, told.Shown, c.handles(told.Handles)
+		caller.Label, caller.Shown, caller.Handles, caller.Trace = told.Label, told.Shown, c.handles(told.Handles), told.Trace
 	}
 	return s.accept(&f, caller, here && c.r.Buffered() == 0)
 }

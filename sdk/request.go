@@ -12,6 +12,7 @@ import (
 type requestContext struct {
 	context.Context // the server's
 	deadline        time.Time
+	trace           Trace
 
 	mu     sync.Mutex
 	err    error

@@ -41,6 +41,7 @@ type Caller struct {
 	Label   Label    // of the request
 	Shown   Formula  // a privilege that the caller has, and describes to us; we do not get it
 	Handles []Handle // that came with the request, until the handler returns; see Keep
+	Trace   Trace    // that the request is part of; see TraceOf
 
 	handled *handled // nil for a Caller that no request came with
 }
@@ -184,7 +185,7 @@ func (s *server) accept(f *wire.Frame, caller Caller, here bool) (*request, erro
 		id: f.ID, method: m, caller: caller,
 		body: bytes.Clone(f.Body), ctx: newRequestContext(s.ctx, f.Timeout),
 	}
-	r.caller.handled = &r.handled
+	r.caller.handled, r.ctx.trace = &r.handled, caller.Trace
 	to, err := s.enter(r, here && !m.slow.Load())
 	if to == nobody {
 		r.ctx.cancel()

@@ -34,6 +34,7 @@ type Ask struct {
 	Shown     label.Formula // the privilege that is described to who is called
 	Data      []byte        // a view
 	Mode      Mode
+	Trace     Trace // that a call is part of
 }
 
 // Privileges are those that are named for this operation.
@@ -65,7 +66,7 @@ var privileges = fields(KeyOut, KeyIn)
 // asks is the table of what each operation on labels takes. OpCall and OpReply
 // stand for the fields that a body begins with, see FlagFields.
 var asks = map[Op]askRow{
-	OpCall:         {takes: privileges | fields(KeyShown, KeyHandle), handles: -1},
+	OpCall:         {takes: privileges | fields(KeyShown, KeyHandle, KeyTrace), handles: -1},
 	OpReply:        {takes: fields(KeyHandle), handles: -1},
 	OpLabels:       {takes: fields(KeyHandle), handles: -1},
 	OpRaise:        {takes: fields(KeyLabel, KeyMode), needs: fields(KeyLabel), modes: ModeForce},
@@ -115,7 +116,14 @@ func (a *Ask) Append(dst []byte, op Op) []byte {
 	if len(a.Data) != 0 {
 		dst = AppendField(dst, KeyData, a.Data)
 	}
-	return dst
+	return appendTrace(dst, a.Trace)
+}
+
+func appendTrace(dst []byte, t Trace) []byte {
+	if t.IsZero() {
+		return dst
+	}
+	return AppendField(dst, KeyTrace, t.Append(nil))
 }
 
 func appendFormula(dst []byte, key uint8, f label.Formula) []byte {
@@ -161,6 +169,8 @@ func ParseAsk(op Op, b []byte) (Ask, error) {
 			a.Mode, err = l.mode(val, row.modes)
 		case KeyData:
 			a.Data = val
+		case KeyTrace:
+			a.Trace, err = l.trace(val)
 		}
 		if err != nil {
 			return err
@@ -249,8 +259,8 @@ func (l *list) formula(key uint8, val []byte) (label.Formula, error) {
 // fields, of which a u32 gives the length, before the bytes that are the program's
 // own. An environment sends those of an Ask, and what it gets are those of a Told:
 //
-//	call, to the monitor   Ask: Out, In, Shown, Handles
-//	call, to the server    Told: Label (of the request), Shown, Handles (the server's own)
+//	call, to the monitor   Ask: Out, In, Shown, Handles, Trace
+//	call, to the server    Told: Label (of the request), Shown, Handles (the server's own), Trace
 //	reply, to the monitor  Ask: Handles
 //	reply, to the caller   Told: Label (of the answer), Handles (the caller's own)
 //

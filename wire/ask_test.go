@@ -57,6 +57,9 @@ func fullAsk(t testing.TB, op Op) Ask {
 	if row.takes.has(KeyData) {
 		a.Data = []byte("data\x00")
 	}
+	if row.takes.has(KeyTrace) {
+		a.Trace = traced
+	}
 	a.Mode = row.modes
 	return a
 }
@@ -205,7 +208,7 @@ func normal(a Ask) Ask {
 }
 
 func FuzzParseTold(f *testing.F) {
-	told := Told{Label: mustLabel(f, "alice %% bob"), Owns: mustFormula(f, "alice"), Shown: mustFormula(f, "bob"), Handles: []uint64{1}, Caller: &Identity{Service: "x"}, Data: []byte("d")}
+	told := Told{Label: mustLabel(f, "alice %% bob"), Owns: mustFormula(f, "alice"), Shown: mustFormula(f, "bob"), Handles: []uint64{1}, Caller: &Identity{Service: "x"}, Data: []byte("d"), Trace: traced}
 	f.Add(told.Append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		told, err := ParseTold(b)

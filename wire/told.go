@@ -12,6 +12,7 @@ type Told struct {
 	Handles   []uint64      // of what was made, or came with a message, a call or a reply
 	Caller    *Identity     // who sent a message, as the monitor knows; nil for none
 	Data      []byte        // a view
+	Trace     Trace         // that a request is part of: what it causes is caused by that span
 }
 
 // Append appends t as a list of fields. Empty values are left out: the reader
@@ -35,7 +36,7 @@ func (t *Told) Append(dst []byte) []byte {
 	if len(t.Data) != 0 {
 		dst = AppendField(dst, KeyData, t.Data)
 	}
-	return dst
+	return appendTrace(dst, t.Trace)
 }
 
 // ParseTold reads a Told, whose Data and Caller are views of b. It returns an
@@ -62,6 +63,8 @@ func ParseTold(b []byte) (Told, error) {
 			t.Caller = &id
 		case KeyData:
 			t.Data = val
+		case KeyTrace:
+			t.Trace, err = l.trace(val)
 		default:
 			return l.unknown(key)
 		}

@@ -35,6 +35,8 @@ type vectors struct {
 	Names      []nameVector     `json:"names"`
 	Ops        []opVector       `json:"ops"`
 	Codes      []codeVector     `json:"codes"`
+
+	Traceparents []traceVector `json:"traceparents"`
 }
 
 type frameVector struct {
@@ -117,6 +119,7 @@ type askVector struct {
 	Shown   string   `json:"shown"`
 	Mode    Mode     `json:"mode"`
 	Data    string   `json:"data"`
+	Trace   string   `json:"trace"` // a traceparent, "" for none
 }
 
 type toldVector struct {
@@ -128,6 +131,7 @@ type toldVector struct {
 	Handles   []uint64 `json:"handles"`
 	Caller    string   `json:"caller"` // fields of an identity, "" for none
 	Data      string   `json:"data"`
+	Trace     string   `json:"trace"`
 }
 
 type turnsVector struct {
@@ -156,6 +160,11 @@ type opVector struct {
 type codeVector struct {
 	Code Code   `json:"code"`
 	Word string `json:"word"`
+}
+
+type traceVector struct {
+	Text  string `json:"text"`
+	Trace string `json:"trace"` // as it is written again, "" if it is none
 }
 
 type nameVector struct {
@@ -202,6 +211,8 @@ var goodAsks = []struct {
 }{
 	{OpRecv, Ask{Name: "moves", Out: formula("bob"), In: formula("alice | bob"), Mode: ModeRaise | ModeForce}},
 	{OpCall, Ask{Out: formula("alice"), In: formula("bob"), Shown: formula("alice & (bob | carol)"), Handles: []uint64{1, 1 << 40}}},
+	{OpCall, Ask{Trace: traced}},
+	{OpCall, Ask{Out: formula("alice"), Handles: []uint64{1}, Trace: Trace{ID: traced.ID, Span: traced.Span}}},
 	{OpReply, Ask{Handles: []uint64{7}}},
 	{OpLabels, Ask{}},
 	{OpLabels, Ask{Handles: []uint64{7}}},
@@ -235,6 +246,36 @@ var goodTolds = []Told{
 	{Label: labelOf("alice %% bob"), Clearance: label.Top, Owns: label.False, Shown: formula("alice | bob"), Handles: []uint64{1, 2}, Caller: &goodIdentities[1], Data: []byte("d")},
 	{Label: labelOf(`"Łukasz" & "\SO\&H\195\129\&1" %% "a b" | "%%"`), Handles: []uint64{1<<64 - 1}},
 	{Handles: make([]uint64, MaxHandles), Data: []byte{0}},
+	{Trace: traced},
+	{Label: labelOf("alice %% bob"), Handles: []uint64{1}, Trace: Trace{ID: traced.ID, Span: traced.Span}},
+}
+
+// texts are traceparents, and what only looks like one.
+var texts = []string{
+	"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+	"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00",
+	"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-ff",
+	"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+	"01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+	"cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what-the-future-will-be-like",
+	"cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01.what",
+	"ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+	"00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+	"00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+	"00-4BF92F3577B34DA6A3CE929D0E0E4736-00F067AA0BA902B7-01",
+	"00-4bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-011",
+	"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0",
+	"00-4bf92f3577b34da6a3ce929d0e0e473g-00f067aa0ba902b7-01",
+	"00_4bf92f3577b34da6a3ce929d0e0e4736_00f067aa0ba902b7_01",
+	"-----------------------------------------------------------",
+	"",
+}
+
+// traced is the example of W3C Trace Context.
+var traced = Trace{
+	ID:    [16]byte{0x4b, 0xf9, 0x2f, 0x35, 0x77, 0xb3, 0x4d, 0xa6, 0xa3, 0xce, 0x92, 0x9d, 0x0e, 0x0e, 0x47, 0x36},
+	Span:  [8]byte{0x00, 0xf0, 0x67, 0xaa, 0x0b, 0xa9, 0x02, 0xb7},
+	Flags: Sampled,
 }
 
 // labelOf and formula are of texts that are part of these tables.
@@ -455,6 +496,12 @@ var badLists = []struct {
 	{"and with or", "told", fieldsOf(KeyOwns, "a & b | c")},
 	{"a formula with %%", "told", fieldsOf(KeyOwns, "a %% b")},
 	{"a formula that is cut", "told", fieldsOf(KeyShown, "a &")},
+	{"a trace of 24 bytes", "told", fieldsOf(KeyTrace, strings.Repeat("t", 24))},
+	{"a trace of 26 bytes", "told", fieldsOf(KeyTrace, strings.Repeat("t", 26))},
+	{"a trace without a trace", "told", fieldsOf(KeyTrace, strings.Repeat("\x00", 16)+"spanspan\x01")},
+	{"a trace without a span", "told", fieldsOf(KeyTrace, "tracetracetracet"+strings.Repeat("\x00", 8)+"\x01")},
+	{"a trace with other flags", "told", fieldsOf(KeyTrace, "tracetracetracetspanspan\x02")},
+	{"a trace twice", "told", fieldsOf(KeyTrace, "tracetracetracetspanspan\x01", KeyTrace, "tracetracetracetspanspan\x01")},
 	{"a handle of 7 bytes", "told", fieldsOf(KeyHandle, "1234567")},
 	{"too many handles", "told", bytes.Repeat(fieldsOf(KeyHandle, 1), MaxHandles+1)},
 	{"a caller that is none", "told", fieldsOf(KeyCaller, "x")},
@@ -534,7 +581,7 @@ func build() vectors {
 		a := g.ask
 		v.Asks = append(v.Asks, askVector{
 			g.op, hex.EncodeToString(a.Append(nil, g.op)), a.Name, append([]uint64{}, a.Handles...), a.Label.String(), a.Privilege.String(),
-			a.Out.String(), a.In.String(), a.Shown.String(), a.Mode, hex.EncodeToString(a.Data),
+			a.Out.String(), a.In.String(), a.Shown.String(), a.Mode, hex.EncodeToString(a.Data), a.Trace.String(),
 		})
 	}
 	for _, t := range goodTolds {
@@ -544,7 +591,7 @@ func build() vectors {
 		}
 		v.Tolds = append(v.Tolds, toldVector{
 			hex.EncodeToString(t.Append(nil)), t.Label.String(), t.Clearance.String(), t.Owns.String(), t.Shown.String(),
-			append([]uint64{}, t.Handles...), caller, hex.EncodeToString(t.Data),
+			append([]uint64{}, t.Handles...), caller, hex.EncodeToString(t.Data), t.Trace.String(),
 		})
 	}
 	for _, all := range goodTurns {
@@ -553,6 +600,10 @@ func build() vectors {
 			turns.Turns = append(turns.Turns, turnVector(t))
 		}
 		v.Turns = append(v.Turns, turns)
+	}
+	for _, text := range texts {
+		t, _ := ParseTrace(text)
+		v.Traceparents = append(v.Traceparents, traceVector{text, t.String()})
 	}
 	for op, info := range Ops {
 		if info.Name != "" {

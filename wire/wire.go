@@ -75,6 +75,7 @@ const (
 	KeyCaller    = 34 // fields of an Identity
 
 	KeyPlace = 35 // u64 place, u64 of how many: where a request stands in a queue
+	KeyTrace = 36 // a Trace
 
-	keys = 36 // one more than the last
+	keys = 37 // one more than the last
 )

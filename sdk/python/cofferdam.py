@@ -217,6 +217,7 @@ class Client:
         self._queue = []  # requests to us, as (frame, caller)
         self._queued_bytes = 0
         self._deadline = None  # of the request that a handler is at
+        self._trace = b""  # that it is part of
         try:
             self.identity = _parse_identity(self._request(_HELLO, "", b"", None))
         except BaseException:
@@ -243,6 +244,18 @@ class Client:
         if name.startswith("__"):
             raise AttributeError(name)
         return getattr(_labels().Labelled, name).__get__(self)
+
+    @property
+    def traceparent(self):
+        """The trace that the request which is being handled is part of, as W3C Trace
+        Context writes it, "" for none. What we call is then part of it, too. Setting it
+        continues another one, such as that of a request over HTTP; what is no traceparent
+        is none."""
+        return _write_trace(self._trace)
+
+    @traceparent.setter
+    def traceparent(self, text):
+        self._trace = _read_trace(text)
 
     def call(self, name, body=b"", timeout=None, **options):
         """Asks a service, named "service.method", and returns its reply as bytes.
@@ -374,7 +387,10 @@ class Client:
         try:
             if not _valid_name(name):
                 raise Malformed("not a service.method")
-            return self._exchange(_CALL, name, body, timeout, _labels().ask_fields(**options) if options else b"")
+            fields = _labels().ask_fields(**options) if options else b""
+            if self._trace and 4 + len(fields) + _FIELD.size + len(self._trace) + len(bytes(memoryview(body))) <= MAX_BODY:
+                fields += _field(_TRACE, self._trace)  # and otherwise the body goes first
+            return self._exchange(_CALL, name, body, timeout, fields)
         except Error as e:
             e.request = "call %s" % (name,)
             raise
@@ -398,6 +414,7 @@ class Client:
     def _answer(self, frame, caller):
         code, body = 0, b""
         self._deadline = caller.deadline
+        self._trace = _trace_in(frame.told) if frame.told else b""
         try:
             body = self._handlers[frame.name.decode()](caller, frame.body)
             body = _with_fields(caller._given, b"" if body is None else bytes(memoryview(body)))
@@ -414,6 +431,7 @@ class Client:
             code, body = Failed.code, b"internal error"
         finally:
             self._deadline = None
+            self._trace = b""
         self._send(_frame(_REPLY, code=code, id=frame.id, flags=bool(caller._given) and not code, body=body))
         frame.told = caller._away + (b"" if caller._kept else frame.told)
         self._discard(frame)
@@ -677,6 +695,7 @@ _U64 = struct.Struct("<Q")
 (_METHOD, _SERVICE, _INSTANCE, _PRINCIPAL, _BOUND, _ARG, _ENV, _FILE, _DATA, _STDIN,
  _WALL, _STDOUT, _STDERR, _CAUSE, _CODE, _LIMIT, _USAGE, _DETAIL, _DIR, _CLIENT) = range(1, 21)
 _NAME, _HANDLE, _PLACE = 31, 32, 35
+_TRACE = 36
 
 
 class _Frame:
@@ -754,6 +773,36 @@ def _fields(data):
         out.append((key, bytes(data[at:at + size])))
         at += size
     return out
+
+
+def _trace_in(told):
+    """The trace among the fields that the monitor tells with a request, b"" for none."""
+    for key, value in _fields(told):
+        if key == _TRACE:
+            return value
+    return b""
+
+
+def _valid_trace(value):
+    return len(value) == 25 and any(value[:16]) and any(value[16:24]) and value[24] < 2
+
+
+def _write_trace(value):
+    if not value:
+        return ""
+    return "00-%s-%s-%02x" % (value[:16].hex(), value[16:24].hex(), value[24])
+
+
+def _read_trace(text):
+    """A traceparent: of version 00, or the beginning of one of a later version, as wire.ParseTrace reads it."""
+    head = text[:55]
+    parts = head.split("-")
+    if [len(part) for part in parts] != [2, 32, 16, 2] or parts[0] == "ff" or text[55:56] not in ("", "-"):
+        return b""
+    if parts[0] == "00" and len(text) != 55 or set(head) - set("0123456789abcdef-"):
+        return b""
+    value = bytes.fromhex("".join(parts[1:3])) + bytes([int(parts[3], 16) & 1])
+    return value if _valid_trace(value) else b""
 
 
 def _singles(kind, data, known):

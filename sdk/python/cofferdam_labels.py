@@ -608,12 +608,12 @@ def _give_away(caller, *handles):
 class Told:
     """What an operation on labels tells; what is not told is as here."""
 
-    __slots__ = ("label", "clearance", "owns", "shown", "handles", "caller", "data")
+    __slots__ = ("label", "clearance", "owns", "shown", "handles", "caller", "data", "trace")
 
     def __init__(self):
         self.label = self.clearance = Label()
         self.owns = self.shown = Formula()
-        self.handles, self.caller, self.data = [], None, b""
+        self.handles, self.caller, self.data, self.trace = [], None, b"", ""
 
 
 def parse_told(data):
@@ -640,6 +640,10 @@ def parse_told(data):
             told.caller = cd._parse_identity(value)
         elif key == cd._DATA:
             told.data = value
+        elif key == cd._TRACE:
+            if not cd._valid_trace(value):
+                raise Malformed("told: a trace that is none")
+            told.trace = cd._write_trace(value)
         else:
             raise Malformed("told: unknown key %d" % key)
     return told

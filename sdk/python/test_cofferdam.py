@@ -70,6 +70,8 @@ class TestVectors(unittest.TestCase):
                 got = labels.ask_fields(
                     handles(v["handles"]), v["name"], label, v["give"] if v["op"] == labels._DELEGATE else None,
                     v["out"], v["in"], v["shown"], v["mode"] & 1, v["mode"] & 2, bytes.fromhex(v["data"]))
+                trace = cd._read_trace(v["trace"])
+                got += cd._field(cd._TRACE, trace) if trace else b""
                 self.assertEqual(got.hex(), v["hex"])
         self.assertEqual(known | {cd._NEW_SEAL, cd._TURNS}, {v["op"] for v in VECTORS["ops"] if v["op"] >= cd._LABELS or v["opened"]})
 
@@ -79,10 +81,15 @@ class TestVectors(unittest.TestCase):
                 t = labels.parse_told(bytes.fromhex(v["hex"]))
                 caller = VECTORS["identities"][1]["hex"] if t.caller else ""
                 got = dict(hex=v["hex"], label=t.label, clearance=t.clearance, owns=t.owns, shown=t.shown,
-                           handles=[cd._U64.unpack(h)[0] for h in t.handles], caller=caller, data=t.data.hex())
+                           handles=[cd._U64.unpack(h)[0] for h in t.handles], caller=caller, data=t.data.hex(), trace=t.trace)
                 self.assertEqual(got, v)
                 if t.caller:
                     self.assertEqual((t.caller.service, t.caller.principal), ("front", "älice"))
+
+    def test_traceparents(self):
+        for v in VECTORS["traceparents"]:
+            with self.subTest(v["text"]):
+                self.assertEqual(cd._write_trace(cd._read_trace(v["text"])), v["trace"])
 
     def test_ops(self):
         for v in VECTORS["ops"]:
