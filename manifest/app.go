@@ -26,6 +26,7 @@ type App struct {
 	Gateway    *Gateway    // nil without one
 	Egress     *Egress     // nil if nothing was written of it
 	Metrics    *Metrics    // nil if nobody is shown any
+	Traces     *Traces     // nil if no calls are traced
 	Principals []Principal // in the order of the file, as all that follows
 	Services   []*Service  // templates included
 	Mailboxes  []Mailbox

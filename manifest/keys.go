@@ -99,6 +99,10 @@ func appKeys() table[App] {
 				a.Metrics = &Metrics{Pos: v.pos()}
 				mapping(r, v, someMetrics, metricsKeys(), a.Metrics)
 			}},
+			{"traces", someTraces, false, "no calls are traced", "Where calls are told of, as docs/METRICS.md explains: those in which nothing is secret.", func(r *reader, v value, a *App) {
+				a.Traces = &Traces{Pos: v.pos(), Ratio: 1}
+				mapping(r, v, someTraces, tracesKeys(), a.Traces)
+			}},
 			{"principals", somePrincipals, false, "labels name nobody", "All names that labels use: each a name, or {person: name}.", readPrincipals},
 			{"services", services, false, "nothing runs", "What runs, and what it may reach.", readServices},
 			{"budget", aBudget, false, "an eighth of the host", "What all of it together may use.", func(r *reader, v value, a *App) {

@@ -144,6 +144,7 @@ func (a *App) node() *yaml.Node {
 	}
 	o.add("egress", a.Egress.node())
 	o.add("metrics", a.Metrics.node())
+	o.add("traces", a.Traces.node())
 	o.add("principals", sequence(a.Principals, Principal.node))
 	var all object
 	for _, s := range a.Services {

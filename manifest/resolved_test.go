@@ -29,6 +29,11 @@ func bare(a *App) *App {
 		e.Pos = Pos{}
 		b.Egress = &e
 	}
+	if a.Traces != nil {
+		m := *a.Traces
+		m.Pos = Pos{}
+		b.Traces = &m
+	}
 	if a.Metrics != nil {
 		m := *a.Metrics
 		m.Pos = Pos{}

@@ -21,6 +21,7 @@ type call struct {
 	method *method
 	has    *rights       // of its caller, by which it was decided
 	terms  *terms        // nil without labels
+	traced *traced       // nil of what nobody traces
 	toll   *toll         // of its grant
 	astray chan struct{} // see stray; nil of a service with one instance for all
 	began  time.Duration // see Monitor.clock
@@ -173,6 +174,9 @@ func (k *call) withhold() {
 func (k *call) end(code wire.Code) bool {
 	if !k.done.CompareAndSwap(false, true) {
 		return false
+	}
+	if k.traced != nil {
+		k.traceEnds(code)
 	}
 	k.method.counts.over(code, k.from.env.m.clock()-k.began)
 	k.from.env.m.deadlines.remove(&k.due)

@@ -255,7 +255,13 @@ func (c *conn) call(f *wire.Frame) bool {
 	}
 	body, err := k.decide(name, f)
 	if err != nil {
+		if e.m.traces != nil {
+			k.traceDenied(f, err)
+		}
 		return c.refuse(f.ID, err)
+	}
+	if e.m.traces != nil || k.terms != nil && !k.terms.trace.IsZero() {
+		k.trace()
 	}
 	k.within(f.Timeout) // its method is there: a grant of what is not would be void
 	if code := c.ask(f.ID, k); code != wire.OK {
@@ -393,13 +399,23 @@ func (c *conn) deliver(k *call, body []byte) delivery {
 // tell puts what labels say of k, and what is given with it, before the body of f.
 // The handles are new ones of env.
 func (c *conn) tell(k *call, f *wire.Frame) (handles []uint64, err error) {
-	if k.terms == nil {
+	if k.terms == nil && k.traced == nil {
 		return nil, nil
 	}
-	if handles, err = c.env.holdObjects(k.terms.gives); err != nil {
-		return nil, errFull
+	var fields []byte
+	if k.terms != nil {
+		if handles, err = c.env.holdObjects(k.terms.gives); err != nil {
+			return nil, errFull
+		}
+		fields = k.terms.told(handles)
 	}
-	if fields := k.terms.told(handles); len(fields) > 0 {
+	if k.traced != nil {
+		told := wire.Told{Trace: k.traced.at}
+		if all := told.Append(fields); len(wire.AppendFields(nil, all))+len(f.Body) <= wire.MaxBody {
+			fields = all // and otherwise the body goes first
+		}
+	}
+	if len(fields) > 0 {
 		f.Flags = wire.FlagFields
 		f.Body = append(wire.AppendFields(nil, fields), f.Body...)
 	}

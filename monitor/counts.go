@@ -15,6 +15,7 @@ type counts struct {
 	decisions [len(operations)]struct{ allowed, denied numbers.Counter }
 	denials   [len(reasons)]numbers.Counter
 	limits    [len(limits)]numbers.Counter
+	spans     int // that wait, of calls that it made; guarded by traces.mu
 }
 
 // What decided when something is denied: that it was not granted, a grant that is for
@@ -110,6 +111,9 @@ func (m *Monitor) clock() time.Duration { return max(time.Since(m.epoch), 1) }
 // Count adds to s what the monitor has counted.
 func (m *Monitor) Count(s *numbers.Snapshot) {
 	s.Conns = m.conns.Load()
+	if t := m.traces; t != nil {
+		s.Traces = numbers.Traces{Made: t.made.Load(), Dropped: t.dropped.Load()}
+	}
 	now := m.policy.Load()
 	for _, name := range slices.Sorted(maps.Keys(now.services)) {
 		s.Services = append(s.Services, now.services[name].count(now))

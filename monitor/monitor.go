@@ -16,7 +16,7 @@
 //
 // Locks, in this order: Monitor.enforcing, Monitor.mu, Env.mu, flow.mu, mailbox.mu, service.mu, conn.mu, call.mu,
 // outbox.mu; of one kind nobody takes two. Apart from these, mounts.mu before references.mu. Those of the audit
-// log, of a ration, of a rate, of the deadlines, of the pins, of a result, of a stream and of a relay are taken
+// log, of the traces, of a ration, of a rate, of the deadlines, of the pins, of a result, of a stream and of a relay are taken
 // last, and alone.
 //
 // Trusted: yes. It is the only code that lets anything out of an environment.
@@ -88,6 +88,7 @@ type Monitor struct {
 	bridged   bridged
 	orphans   orphans
 	pins      pins
+	traces    *traces // nil for none
 
 	unseen time.Duration // how long a child may go on that is withheld from who waits in place; a test has its own
 
@@ -117,6 +118,9 @@ func New(log *audit.Log, p Policy, spawner Spawner) (*Monitor, error) {
 		dial:    dialOut,
 		unseen:  MaxDeadline,
 		envs:    make(map[string]*Env),
+	}
+	if p.Traces != nil {
+		m.traces = &traces{ratio: p.Traces.Ratio}
 	}
 	rand.Read(m.aliasKey[:]) // never fails
 	if _, err := m.Enforce(p); err != nil {

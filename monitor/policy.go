@@ -87,8 +87,9 @@ type Policy struct {
 	Grants    []Grant
 	Shares    []Share // none within another
 	Mailboxes []Mailbox
-	Door      Door // carries HTTP between services: the gateway
-	Egress    Door // resolves names and speaks with programs that want a proxy
+	Door      Door    // carries HTTP between services: the gateway
+	Traces    *Traces // nil if no calls are traced
+	Egress    Door    // resolves names and speaks with programs that want a proxy
 
 	PerPrincipal Rates // of all that runs for one
 }

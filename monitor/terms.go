@@ -42,6 +42,7 @@ type terms struct {
 	inside   Flow // what the service is to the caller, or a program that is started for the call
 	key      Key  // of the instance that is to answer, see [service.meets]
 	rests    lasting
+	trace    wire.Trace // that the caller says it is part of
 
 	// quiet says that the caller may learn nothing of what becomes of the call
 	// before it is answered: its requests are not at a label that it can read
@@ -101,7 +102,7 @@ func (k *call) decideTerms(v Verdict, name string, f *wire.Frame) ([]byte, error
 		body = rest
 	}
 	g := k.has.grants[KindCall][name]
-	t := &terms{shown: a.Shown}
+	t := &terms{shown: a.Shown, trace: a.Trace}
 	err := t.agree(e, &g, &a, md)
 	if err != nil {
 		v = Verdict{Rule: v.Rule + ": " + err.Error()}

@@ -15,7 +15,11 @@ import (
 // other way, so that whoever holds that end can read, and do nothing else.
 const (
 	WantSnapshot byte = 'n' // a line with a [Snapshot]
+	WantSpans    byte = 't' // one with some [Span], each of which is told once
 )
+
+// MaxSpans is how many spans come at a time, at most.
+const MaxSpans = 512
 
 const (
 	feedPause   = 20 * time.Millisecond // between two answers: to be asked is not all we do

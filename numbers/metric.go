@@ -215,6 +215,11 @@ func Metrics() []Metric {
 		{"cofferdam_mailbox_dropped_total", KindCounter, []string{"mailbox"}, "Messages that were dropped because it was full, or its owner had ended.",
 			ofMailbox(func(b *Mailbox) float64 { return float64(b.Dropped) })},
 
+		{"cofferdam_spans_total", KindCounter, nil, "Spans of calls that were to be kept.",
+			ofAll(func(s *Snapshot) float64 { return float64(s.Traces.Made) })},
+		{"cofferdam_spans_dropped_total", KindCounter, nil, "Of those, that were dropped because too many waited to be sent.",
+			ofAll(func(s *Snapshot) float64 { return float64(s.Traces.Dropped) })},
+
 		{"cofferdam_audit_records_total", KindCounter, nil, "Records that were written to the audit log.",
 			ofAll(func(s *Snapshot) float64 { return float64(s.Records) })},
 	}

@@ -59,6 +59,7 @@ func everything() *Snapshot {
 	return &Snapshot{
 		Version: "v1", Uptime: time.Second, Records: 1, Conns: 1,
 		Budget:    Waiting{1, h.Copy()},
+		Traces:    Traces{1, 1},
 		Mailboxes: []Mailbox{{"news", 1, 1, 1, 1}},
 		Services: []Service{{
 			Name: "bank", States: map[string]int{"ready": 1}, Starts: 1, Exits: one, Restarts: one, Denials: one, Limits: one,

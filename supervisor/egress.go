@@ -40,7 +40,7 @@ func NeedsEgress(app *manifest.App) bool {
 			return true
 		}
 	}
-	return false
+	return app.Traces != nil && app.Traces.To.Name != ""
 }
 
 // Resolvers are who is asked for the addresses of names: the manifest's, or the

@@ -66,6 +66,10 @@ func policyWith(app *manifest.App, resolvers []netip.AddrPort, gateway, egress b
 	}
 	if NeedsTelemetry(app) {
 		p.Services = append(p.Services, monitor.Service{Name: telemetryName})
+		p.Grants = append(p.Grants, telemetryGrants(app)...)
+	}
+	if app.Traces != nil {
+		p.Traces = &monitor.Traces{Ratio: app.Traces.Ratio}
 	}
 	for _, e := range edges(app) {
 		// Privileges that name {principal} are those of somebody: see somebodys.

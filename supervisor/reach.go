@@ -59,6 +59,9 @@ func (l *lineup) reachOf(service string) reach {
 	if service == egressName {
 		return doorReach(l.resolvers)
 	}
+	if service == telemetryName {
+		return telemetryReach(l.app)
+	}
 	return reachOf(l.app, service)
 }
 
@@ -130,8 +133,8 @@ func (in *instance) carry(r reachable, l net.Listener) {
 func (in *instance) reachAnew(ctx context.Context) error {
 	in.reaching.Lock()
 	defer in.reaching.Unlock()
-	if in.svc.Name == egressName {
-		return nil // it reaches its resolvers, whatever is granted
+	if in.svc.Name == egressName || in.svc.Name == telemetryName {
+		return nil // it reaches its resolvers, or who takes spans, whatever is granted
 	}
 	want := in.reach.as(in.s.now().reachOf(in.svc.Name))
 	var listen []netip.AddrPort

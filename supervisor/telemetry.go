@@ -3,6 +3,7 @@ package supervisor
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -10,6 +11,7 @@ import (
 
 	"cofferdam/executor"
 	"cofferdam/manifest"
+	"cofferdam/monitor"
 	"cofferdam/numbers"
 )
 
@@ -18,7 +20,7 @@ const telemetryName = "telemetry"
 
 // NeedsTelemetry tells whether the numbers of the application are shown to anybody but
 // the operator.
-func NeedsTelemetry(app *manifest.App) bool { return app.Metrics != nil }
+func NeedsTelemetry(app *manifest.App) bool { return app.Metrics != nil || app.Traces != nil }
 
 // telemetryService is the door as a service like any other. Its program is not this
 // executable, but one beside it: see docs/RATIONALE.md.
@@ -54,10 +56,39 @@ func (s *Supervisor) feedOf(spec *executor.Spec) (theirs *os.File, err error) {
 	return theirs, nil
 }
 
+// TracesAddress is where the door finds who takes its spans, inside.
+func TracesAddress(app *manifest.App) netip.AddrPort {
+	return netip.AddrPortFrom(loopback(0), app.Traces.To.Port)
+}
+
+// telemetryGrants let the door reach who takes spans, whatever address that has: the operator has
+// named it.
+func telemetryGrants(app *manifest.App) []monitor.Grant {
+	if app.Traces == nil {
+		return nil
+	}
+	return []monitor.Grant{{
+		From: telemetryName, Kind: monitor.KindEgress, To: app.Traces.To.String(), Private: true,
+		Rates: monitor.Rates{Bytes: monitor.Rate{Amount: monitor.Unlimited}, Connections: monitor.Rate{Amount: monitor.Unlimited}},
+		Rule:  "traces.otlp",
+	}}
+}
+
+// telemetryReach is what the door may connect to.
+func telemetryReach(app *manifest.App) (r reach) {
+	if app.Traces != nil {
+		r.ports = []reachable{{out: app.Traces.To.String(), at: TracesAddress(app)}}
+	}
+	return r
+}
+
 // feed is what the door may know.
 func (s *Supervisor) feed(want byte) any {
-	if want == numbers.WantSnapshot {
+	switch want {
+	case numbers.WantSnapshot:
 		return s.Count()
+	case numbers.WantSpans:
+		return s.monitor.Spans(numbers.MaxSpans)
 	}
 	return nil
 }

@@ -33,6 +33,8 @@ func TestMain(m *testing.M) {
 		"tenant":    tenant,
 		"scraper":   scraper,
 		"tattler":   tattler,
+		"collects":  collects,
+		"relayer":   relayer,
 
 		"cofferdam-telemetry": telemetryMain,
 	})
@@ -57,7 +59,7 @@ func TestScripts(t *testing.T) {
 			if err := os.Chmod(dir, 0o711); err != nil {
 				return err
 			}
-			for _, program := range []string{"cofferdam", "careless", "caller", "answerer", "mounter", "tattler"} {
+			for _, program := range []string{"cofferdam", "careless", "caller", "answerer", "mounter", "tattler", "relayer"} {
 				path, err := exec.LookPath(program)
 				if err != nil {
 					return err

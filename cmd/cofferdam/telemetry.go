@@ -29,14 +29,18 @@ func telemetryOf(app *manifest.App, self string) (supervisor.Door, error) {
 	}
 	runtime, err := runtimeFor(program)
 	if errors.Is(err, os.ErrNotExist) {
-		return supervisor.Door{}, fmt.Errorf("metrics: the program that shows them is not there: %s; install it beside this one, or name it in $%s", program, telemetryEnv)
+		return supervisor.Door{}, fmt.Errorf("metrics, traces: the program that shows them is not there: %s; install it beside this one, or name it in $%s", program, telemetryEnv)
 	}
 	if err != nil {
-		return supervisor.Door{}, fmt.Errorf("metrics: %w", err)
+		return supervisor.Door{}, fmt.Errorf("telemetry: %w", err)
 	}
-	config, err := json.Marshal(map[string]any{"metrics": app.Metrics != nil})
+	told := map[string]any{"app": app.Name, "metrics": app.Metrics != nil}
+	if app.Traces != nil {
+		told["traces"] = map[string]string{"to": app.Traces.To.String(), "at": supervisor.TracesAddress(app).String()}
+	}
+	config, err := json.Marshal(told)
 	if err != nil {
-		return supervisor.Door{}, fmt.Errorf("metrics: %w", err)
+		return supervisor.Door{}, fmt.Errorf("telemetry: %w", err)
 	}
 	return supervisor.Door{Program: program, Runtime: runtime, Env: []string{"COFFERDAM_TELEMETRY=" + string(config)}}, nil
 }

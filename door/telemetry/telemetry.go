@@ -1,8 +1,8 @@
-// Package telemetry says how others get to see the numbers.
+// Package telemetry says how others get to see the numbers, and the traces of calls.
 //
-// It is a program of its own, in an environment like any other, and has two things: the
-// socket on which it is asked over HTTP, and a feed of numbers ([numbers.Feed]) on which it
-// can ask, and do nothing else. So the libraries that know the formats of the world
+// It is a program of its own, in an environment like any other, and has three things: the
+// socket on which it is asked for metrics over HTTP, a way out to who takes spans, and a
+// feed ([numbers.Feed]) on which it can ask for both, and do nothing else. So the libraries that know the formats of the world
 // run where they can harm nobody; the program that decides has none of them.
 //
 // Trusted: no. It can show wrong numbers.
@@ -39,7 +39,9 @@ const (
 
 // Config is what the program is told.
 type Config struct {
-	Metrics bool `json:"metrics"` // it has a socket to be asked on
+	App     string  `json:"app"`
+	Metrics bool    `json:"metrics"`          // it has a socket to be asked on
+	Traces  *Traces `json:"traces,omitempty"` // nil if no spans are sent
 }
 
 // Bounds of what may be asked.
@@ -63,7 +65,22 @@ func Main(ctx context.Context, getenv func(string) string, stderr io.Writer) err
 	defer nc.Close()
 	feed := numbers.NewFeed(nc)
 	logger := slog.New(slog.NewTextHandler(stderr, nil))
-	failed := make(chan error, 1)
+	failed := make(chan error, 2)
+	ended := make(chan struct{})
+	if c.Traces != nil {
+		s, err := newSender(ctx, *c.Traces, c.App, feed, logger)
+		if err != nil {
+			return err
+		}
+		go func() {
+			defer close(ended)
+			if err := s.run(ctx); err != nil {
+				failed <- err
+			}
+		}()
+	} else {
+		close(ended)
+	}
 	if c.Metrics {
 		l, err := listenerOf(metricsFD)
 		if err != nil {
@@ -80,6 +97,7 @@ func Main(ctx context.Context, getenv func(string) string, stderr io.Writer) err
 	}
 	select {
 	case <-ctx.Done():
+		<-ended
 		return nil
 	case err := <-failed:
 		return fmt.Errorf("telemetry: %w", err)
