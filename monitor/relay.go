@@ -60,13 +60,16 @@ func (l *lost) Error() string { return l.err.Error() }
 // connect dials the next instance with that key which may be asked at an endpoint,
 // waiting for one within ctx, and says which it was. The error is of ctx, or a *lost.
 func (s *service) connect(ctx context.Context, port int, key Key, at guard.Endpoint) (net.Conn, *Env, error) {
-	for {
+	var since time.Time // when one could not be reached that was there
+	for pause := seekPause; ; pause = min(2*pause, 10*seekPause) {
 		s.mu.Lock()
 		changed, state := s.changed, s.told()
 		var to instance
+		var any bool
 		for range s.dialers {
 			next := s.dialers[s.next%len(s.dialers)]
 			s.next++
+			any = any || next.env.key == key
 			if next.env.key == key && next.env.standsIn(next.env.at(), at) == nil {
 				to = next
 				break
@@ -75,6 +78,9 @@ func (s *service) connect(ctx context.Context, port int, key Key, at guard.Endpo
 		s.mu.Unlock()
 		if state != Up {
 			return nil, nil, &lost{nil, fmt.Errorf("connect to %s: %v", s.Name, state.code())}
+		}
+		if !any && s.Instances != Shared {
+			return nil, nil, &lost{nil, fmt.Errorf("connect to %s: it has ended", s.Name)} // whoever starts them is to be asked
 		}
 		var err error
 		if to.dial != nil {
@@ -91,11 +97,19 @@ func (s *service) connect(ctx context.Context, port int, key Key, at guard.Endpo
 			return nil, nil, ctx.Err()
 		default:
 		}
+		var again <-chan time.Time
 		if err != nil {
-			return nil, nil, err
+			// It may be about to end, and another one about to begin.
+			if since.IsZero() {
+				since = time.Now()
+			} else if time.Since(since) > seekFor {
+				return nil, nil, err
+			}
+			again = time.After(pause)
 		}
 		select {
 		case <-changed:
+		case <-again:
 		case <-ctx.Done():
 			return nil, nil, ctx.Err()
 		}
@@ -337,6 +351,7 @@ func (e *Env) relay(ctx context.Context, r *relay, to string, port int) {
 // is not for them: the monitor parses no HTTP, but it may say two fixed things.
 const (
 	unavailable = "HTTP/1.1 503 Service Unavailable" + noMore
+	unreached   = "HTTP/1.1 503 Service Unavailable\r\nCofferdam-Unreached: yes" + noMore // nobody was there in time, and may be later
 	forbidden   = "HTTP/1.1 403 Forbidden" + noMore
 	noMore      = "\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 )

@@ -250,13 +250,16 @@ const seekFor = time.Second
 // refuse closes the connection because nobody is there. If the caller may not know
 // why, it waits for as long as it would for anybody.
 func (v *visit) refuse(ctx context.Context, err error) {
-	var why *lost
-	if errors.As(err, &why) && !v.mayKnow(why.by) {
-		<-ctx.Done()
+	answer := unreached
+	if why := (*lost)(nil); errors.As(err, &why) {
+		if v.mayKnow(why.by) {
+			answer = unavailable
+		} else {
+			<-ctx.Done()
+		}
 	}
-	answer := ""
-	if v.to.HTTP == v.port {
-		answer = unavailable
+	if v.to.HTTP != v.port {
+		answer = ""
 	}
 	refuse(v.r.near, answer)
 }

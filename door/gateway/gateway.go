@@ -28,7 +28,9 @@
 // Every request to a service has a connection of its own. It costs a connect,
 // and buys that each request is one decision of the monitor with one record,
 // that nothing left over by one request can be the beginning of another, and
-// that no request is repeated after a service may have seen it.
+// that of each it is known whether an instance may have seen it. If that ends, the request is sent to the
+// next one while the client waits, or it is answered that it may have been done
+// (hold.go).
 //
 // Goroutines are those of net/http: one per connection, and two more for each
 // connection to a service. A connection that is not HTTP has three.

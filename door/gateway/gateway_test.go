@@ -11,7 +11,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -321,7 +321,7 @@ func TestServiceFails(t *testing.T) {
 		status int
 		broken bool // the body must not look complete
 	}{
-		{"nobody listens", nil, "/down", 502, false},
+		{"nobody listens", nil, "/down", 503, false},
 		{"it closes at once", func(c net.Conn) {}, "/raw", 502, false},
 		{"it closes after the request", func(c net.Conn) { http.ReadRequest(bufio.NewReader(c)) }, "/raw", 502, false},
 		{"it speaks something else", answering("220 mail.example ESMTP\r\n"), "/raw", 502, false},
@@ -371,64 +371,71 @@ func answering(s string) func(net.Conn) {
 	}
 }
 
-// A request that a service may have seen is not sent again; one that certainly
-// was not, once.
-func TestRetry(t *testing.T) {
+// A request of which nothing has reached an instance is held until there is one; one that may have been
+// seen is sent again once, if it is safe.
+func TestHold(t *testing.T) {
+	const nobody = "HTTP/1.1 503 Service Unavailable\r\nCofferdam-Unreached: yes\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+	body := func(n int) string { return strings.Repeat("x", n) }
+	chunked := "POST /raw HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+	answered := func(c net.Conn, r *http.Request) {
+		b, err := io.ReadAll(r.Body)
+		fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n%d %v", len(b), err)
+	}
+	unreached := func(c net.Conn, r *http.Request) {
+		if r.ContentLength < maxKept {
+			io.Copy(io.Discard, r.Body)
+		}
+		io.WriteString(c, nobody)
+		c.(*net.TCPConn).CloseWrite()
+		io.Copy(io.Discard, c)
+	}
+	ends := func(net.Conn, *http.Request) {}
+	type does []func(net.Conn, *http.Request)
 	for _, tt := range []struct {
 		name, raw string
+		does      does // on each connection, the last one on all further ones
 		status    int
+		text      string
+		done      string
+		times     int // that an instance was looked for, 0 for more than two
 	}{
-		{"GET", get("/late"), 200},
-		{"DELETE", "DELETE /late HTTP/1.1\r\nHost: a\r\n\r\n", 200},
-		{"POST without a body", "POST /late HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", 502},
-		{"PUT with a body", "PUT /late HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nok", 502},
+		{"GET, nobody for a while", get("/raw"), does{unreached, unreached, unreached, answered}, 200, "0 <nil>", "", 4},
+		{"POST, nobody for a while", post("/raw", "ok"), does{unreached, unreached, answered}, 200, "2 <nil>", "", 3},
+		{"POST of all that is kept", post("/raw", body(maxKept)), does{unreached, answered}, 200, fmt.Sprint(maxKept, " <nil>"), "", 2},
+		{"POST of chunks", chunked, does{unreached, answered}, 200, "2 <nil>", "", 2},
+		{"POST of more than is kept", post("/raw", body(maxKept+1)), does{unreached, answered}, 503, "Nothing was done", "no", 1},
+		{"GET, nobody", get("/raw"), does{unreached}, 503, "Nothing was done", "no", 0},
+		{"POST, nobody", post("/raw", "ok"), does{unreached}, 503, "Nothing was done", "no", 0},
+		{"GET, it ends", get("/raw"), does{ends, answered}, 200, "0 <nil>", "", 2},
+		{"GET, it ends and nobody is there for a while", get("/raw"), does{ends, unreached, unreached, answered}, 200, "0 <nil>", "", 4},
+		{"GET, it ends twice", get("/raw"), does{ends, ends, answered}, 502, "may have been done, or not", "maybe", 2},
+		{"GET with a body, it ends", "GET /raw HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nok", does{ends, answered}, 200, "2 <nil>", "", 2},
+		{"HEAD, it ends", "HEAD /raw HTTP/1.1\r\nHost: a\r\n\r\n", does{ends, answered}, 200, "", "", 2},
+		{"POST, it ends", post("/raw", "ok"), does{ends, answered}, 502, "may have been done, or not", "maybe", 1},
+		{"POST without a body, it ends", "POST /raw HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", does{ends, answered}, 502, "may have been done, or not", "maybe", 1},
+		{"DELETE, it ends", "DELETE /raw HTTP/1.1\r\nHost: a\r\n\r\n", does{ends, answered}, 502, "may have been done, or not", "maybe", 1},
+		{"POST, nobody, then it ends", post("/raw", "ok"), does{unreached, ends, answered}, 502, "may have been done, or not", "maybe", 2},
+		{"GET, it has begun to answer", get("/raw"), does{func(c net.Conn, _ *http.Request) { io.WriteString(c, "HTTP/1.1 2") }, answered}, 502, "may have been done", "maybe", 1},
+		{"the service is broken", get("/raw"), does{func(c net.Conn, _ *http.Request) {
+			io.WriteString(c, "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+		}, answered}, 503, "Nothing was done", "no", 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			late := listen(t)
-			port := late.Addr().(*net.TCPAddr).Port
-			late.Close()
-			g, err := New(Config{Routes: []Route{{Path: `/late`, To: "localhost"}}, Services: map[string]int{"localhost": port}}, slog.New(slog.DiscardHandler))
-			if err != nil {
-				t.Fatal(err)
-			}
-			tr := g.proxy.Transport.(*transport)
-			real, dials := tr.DialContext, 0 // of one request, one after the other
-			tr.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-				if dials++; dials == 2 {
-					l, err := net.Listen("tcp", late.Addr().String())
-					if err != nil {
-						t.Fatal(err)
-					}
-					t.Cleanup(func() { l.Close() })
-					go http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {}))
+			var times atomic.Int64
+			s := start(t, Limits{TimeoutMS: 1500}, func(c net.Conn) {
+				n := int(times.Add(1)) - 1
+				r, err := http.ReadRequest(bufio.NewReader(c))
+				if err == nil {
+					tt.does[min(n, len(tt.does)-1)](c, r)
 				}
-				return real(ctx, network, addr)
-			}
-			outside := listen(t)
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
-			go g.Serve(ctx, outside, nil)
-			if got := send(t, outside.Addr().String(), tt.raw); got.status() != tt.status {
-				t.Errorf("got %d after %d attempts, want %d", got.status(), dials, tt.status)
+			})
+			got := send(t, s.outside, tt.raw)
+			if n := int(times.Load()); got.status() != tt.status || !strings.Contains(got.text, tt.text) || got.Header.Get(headerDone) != tt.done ||
+				n != tt.times && (tt.times != 0 || n <= 2) {
+				t.Errorf("got %d %q, done: %q, after %d attempts; want %+v", got.status(), got.text, got.Header.Get(headerDone), n, tt)
 			}
 		})
 	}
-	t.Run("closed after the request", func(t *testing.T) {
-		var mu sync.Mutex
-		times := 0
-		s := start(t, Limits{}, func(c net.Conn) {
-			http.ReadRequest(bufio.NewReader(c))
-			mu.Lock()
-			times++
-			mu.Unlock()
-		})
-		got := send(t, s.outside, get("/raw"))
-		mu.Lock()
-		defer mu.Unlock()
-		if got.status() != 502 || times != 1 {
-			t.Errorf("got %d after the service saw it %d times, want 502 after 1", got.status(), times)
-		}
-	})
 }
 
 func TestResponsesAreCleaned(t *testing.T) {
@@ -493,7 +500,7 @@ func TestConnectionCap(t *testing.T) {
 }
 
 func TestLog(t *testing.T) {
-	s := start(t, Limits{}, nil)
+	s := start(t, Limits{TimeoutMS: 1000}, nil)
 	send(t, s.outside, get("/zoobar/index.cgi/%1b%5b31m?password=hunter2"))
 	send(t, s.outside, get("/zoobar/index.cgi/"+strings.Repeat("a", 2000)+"?password=hunter2"))
 	send(t, s.outside, get("/down"))
@@ -512,7 +519,7 @@ func TestLog(t *testing.T) {
 		}
 		statuses = append(statuses, entry.Status)
 	}
-	if fmt.Sprint(statuses) != "[400 200 502]" {
+	if fmt.Sprint(statuses) != "[400 200 503]" {
 		t.Errorf("statuses in the log: %v", statuses)
 	}
 	if strings.Contains(out, "hunter2") || strings.Contains(out, "\x1b") {

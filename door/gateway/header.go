@@ -14,6 +14,10 @@ const (
 	headerPrincipal = "Cofferdam-Principal" // not there for nobody
 	headerID        = "X-Request-Id"
 
+	// headerDone tells a client, with a page of ours in place of an answer, whether
+	// what it asked for was done: no, or maybe.
+	headerDone = "Cofferdam-Done"
+
 	// callerOutside is the caller of what comes from outside.
 	callerOutside = "gateway"
 )

@@ -18,9 +18,9 @@ var sentences = map[int]string{
 	http.StatusRequestEntityTooLarge:   "The request is too large.",
 	http.StatusTooManyRequests:         "There were too many requests. Please try again in a moment.",
 	http.StatusRequestURITooLong:       "The address is too long.",
-	http.StatusBadGateway:              "The service did not answer. Please try again in a moment.",
-	http.StatusServiceUnavailable:      "The service is not available at the moment. Please try again later.",
-	http.StatusGatewayTimeout:          "The service took too long to answer.",
+	http.StatusBadGateway:              "The service ended, or failed, while it was at the request. What was asked for may have been done, or not.",
+	http.StatusServiceUnavailable:      "The service is not available at the moment. Nothing was done. Please try again later.",
+	http.StatusGatewayTimeout:          "The service took too long to answer. What was asked for may have been done, or not.",
 	http.StatusHTTPVersionNotSupported: "This version of HTTP is not available here.",
 }
 

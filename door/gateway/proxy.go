@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -12,14 +11,9 @@ import (
 	"os"
 	"strconv"
 	"sync/atomic"
-	"syscall"
-	"time"
 )
 
 const (
-	// retryDelay is between a refused connection and the second attempt.
-	retryDelay = 100 * time.Millisecond
-
 	// maxResponseHeader is what a service may send ahead of a body, in bytes.
 	maxResponseHeader = 64 << 10
 )
@@ -70,8 +64,7 @@ func checkResponse(res *http.Response) error {
 	return nil
 }
 
-// transport opens a connection for every request, and tries a refused one once
-// more if the request is one that may be repeated.
+// transport opens a connection for every request; see hold.go for when another one.
 type transport struct{ http.Transport }
 
 func newTransport() *transport {
@@ -93,21 +86,6 @@ func newDialer() *net.Dialer {
 	}}
 }
 
-// RoundTrip implements [http.RoundTripper].
-func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	r = r.WithContext(unannounced{r.Context()})
-	res, err := t.Transport.RoundTrip(r)
-	if !errors.Is(err, syscall.ECONNREFUSED) || !repeatable(r) {
-		return res, err
-	}
-	select {
-	case <-time.After(retryDelay):
-		return t.Transport.RoundTrip(r)
-	case <-r.Context().Done():
-		return nil, fmt.Errorf("%w, after %w", r.Context().Err(), err)
-	}
-}
-
 // unannounced hides from the transport that somebody wants to hear what a service says
 // ahead of its answer (status 103): headers that nobody has looked at.
 type unannounced struct{ context.Context }
@@ -120,16 +98,6 @@ func (c unannounced) Value(key any) any {
 	return v
 }
 
-// repeatable tells whether r can be sent twice: RFC 9110 section 9.2.2, and no
-// body that is used up by the first attempt.
-func repeatable(r *http.Request) bool {
-	switch r.Method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete:
-		return r.Body == nil || r.Body == http.NoBody
-	}
-	return false
-}
-
 // proxyError answers for a service that did not. The cause goes to the log.
 func proxyError(w http.ResponseWriter, r *http.Request, err error) {
 	x := exchangeOf(r)
@@ -138,8 +106,9 @@ func proxyError(w http.ResponseWriter, r *http.Request, err error) {
 	var tooLarge *http.MaxBytesError
 	bodyErr := x.body.failure()
 	switch {
-	case errors.Is(err, errUnavailable):
+	case errors.Is(err, errUnavailable), errors.Is(err, errNobody):
 		w.Header().Set("Retry-After", "2")
+		w.Header().Set(headerDone, "no")
 		page(w, http.StatusServiceUnavailable, x.id)
 	case errors.Is(err, errRedirects):
 		page(w, http.StatusForbidden, x.id)
@@ -148,12 +117,14 @@ func proxyError(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(bodyErr, os.ErrDeadlineExceeded):
 		page(w, http.StatusRequestTimeout, x.id)
 	case errors.Is(err, context.DeadlineExceeded):
+		w.Header().Set(headerDone, "maybe")
 		page(w, http.StatusGatewayTimeout, x.id)
 	case errors.Is(r.Context().Err(), context.Canceled):
 		rec.status = statusClientGone
 	case bodyErr != nil:
 		page(w, http.StatusBadRequest, x.id)
 	default:
+		w.Header().Set(headerDone, "maybe")
 		page(w, http.StatusBadGateway, x.id)
 	}
 }
