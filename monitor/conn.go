@@ -202,7 +202,9 @@ func (c *conn) refuse(id uint64, err error) bool {
 		code, text := answerOf(nil, err)
 		return c.reply(id, code, text)
 	}
-	return c.send(&wire.Frame{Header: wire.Header{Op: wire.OpReply, Code: wire.Limited, ID: id, Timeout: much.wait}, Body: much.limit.text})
+	ok = c.send(&wire.Frame{Header: wire.Header{Op: wire.OpReply, Code: wire.Limited, ID: id, Timeout: much.wait}, Body: much.limit.text})
+	time.Sleep(c.env.calmly(1))
+	return ok
 }
 
 func (c *conn) isClosed() bool {

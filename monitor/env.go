@@ -29,6 +29,7 @@ type Env struct {
 	flow     flow
 	held     store
 	records  ration
+	refusals bucket       // see calmly
 	inFlight atomic.Int64 // requests without an answer
 	proxied  atomic.Int64 // connections that are with the egress door
 	turns    turns

@@ -166,13 +166,14 @@ func (m *Monitor) newEnv(under *policy, id wire.Identity, flow Flow) (*Env, erro
 		return nil, fmt.Errorf("no service %q in the policy", id.Service)
 	}
 	e := &Env{
-		m:       m,
-		id:      id,
-		caller:  id.Append(nil),
-		self:    s,
-		conns:   make(map[*conn]struct{}),
-		relays:  make(map[*relay]struct{}),
-		inbound: make(map[*relay]struct{}),
+		m:        m,
+		id:       id,
+		caller:   id.Append(nil),
+		refusals: bucket{rate: Rate{Amount: refusalsEach, Per: time.Second, Burst: refusalsEach / 5}},
+		self:     s,
+		conns:    make(map[*conn]struct{}),
+		relays:   make(map[*relay]struct{}),
+		inbound:  make(map[*relay]struct{}),
 
 		children: make(map[*result]struct{}),
 	}

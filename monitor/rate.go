@@ -417,6 +417,17 @@ func (l *limit) record(e *Env, o op, object, detail string) {
 	})
 }
 
+// refusalsEach is how many answers a second one environment gets that say that it asks too much.
+const refusalsEach = 5_000
+
+// A connection that was refused has taken so many times what a frame takes.
+const connectionWorth = 20
+
+// calmly counts n refusals of e and returns how long nothing more is to be read from it. Its
+// answer it has by then: but a storm of requests that are refused is work, and its maker's to wait
+// out, not everybody's.
+func (e *Env) calmly(n int64) time.Duration { return e.refusals.take(n, time.Now()) }
+
 // meter counts the bytes of a connection.
 type meter struct {
 	env    *Env

@@ -331,7 +331,7 @@ func TestRefusalsAreQuickAndQuiet(t *testing.T) {
 	go server.echo()
 	p := l.connect(l.admit("front", "front-1"))
 	p.want(p.call("bank.balance", ""), wire.OK, "")
-	const flood = 40_000 // as denials, these would take minutes: see ration
+	const flood = 20_000 // as denials, these would take minutes: see ration
 	go func() {
 		for i := range uint64(flood) {
 			p.nc.Write(wire.AppendFrame(nil, &wire.Frame{Header: wire.Header{Op: wire.OpCall, ID: 100 + i}, NameBytes: []byte("bank.balance")}))

@@ -295,8 +295,10 @@ func (e *Env) accept(l net.Listener, carry func(context.Context, *relay)) {
 		}
 		if !e.holdRelay(r) {
 			r.close()
+			time.Sleep(e.calmly(connectionWorth))
 			continue
 		}
+		time.Sleep(e.calmly(0))
 		go func() {
 			defer e.m.orphans.remove(r)
 			defer e.dropRelay(r)
@@ -322,6 +324,9 @@ func (e *Env) relay(ctx context.Context, r *relay, to string, port int) {
 	}
 	if err != nil {
 		var much *tooMuch
+		if errors.As(err, &much) {
+			e.calmly(connectionWorth)
+		}
 		switch {
 		case errors.As(err, &much) && v.to.HTTP == port:
 			refuse(r.near, much.http())

@@ -198,6 +198,18 @@ func program(args []string) error {
 			return err
 		}
 		fmt.Println(right)
+	case "teller":
+		return teller(ctx)
+	case "greed":
+		lasts, err := time.ParseDuration(args[2])
+		if err != nil {
+			return err
+		}
+		return greed(args[1], lasts)
+	case "modest":
+		var n int
+		fmt.Sscan(args[2], &n)
+		return modest(args[1], n)
 	case "line":
 		in, err := io.ReadAll(os.Stdin)
 		if err != nil {
