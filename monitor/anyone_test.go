@@ -122,7 +122,7 @@ func TestConnectForAnyone(t *testing.T) {
 			if len(all) != 1 || all[0].Op != "connect" || (all[0].Verdict == "allow") != (tt.want != "") || !strings.Contains(all[0].Rule, tt.rule) {
 				t.Fatalf("recorded %+v", all)
 			}
-			if tt.want != "" && all[0].Detail != `for "alice"` {
+			if tt.want != "" && (all[0].Detail != `for "alice"` || all[0].Principal != "alice") {
 				t.Errorf("recorded %q, want for whom", all[0].Detail)
 			}
 		})

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -56,6 +57,9 @@ type Env struct {
 
 // Identity is who it is.
 func (e *Env) Identity() wire.Identity { return e.id }
+
+// whom is for whom the log says that e asks: somebody whom it names, or whom it runs for.
+func (e *Env) whom(principal string) string { return cmp.Or(principal, e.id.Principal) }
 
 // Attach serves wire connections that programs of e make to l until l is
 // closed. The socket lies in e's own file tree and nowhere else, and owns must

@@ -356,6 +356,6 @@ func (r *errand) dropped(why string) {
 // limited records that a limit fired.
 func (e *Env) limited(o op, object, detail string) {
 	e.m.log.Append(audit.Record{
-		Kind: audit.KindLimit, Subject: e.id.Service, Instance: e.id.Instance, Op: o.name, Object: object, Detail: detail,
+		Kind: audit.KindLimit, Subject: e.id.Service, Instance: e.id.Instance, Principal: e.id.Principal, Op: o.name, Object: object, Detail: detail,
 	})
 }

@@ -115,7 +115,7 @@ func (e *Env) visitsFor(ctx context.Context, v *visit, object string) (*visit, e
 		d = Verdict{Rule: d.Rule + ": " + err.Error()}
 	}
 	labels := labelsOf(guard.State{Label: people.Request, Clearance: people.Request}, label.Privileges{}, v.at)
-	logErr := e.m.noteLabels(e, opConnect, object, num, d, printable(line), labels)
+	logErr := e.m.noteFor(e, e.whom(v.principal), opConnect, object, num, d, printable(line), labels)
 	if err == nil {
 		err = logErr
 	}
@@ -133,7 +133,7 @@ func (v *visit) onBehalf(line string) (people guard.Endpoint, err error) {
 		if from == nil || strconv.FormatUint(n, 10) != words[2] || from.door != v.e || from.to != v.to || from.port != v.port {
 			return people, errors.New("no connection between services that leads there has this number")
 		}
-		v.key, v.at, v.quiet = from.key, from.at, from.quiet
+		v.key, v.at, v.quiet, v.principal = from.key, from.at, from.quiet, from.principal
 		return from.at, nil
 	case len(words) == 4 && words[0] == "COFFERDAM" && words[1] == "for":
 		principal, err := principalOf(words[2])
@@ -144,6 +144,7 @@ func (v *visit) onBehalf(line string) (people guard.Endpoint, err error) {
 		if hexOf(principal) != words[2] || strconv.Itoa(route) != words[3] {
 			return people, errors.New("not in the one way to write it")
 		}
+		v.principal = principal
 		if people, err = v.has.policy.door.People(route, principal); err != nil {
 			return people, err
 		}

@@ -395,12 +395,13 @@ func (m *Monitor) conclude(e *Env, o op, object string, call uint64, v Verdict) 
 
 // concludeLabels is conclude for one in which labels had a part.
 func (m *Monitor) concludeLabels(e *Env, o op, object string, call uint64, v Verdict, labels *audit.Labels) error {
-	return m.concludeFor(e, o, object, call, v, "", labels)
+	return m.concludeFor(e, e.id.Principal, o, object, call, v, "", labels)
 }
 
-// concludeFor is concludeLabels with a sentence more: for whom it is.
-func (m *Monitor) concludeFor(e *Env, o op, object string, call uint64, v Verdict, detail string, labels *audit.Labels) error {
-	err := m.noteLabels(e, o, object, call, v, detail, labels)
+// concludeFor is concludeLabels with a sentence more and for whom it is, if e asks for
+// somebody else.
+func (m *Monitor) concludeFor(e *Env, whom string, o op, object string, call uint64, v Verdict, detail string, labels *audit.Labels) error {
+	err := m.noteFor(e, whom, o, object, call, v, detail, labels)
 	if err != nil {
 		time.Sleep(e.records.take(time.Now()))
 	}
@@ -448,21 +449,27 @@ func (m *Monitor) note(e *Env, o op, object string, call uint64, v Verdict, deta
 
 // noteLabels is note for a decision in which labels had a part.
 func (m *Monitor) noteLabels(e *Env, o op, object string, call uint64, v Verdict, detail string, labels *audit.Labels) error {
+	return m.noteFor(e, e.id.Principal, o, object, call, v, detail, labels)
+}
+
+// noteFor is noteLabels for one that e asks for somebody.
+func (m *Monitor) noteFor(e *Env, whom string, o op, object string, call uint64, v Verdict, detail string, labels *audit.Labels) error {
 	verdict := audit.Deny
 	if v.Allowed {
 		verdict = audit.Allow
 	}
 	if _, err := m.log.Append(audit.Record{
-		Kind:     audit.KindDecision,
-		Subject:  e.id.Service,
-		Instance: e.id.Instance,
-		Op:       o.name,
-		Object:   object,
-		Verdict:  verdict,
-		Rule:     v.Rule,
-		Call:     call,
-		Detail:   detail,
-		Labels:   labels,
+		Kind:      audit.KindDecision,
+		Subject:   e.id.Service,
+		Instance:  e.id.Instance,
+		Principal: whom,
+		Op:        o.name,
+		Object:    object,
+		Verdict:   verdict,
+		Rule:      v.Rule,
+		Call:      call,
+		Detail:    detail,
+		Labels:    labels,
 	}); err != nil {
 		e.self.counts.unrecorded(o)
 		return fmt.Errorf("%w: %v", ErrDenied, err)

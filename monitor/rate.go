@@ -396,24 +396,28 @@ func (l *limit) fired(e *Env, p payer, o op, object, then string) {
 	}
 	b.said = true
 	b.mu.Unlock()
-	time.AfterFunc(sayEvery, func() { l.summarise(e, b, o, object) })
-	l.record(e, o, object, fmt.Sprintf("%s: %s; how often is said at most once in %v", l.text, then, sayEvery))
+	whom := ""
+	if l.Each {
+		whom = p.principal
+	}
+	time.AfterFunc(sayEvery, func() { l.summarise(e, whom, b, o, object) })
+	l.record(e, p.principal, o, object, fmt.Sprintf("%s: %s; how often is said at most once in %v", l.text, then, sayEvery))
 }
 
-func (l *limit) summarise(e *Env, b *bucket, o op, object string) {
+func (l *limit) summarise(e *Env, whom string, b *bucket, o op, object string) {
 	b.mu.Lock()
 	n := b.refused
 	b.refused, b.said = 0, n > 0
 	b.mu.Unlock()
 	if n > 0 {
-		time.AfterFunc(sayEvery, func() { l.summarise(e, b, o, object) })
-		l.record(e, o, object, fmt.Sprintf("%s: %d more in the last %v", l.text, n, sayEvery))
+		time.AfterFunc(sayEvery, func() { l.summarise(e, whom, b, o, object) })
+		l.record(e, whom, o, object, fmt.Sprintf("%s: %d more in the last %v", l.text, n, sayEvery))
 	}
 }
 
-func (l *limit) record(e *Env, o op, object, detail string) {
+func (l *limit) record(e *Env, whom string, o op, object, detail string) {
 	e.m.log.Append(audit.Record{
-		Kind: audit.KindLimit, Subject: e.id.Service, Instance: e.id.Instance, Op: o.name, Object: object, Rule: l.rule, Detail: detail,
+		Kind: audit.KindLimit, Subject: e.id.Service, Instance: e.id.Instance, Principal: whom, Op: o.name, Object: object, Rule: l.rule, Detail: detail,
 	})
 }
 

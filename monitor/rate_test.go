@@ -354,8 +354,8 @@ func TestRefusalsAreQuickAndQuiet(t *testing.T) {
 		t.Errorf("counted %d more, want %d", more, flood-1)
 	}
 	e := l.admit("front", "front-2")
-	limit.summarise(e, b, opCall, "bank.balance")
-	limit.summarise(e, b, opCall, "bank.balance") // nothing since: nothing to say
+	limit.summarise(e, "", b, opCall, "bank.balance")
+	limit.summarise(e, "", b, opCall, "bank.balance") // nothing since: nothing to say
 	if got := l.fired(); len(got) != 1 || !strings.HasSuffix(got[0], fmt.Sprintf("%d more in the last 1m0s", flood-1)) {
 		t.Errorf("summary: %q", got)
 	}

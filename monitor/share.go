@@ -225,7 +225,7 @@ func (e *Env) mount(req *wire.Mount) (wire.Code, string) {
 	if v.Allowed {
 		labels = labelsOf(e.at(), label.Privileges{}, guard.Endpoint{Request: share.Label, Answer: share.Label})
 		if err := e.mayShow(has, share, req); err != nil {
-			e.m.concludeFor(e, opMount, objectOf(req), 0, Verdict{Rule: v.Rule + ": " + err.Error()}, forWhom(req.Principal), labels)
+			e.m.concludeFor(e, e.whom(req.Principal), opMount, objectOf(req), 0, Verdict{Rule: v.Rule + ": " + err.Error()}, forWhom(req.Principal), labels)
 			code, text := answerOf(nil, err)
 			return code, string(text)
 		}
@@ -238,7 +238,7 @@ func (e *Env) mount(req *wire.Mount) (wire.Code, string) {
 			v = Verdict{Rule: v.Rule + ": " + err.Error()}
 		}
 	}
-	if e.m.concludeFor(e, opMount, objectOf(req), 0, v, forWhom(req.Principal), labels) != nil {
+	if e.m.concludeFor(e, e.whom(req.Principal), opMount, objectOf(req), 0, v, forWhom(req.Principal), labels) != nil {
 		return wire.Denied, ""
 	}
 	in, done, code := e.wake(req)
@@ -393,7 +393,7 @@ func (e *Env) unmount(req *wire.Mount) (wire.Code, string) {
 	v, _ := has.decideMount(e, opUnmount, req)
 	if v.Allowed && req.Into != "" {
 		if err := e.mayChange(has, req); err != nil {
-			e.m.concludeFor(e, opUnmount, objectOf(req), 0, Verdict{Rule: v.Rule + ": " + err.Error()}, forWhom(req.Principal), nil)
+			e.m.concludeFor(e, e.whom(req.Principal), opUnmount, objectOf(req), 0, Verdict{Rule: v.Rule + ": " + err.Error()}, forWhom(req.Principal), nil)
 			code, text := answerOf(nil, err)
 			return code, string(text)
 		}
@@ -402,7 +402,7 @@ func (e *Env) unmount(req *wire.Mount) (wire.Code, string) {
 	if v.Allowed && len(refs) == 0 {
 		v = Verdict{Rule: v.Rule + ": nothing is mounted"}
 	}
-	if e.m.concludeFor(e, opUnmount, objectOf(req), 0, v, forWhom(req.Principal), nil) != nil {
+	if e.m.concludeFor(e, e.whom(req.Principal), opUnmount, objectOf(req), 0, v, forWhom(req.Principal), nil) != nil {
 		return wire.Denied, ""
 	}
 	code := wire.OK
@@ -471,7 +471,8 @@ func (m *Monitor) recordMount(o op, by, in *Env, mt *mount, alias string, err er
 		detail += ": " + err.Error()
 	}
 	m.log.Append(audit.Record{
-		Kind: audit.KindMount, Subject: by.id.Service, Instance: by.id.Instance, Op: o.name, Object: mt.dir, Detail: detail,
+		Kind: audit.KindMount, Subject: by.id.Service, Instance: by.id.Instance, Principal: by.whom(in.id.Principal),
+		Op: o.name, Object: mt.dir, Detail: detail,
 	}) // a log that is full has stopped the decision before
 }
 

@@ -74,7 +74,7 @@ func (c *conn) spawn(f *wire.Frame) bool {
 	if err != nil {
 		v = Verdict{Rule: v.Rule + ": " + err.Error()}
 	}
-	if logErr := e.m.noteLabels(e, opSpawn, template, num, v, r.detail(), r.labels(&req)); logErr != nil {
+	if logErr := e.m.noteFor(e, e.whom(req.Principal), opSpawn, template, num, v, r.detail(), r.labels(&req)); logErr != nil {
 		time.Sleep(e.records.take(time.Now()))
 		if err == nil {
 			err = logErr

@@ -72,7 +72,7 @@ func (e *Env) visits(ctx context.Context, v *visit, object string) (*visit, erro
 	if err != nil {
 		d = Verdict{Rule: d.Rule + ": " + err.Error()}
 	}
-	if logErr := e.m.concludeFor(e, opConnect, object, num, d, detail, labelsOf(e.at(), v.with, v.at)); err == nil {
+	if logErr := e.m.concludeFor(e, v.principal, opConnect, object, num, d, detail, labelsOf(e.at(), v.with, v.at)); err == nil {
 		err = logErr
 	}
 	return v, err

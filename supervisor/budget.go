@@ -284,7 +284,7 @@ func (s *Supervisor) admitted(ctx context.Context, svc *manifest.Service, princi
 			})
 		})
 	case err != nil:
-		s.record(audit.Record{Kind: audit.KindLimit, Subject: svc.Name, Op: "start", Object: "budget", Detail: "its turn did not come in time"})
+		s.record(audit.Record{Kind: audit.KindLimit, Subject: svc.Name, Principal: principal, Op: "start", Object: "budget", Detail: "its turn did not come in time"})
 	}
 	return err
 }

@@ -22,8 +22,8 @@ func (s *Supervisor) Exec(ctx context.Context, service string, cmd executor.Comm
 	if cmd.Dir == "" {
 		cmd.Dir = in.svc.WorkingDir
 	}
-	if err := s.record(audit.Record{
-		Kind: audit.KindStart, Subject: in.svc.Name, Instance: in.name, Op: "exec", Detail: fmt.Sprintf("command %q", cmd.Args),
+	if err := in.record(audit.Record{
+		Kind: audit.KindStart, Op: "exec", Detail: fmt.Sprintf("command %q", cmd.Args),
 	}); err != nil {
 		return executor.Exit{}, err
 	}

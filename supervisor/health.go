@@ -110,7 +110,7 @@ func (in *instance) becomes(h *health) {
 		in.unwell(fmt.Sprintf("unhealthy: %d checks in a row failed, the last: %s", h.failures, h.detail))
 		return
 	}
-	in.s.record(audit.Record{Kind: audit.KindHealth, Subject: in.svc.Name, Instance: in.name, Op: "check", Object: string(h.state)})
+	in.record(audit.Record{Kind: audit.KindHealth, Op: "check", Object: string(h.state)})
 	in.wellOnce.Do(func() { close(in.well) })
 }
 
@@ -132,8 +132,8 @@ func (in *instance) unwell(why string) {
 	if then == "" {
 		then = manifest.Replace // a door
 	}
-	in.s.record(audit.Record{
-		Kind: audit.KindHealth, Subject: in.svc.Name, Instance: in.name, Op: "check", Object: string(Unhealthy), Rule: "on_unhealthy: " + then, Detail: why,
+	in.record(audit.Record{
+		Kind: audit.KindHealth, Op: "check", Object: string(Unhealthy), Rule: "on_unhealthy: " + then, Detail: why,
 	})
 	in.say(why + "; on_unhealthy: " + then)
 	in.s.Logger.Warn("instance unwell", "service", in.svc.Name, "instance", in.name, "then", then, "why", why)

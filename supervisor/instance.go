@@ -90,7 +90,7 @@ func (s *Supervisor) start(ctx context.Context, svc *manifest.Service, l launch)
 	under := s.now()
 	paths := under.reachOf(svc.Name)
 	if err := in.begin(ctx, l, paths); err != nil {
-		s.record(audit.Record{Kind: audit.KindExit, Subject: svc.Name, Instance: in.name, Op: "start", Detail: err.Error()})
+		s.record(audit.Record{Kind: audit.KindExit, Subject: svc.Name, Instance: in.name, Principal: l.principal, Op: "start", Detail: err.Error()})
 		if in.env != nil {
 			s.monitor.Remove(in.env)
 		}
@@ -148,7 +148,7 @@ func (in *instance) begin(ctx context.Context, l launch, paths reach) error {
 		l.admit(in.env)
 	}
 	// A start that cannot be recorded does not happen.
-	record := audit.Record{Kind: audit.KindStart, Subject: svc.Name, Instance: in.name, Op: "start", Detail: describe(spec, l)}
+	record := audit.Record{Kind: audit.KindStart, Subject: svc.Name, Instance: in.name, Principal: l.principal, Op: "start", Detail: describe(spec, l)}
 	if *flow != (monitor.Flow{}) {
 		record.Labels = &audit.Labels{Subject: flow.Label.String(), Clearance: flow.Clearance.String()}
 		record.Detail += fmt.Sprintf(" owns %s", flow.Owns)
@@ -279,15 +279,20 @@ func (in *instance) end() {
 	in.s.mu.Unlock()
 	exit := in.proc.Exit()
 	in.s.tallyOf(in.svc.Name).ended(exit)
-	in.s.record(audit.Record{
-		Kind:     audit.KindExit,
-		Subject:  in.svc.Name,
-		Instance: in.name,
-		Op:       "exit",
-		Object:   string(exit.Cause),
-		Detail:   fmt.Sprintf("code %d %s", exit.Code, exit.Detail),
-		End:      EndOf(exit),
+	in.record(audit.Record{
+		Kind:   audit.KindExit,
+		Op:     "exit",
+		Object: string(exit.Cause),
+		Detail: fmt.Sprintf("code %d %s", exit.Code, exit.Detail),
+		End:    EndOf(exit),
 	})
+}
+
+// record writes to the audit log what became of the instance, which has been admitted.
+func (in *instance) record(r audit.Record) error {
+	id := in.env.Identity()
+	r.Subject, r.Instance, r.Principal = id.Service, id.Instance, id.Principal
+	return in.s.record(r)
 }
 
 // EndOf is what the audit log keeps of how an environment ended.

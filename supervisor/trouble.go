@@ -45,7 +45,7 @@ func (p *pool) troubled(key monitor.Key, served bool, detail string) {
 	t.broken = now.Add(policy.Period)
 	t.detail = t.tooOften(detail)
 	p.s.record(audit.Record{
-		Kind: audit.KindLimit, Subject: p.spec.Name, Op: "restart", Object: string(Broken),
+		Kind: audit.KindLimit, Subject: p.spec.Name, Principal: key.Principal, Op: "restart", Object: string(Broken),
 		Detail: fmt.Sprintf("principal %q: %s", key.Principal, t.detail),
 	})
 	p.s.Logger.Warn("instance broken", "service", p.spec.Name, "principal", key.Principal, "detail", t.detail)

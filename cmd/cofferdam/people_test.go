@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -9,9 +10,12 @@ import (
 	"net/http/cookiejar"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"cofferdam/audit"
 )
 
 const peopleApp = `version: 1
@@ -207,6 +211,11 @@ func testPeople(t *testing.T, uid uint32) {
 		_, body = nobody.get("/echo")
 		is("nobody", body, `caller ["gateway"] principal []`)
 	})
+	t.Run("the record of one", func(t *testing.T) {
+		wantRecords(t, p.site, "alice", `"decision" gateway connect page:8081 allow`, `"start" page start`, `"decision" page call bank.transfer allow`,
+			`"decision" page call auth.login deny`, `"decision" page connect echo:8081 allow`)
+		wantRecords(t, p.site, "bank", `"decision" gateway connect page:8081 deny`)
+	})
 	t.Run("the connection of the other", func(t *testing.T) {
 		// Both use one connection to the gateway, as behind a proxy of theirs.
 		shared := &http.Transport{MaxConnsPerHost: 1}
@@ -340,4 +349,24 @@ func newJar(t *testing.T) http.CookieJar {
 		t.Fatal(err)
 	}
 	return jar
+}
+
+// wantRecords is that audit query finds these of a principal, each "kind" subject op
+// object verdict as far as it goes, and none of anybody else.
+func wantRecords(t *testing.T, s *site, principal string, want ...string) {
+	t.Helper()
+	out, errs, _ := s.run("audit", "query", "--principal", principal, "--format", "jsonl")
+	var got []string
+	for line := range strings.Lines(out) {
+		var r audit.Record
+		if err := json.Unmarshal([]byte(line), &r); err != nil || r.Principal != principal {
+			t.Fatalf("%v: %s", err, line)
+		}
+		got = append(got, strings.Join([]string{fmt.Sprintf("%q", r.Kind), r.Subject, r.Op, r.Object, r.Verdict}, " "))
+	}
+	for _, w := range want {
+		if !slices.ContainsFunc(got, func(g string) bool { return strings.HasPrefix(strings.TrimSpace(g)+" ", w+" ") }) {
+			t.Errorf("of %s there is no %s in\n%s\n%s", principal, w, strings.Join(got, "\n"), errs)
+		}
+	}
 }

@@ -291,6 +291,11 @@ func testDoors(t *testing.T, uid uint32) {
 		}
 	})
 
+	t.Run("the record of one", func(t *testing.T) {
+		wantRecords(t, s, "carol", `"start" server start`, `"decision" manager connect server:4711 allow`, `"decision" manager mount server:`+filepath.Join(theories, "a")+` allow`,
+			`"decision" manager mount server:/etc deny`, `"mount" manager mount `+filepath.Join(theories, "a"), `"exit" server exit`)
+	})
+
 	t.Run("bounds", func(t *testing.T) {
 		var open []*visitor
 		for range 3 {
