@@ -9,6 +9,7 @@
 package admin
 
 import (
+	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -36,6 +37,7 @@ const (
 	OpGrant  Op = "grant"  // one response with Change, once it is in force
 	OpRevoke Op = "revoke" // as grant
 	OpGrants Op = "grants" // one response with Grants, Live and Revoked
+	OpEvents Op = "events" // one response with Head, and then one per Event or with Lost, from there on
 	OpStop   Op = "stop"   // one response once all is stopped; the end once the process is gone
 )
 
@@ -47,13 +49,15 @@ var errTooLong = fmt.Errorf("longer than %d bytes", maxRequestBytes)
 // Request is what the operator asks.
 type Request struct {
 	Op      Op       `json:"op"`
-	Service string   `json:"service,omitempty"` // logs ("" for all), exec
+	Service string   `json:"service,omitempty"` // logs and events ("" for all), exec
 	Args    []string `json:"args,omitempty"`    // exec
 	Env     []string `json:"env,omitempty"`     // exec, added to the service's own
 	Dir     string   `json:"dir,omitempty"`     // exec
 
-	Live *supervisor.Live `json:"live,omitempty"`   // grant, revoke
-	For  int64            `json:"for_ns,omitempty"` // grant; 0 for no end
+	Live    *supervisor.Live `json:"live,omitempty"`    // grant, revoke
+	For     int64            `json:"for_ns,omitempty"`  // grant; 0 for no end
+	Kinds   []audit.Kind     `json:"kinds,omitempty"`   // events; none for all
+	Allowed bool             `json:"allowed,omitempty"` // events: what was permitted, too
 }
 
 // Response is one line of the answer.
@@ -69,6 +73,8 @@ type Response struct {
 	Revoked  []supervisor.Grant   `json:"revoked,omitempty"` // and taken back
 	Exit     *executor.Exit       `json:"exit,omitempty"`
 	Head     *audit.Head          `json:"head,omitempty"`
+	Event    json.RawMessage      `json:"event,omitempty"` // an audit.Record
+	Lost     uint64               `json:"lost,omitempty"`  // events that came after the one before and were not read in time
 	Error    string               `json:"error,omitempty"`
 	Code     int                  `json:"code,omitempty"` // exit code that goes with Error
 }

@@ -22,6 +22,8 @@ type Server struct {
 	App        App
 	Owner      int             // the user who may steer, beside root
 	Stopped    <-chan struct{} // closed once everything has been stopped
+
+	watching sync.WaitGroup // those who watch events
 }
 
 // Serve answers until l is closed.
@@ -105,6 +107,8 @@ func (s *Server) answer(ctx context.Context, user int, req Request, files []*os.
 	case OpGrants:
 		given, revoked := s.Supervisor.Live()
 		reply.send(Response{Grants: s.Supervisor.Grants(), Live: given, Revoked: revoked})
+	case OpEvents:
+		s.events(ctx, req, reply)
 	case OpStop:
 		s.Supervisor.Stop()
 		select {

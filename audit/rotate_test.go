@@ -122,11 +122,11 @@ func TestReadWhileRotating(t *testing.T) {
 			default:
 				l.Append(decision)
 				l.Flush()
-				time.Sleep(200 * time.Microsecond)
+				time.Sleep(time.Millisecond)
 			}
 		}
 	}()
-	for range 100 {
+	for range 50 {
 		time.Sleep(time.Millisecond)
 		head, err := l.Head()
 		must(t, err)

@@ -215,6 +215,7 @@ func (p *project) up(quiet bool) error {
 	log.Append(audit.Record{Kind: audit.KindApp, Op: "down", Object: app.Name})
 	log.Flush()
 	close(stopped)
+	server.Finish(time.Second)
 	os.Remove(adminSocket(dirs))
 	os.Remove(metricsSocket(dirs))
 	return err
