@@ -13,16 +13,13 @@ require (
 	go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp v1.47.0 // sends spans; brings gRPC along; there only
 	go.opentelemetry.io/otel/sdk v1.47.0 // spans; there only
 	go.opentelemetry.io/otel/trace v1.47.0 // their places in traces; there only
+	go.opentelemetry.io/proto/otlp v1.11.0 // what a collector is sent; tests only
 	go.yaml.in/yaml/v4 v4.0.0 // the manifest, with the line and column of every node; before the first program runs
-	golang.org/x/net v0.62.0 // dns/dnsmessage: messages of DNS, in the egress door only
+	golang.org/x/net v0.62.0 // dns/dnsmessage: messages of DNS, in the egress door; netutil: a bound on connections, in cofferdam-telemetry
 	golang.org/x/sys v0.49.0 // system calls and constants that package syscall lacks
 	golang.org/x/term v0.47.0 // whether output is a terminal: colours, and what run says first
+	google.golang.org/protobuf v1.36.12 // reads that; tests only
 	modernc.org/sqlite v1.61.1 // databases of the example services, without C; not linked into cofferdam
-)
-
-require (
-	go.opentelemetry.io/proto/otlp v1.11.0
-	google.golang.org/protobuf v1.36.12
 )
 
 require (

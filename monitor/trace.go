@@ -2,7 +2,6 @@ package monitor
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -166,13 +165,8 @@ func (m *Monitor) Spans(limit int) []numbers.Span {
 
 // told is s as others are told of it.
 func (s *span) told() numbers.Span {
-	n := numbers.Span{
-		Trace: hex.EncodeToString(s.at.ID[:]), ID: hex.EncodeToString(s.at.Span[:]),
-		Caller: s.caller.Name, Method: s.method, Start: s.began, Took: s.took, Denied: s.denied,
-	}
-	if s.parent != [8]byte{} {
-		n.Parent = hex.EncodeToString(s.parent[:])
-	}
+	n := numbers.Span{Caller: s.caller.Name, Method: s.method, Start: s.began, Took: s.took, Denied: s.denied}
+	n.At(s.at.ID, s.at.Span, s.parent)
 	if s.callee != nil {
 		n.Service = s.callee.Name
 	}

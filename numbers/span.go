@@ -1,6 +1,9 @@
 package numbers
 
-import "time"
+import (
+	"encoding/hex"
+	"time"
+)
 
 // Span is one call, or one request over HTTP, as OpenTelemetry has it. IDs are in
 // hexadecimal.
@@ -18,4 +21,12 @@ type Span struct {
 	Denied  bool          `json:"denied,omitempty"`
 	Error   string        `json:"error,omitempty"`  // the code with which it ended, "" if well
 	Status  int           `json:"status,omitempty"` // of a request over HTTP
+}
+
+// At sets the place of s in a trace, below parent, which is zero for none.
+func (s *Span) At(trace [16]byte, span, parent [8]byte) {
+	s.Trace, s.ID, s.Parent = hex.EncodeToString(trace[:]), hex.EncodeToString(span[:]), ""
+	if parent != [8]byte{} {
+		s.Parent = hex.EncodeToString(parent[:])
+	}
 }

@@ -65,7 +65,12 @@ func policyWith(app *manifest.App, resolvers []netip.AddrPort, gateway, egress b
 		p.Grants = egressGrants(resolvers)
 	}
 	if NeedsTelemetry(app) {
-		p.Services = append(p.Services, monitor.Service{Name: telemetryName})
+		s := monitor.Service{Name: telemetryName}
+		if gateway && app.Traces != nil {
+			s.Methods = []monitor.Method{{Name: spansMethod}}
+			p.Grants = append(p.Grants, monitor.Grant{From: gatewayName, Kind: monitor.KindCall, To: SpansCall, Rule: "traces.otlp"})
+		}
+		p.Services = append(p.Services, s)
 		p.Grants = append(p.Grants, telemetryGrants(app)...)
 	}
 	if app.Traces != nil {

@@ -18,6 +18,24 @@ import (
 // telemetryName is the service that shows the numbers to others.
 const telemetryName = "telemetry"
 
+// SpansCall is how the gateway, which alone sees requests over HTTP, hands over the spans
+// of those.
+const (
+	spansMethod = "spans"
+	SpansCall   = telemetryName + "." + spansMethod
+)
+
+// PublicOverHTTP are the services of which nothing is secret that they say or hear over
+// HTTP, whatever becomes of them.
+func PublicOverHTTP(app *manifest.App) (names []string) {
+	for _, s := range app.Services {
+		if !labelled(s) && s.Clearance == (manifest.Label{}) && s.Instances != "per-label" {
+			names = append(names, s.Name)
+		}
+	}
+	return names
+}
+
 // NeedsTelemetry tells whether the numbers of the application are shown to anybody but
 // the operator.
 func NeedsTelemetry(app *manifest.App) bool { return app.Metrics != nil || app.Traces != nil }

@@ -38,6 +38,9 @@ func doorOf(app *manifest.App, self doorProgram) (supervisor.Door, error) {
 			c.Services[s.Name] = s.HTTP
 		}
 	}
+	if t := app.Traces; t != nil {
+		c.Traces = &gateway.Traces{Ratio: t.Ratio, Call: supervisor.SpansCall, Public: supervisor.PublicOverHTTP(app)}
+	}
 	if g := app.Gateway; g != nil {
 		c.Outside = g.Listen != ""
 		if a := g.Authenticate; a != nil {

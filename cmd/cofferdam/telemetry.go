@@ -36,6 +36,7 @@ func telemetryOf(app *manifest.App, self string) (supervisor.Door, error) {
 	}
 	told := map[string]any{"app": app.Name, "metrics": app.Metrics != nil}
 	if app.Traces != nil {
+		told["http"] = supervisor.NeedsDoor(app)
 		told["traces"] = map[string]string{"to": app.Traces.To.String(), "at": supervisor.TracesAddress(app).String()}
 	}
 	config, err := json.Marshal(told)

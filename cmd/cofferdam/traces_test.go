@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
@@ -74,7 +75,7 @@ func attributes(all []*common.KeyValue) map[string]string {
 	return out
 }
 
-// relayer is "relayer METHOD NEXT": it answers its method with what next answers, asked as
+// relayer is "relayer METHOD NEXT": it answers its method with what next, a method or a URL, answers, asked as
 // part of the same trace, and before that the trace of the request. With $RELAYER_HTTP it
 // does so for requests over HTTP, too.
 func relayer() {
@@ -85,15 +86,30 @@ func relayer() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	next := os.Args[2]
+	next := func(ctx context.Context) ([]byte, error) { return c.Call(ctx, os.Args[2], nil) }
+	if strings.HasPrefix(os.Args[2], "http://") {
+		next = func(ctx context.Context) ([]byte, error) {
+			req, err := http.NewRequestWithContext(ctx, "GET", os.Args[2], nil)
+			if err != nil {
+				return nil, err
+			}
+			req.Header.Set("Traceparent", sdk.TraceOf(ctx).String())
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				return nil, err
+			}
+			defer resp.Body.Close()
+			return io.ReadAll(resp.Body)
+		}
+	}
 	if addr := os.Getenv("RELAYER_HTTP"); addr != "" {
 		go http.ListenAndServe(addr, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			out, err := c.Call(sdk.ContinueTrace(r.Context(), r.Header.Get("Traceparent")), next, nil)
-			fmt.Fprintf(w, "[%s] %s %v\n", r.Header.Get("Traceparent"), out, err)
+			out, err := next(sdk.ContinueTrace(r.Context(), r.Header.Get("Traceparent")))
+			fmt.Fprintf(w, "[%s %s] %s %v\n", r.Header.Get("Traceparent"), r.Header.Get("Tracestate"), out, err)
 		}))
 	}
 	c.Serve(ctx, map[string]sdk.Handler{os.Args[1]: func(ctx context.Context, from sdk.Caller, _ []byte) ([]byte, error) {
-		out, err := c.Call(ctx, next, nil)
+		out, err := next(ctx)
 		return fmt.Appendf(nil, "[%s] %s", from.Trace, out), err
 	}})
 }

@@ -39,6 +39,9 @@ type Config struct {
 
 	Limits Limits `json:"limits"`
 
+	// Traces is nil if no requests are traced.
+	Traces *Traces `json:"traces,omitempty"`
+
 	// TCP are the doors for what is not HTTP. Their listening sockets are the descriptors
 	// after that of Outside, in this order.
 	TCP []TCP `json:"tcp,omitempty"`

@@ -79,6 +79,7 @@ type Gateway struct {
 	newID  func() string
 	proxy  *httputil.ReverseProxy
 	who    *authenticator // nil if nobody is told apart
+	traces *tracer        // nil if no requests are traced
 	doors  []*tcpDoor
 
 	requests *meter // of each address; nil for no limit
@@ -119,6 +120,9 @@ func New(c Config, log *slog.Logger) (*Gateway, error) {
 			TCP: d.withDefaults(), to: addressFor(net.JoinHostPort(d.To, strconv.Itoa(d.Port)), behalf), dial: dial, log: log.Info, id: g.newID,
 			peers: make(map[netip.Prefix]int), open: make(map[*net.TCPConn]struct{}),
 		})
+	}
+	if c.Traces != nil {
+		g.traces = &tracer{Traces: *c.Traces}
 	}
 	g.proxy = &httputil.ReverseProxy{
 		Rewrite:        rewrite,
@@ -164,6 +168,9 @@ func Main(ctx context.Context, getenv func(string) string, stderr io.Writer) err
 		if bridge, err = net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", c.Bridge)); err != nil {
 			return fmt.Errorf("gateway: bridge: %w", err)
 		}
+	}
+	if g.traces != nil {
+		go g.traces.report(ctx, new(line).call)
 	}
 	return g.Serve(ctx, outside, bridge, doors...)
 }

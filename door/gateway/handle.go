@@ -27,6 +27,8 @@ type exchange struct {
 	wait      time.Duration // until it may be tried again
 	ended     func()        // called when it has; nil for nothing
 	body      *watched
+
+	at, parent, link sdk.Trace // in a trace; zero if none is kept
 }
 
 type exchangeKey struct{}
@@ -159,7 +161,11 @@ func (g *Gateway) handle(out http.ResponseWriter, r *http.Request, caller string
 			// the connection: the only way to say that the rest is missing.
 			w.cause = errCutShort
 		}
-		g.record(r, x, w, time.Since(start))
+		took := time.Since(start)
+		g.record(r, x, w, took)
+		if g.traces != nil {
+			g.traces.end(r, x, w.status, start, took)
+		}
 	}()
 
 	limits := g.config.Limits
@@ -192,6 +198,13 @@ func (g *Gateway) handle(out http.ResponseWriter, r *http.Request, caller string
 	r.Body = x.body
 	r.Trailer = nil // a trailer is one more place to put a header
 	scrub(r.Header)
+	if g.traces != nil {
+		g.traces.begin(x, traceOf(r.Header))
+	}
+	if x.caller == callerOutside {
+		delete(r.Header, headerTrace)
+		delete(r.Header, headerState)
+	}
 	if x.hidden != "" {
 		hideCookie(r.Header, x.hidden)
 	}

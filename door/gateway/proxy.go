@@ -33,6 +33,9 @@ func rewrite(p *httputil.ProxyRequest) {
 		p.Out.Header.Set(headerPrincipal, principalText(x.principal))
 	}
 	p.Out.Header.Set(headerID, x.id)
+	if !x.at.IsZero() {
+		p.Out.Header.Set(headerTrace, x.at.String())
+	}
 	if x.caller == callerOutside {
 		forwarded(p.Out.Header, p.In)
 	}

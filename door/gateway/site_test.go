@@ -21,6 +21,7 @@ type site struct {
 	outside, bridge string // addresses
 	log             *syncBuffer
 	static, dynamic *service
+	traces          *tracer
 }
 
 // service is what stands behind the gateway; it keeps what reached it.
@@ -132,6 +133,7 @@ func startWith(t testing.TB, config Config, raw func(net.Conn), who func(cookie 
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.traces = g.traces
 	g.proxy.Transport.(*transport).DialContext = onBehalf(func(ctx context.Context, network, addr string) (net.Conn, error) {
 		name, _, _ := strings.Cut(addr, ":")
 		return new(net.Dialer).DialContext(ctx, network, addrs[name])

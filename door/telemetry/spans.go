@@ -3,11 +3,14 @@ package telemetry
 import (
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -19,6 +22,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"cofferdam/numbers"
+	"cofferdam/sdk"
 )
 
 // Traces is where spans are sent.
@@ -33,6 +37,7 @@ const (
 	sendTimeout = 10 * time.Second
 	maxTries    = 30 * time.Second // for one batch; then it is lost
 	lastTime    = 500 * time.Millisecond
+	maxServices = 512 // whose names are remembered
 )
 
 // sender takes spans from the feed and sends them on.
@@ -42,6 +47,47 @@ type sender struct {
 	exporter sdktrace.SpanExporter
 	of       map[string]*resource.Resource // by service
 	app      string
+
+	mu    sync.Mutex
+	given []numbers.Span // by the gateway, at most maxGiven; guarded by mu
+}
+
+// maxGiven bounds what is kept of what the gateway gives.
+const maxGiven = 8 * numbers.MaxSpans
+
+// takeFrom lets the gateway hand spans over until ctx ends.
+func (s *sender) takeFrom(ctx context.Context) error {
+	c, err := sdk.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return c.Serve(ctx, map[string]sdk.Handler{"spans": s.take})
+}
+
+func (s *sender) take(_ context.Context, _ sdk.Caller, body []byte) ([]byte, error) {
+	var spans []numbers.Span
+	if err := json.Unmarshal(body, &spans); err != nil || len(spans) > numbers.MaxSpans {
+		return nil, sdk.ErrMalformed
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.given)+len(spans) > maxGiven {
+		return nil, sdk.ErrBusy
+	}
+	s.given = append(s.given, spans...)
+	return nil, nil
+}
+
+// sendGiven sends what the gateway has given.
+func (s *sender) sendGiven(ctx context.Context) {
+	s.mu.Lock()
+	spans := s.given
+	s.given = nil
+	s.mu.Unlock()
+	for batch := range slices.Chunk(spans, numbers.MaxSpans) {
+		s.export(ctx, batch)
+	}
 }
 
 func newSender(ctx context.Context, t Traces, app string, feed *numbers.Feed, log *slog.Logger) (*sender, error) {
@@ -78,6 +124,7 @@ func (s *sender) run(ctx context.Context) error {
 }
 
 func (s *sender) sendAll(ctx context.Context) error {
+	s.sendGiven(ctx)
 	for n := numbers.MaxSpans; n == numbers.MaxSpans; {
 		var err error
 		if n, err = s.send(ctx); err != nil {
@@ -93,6 +140,11 @@ func (s *sender) send(ctx context.Context) (int, error) {
 	if err := s.feed.Ask(numbers.WantSpans, &spans); err != nil || len(spans) == 0 {
 		return 0, err
 	}
+	s.export(ctx, spans)
+	return len(spans), nil
+}
+
+func (s *sender) export(ctx context.Context, spans []numbers.Span) {
 	batch := make([]sdktrace.ReadOnlySpan, 0, len(spans))
 	for i := range spans {
 		if one, err := s.spanOf(&spans[i]); err == nil {
@@ -104,7 +156,6 @@ func (s *sender) send(ctx context.Context) (int, error) {
 	if err := s.exporter.ExportSpans(ctx, batch); err != nil {
 		s.log.Warn("spans are lost", "spans", len(batch), "error", err)
 	}
-	return len(spans), nil
 }
 
 // spanOf is a span in the words of OpenTelemetry. It is that of who is asked, seen
@@ -131,6 +182,9 @@ func (s *sender) spanOf(n *numbers.Span) (sdktrace.ReadOnlySpan, error) {
 			return nil, err
 		}
 		out.Parent = out.Parent.WithRemote(true)
+	}
+	if link, ok := linkOf(n.Link); ok {
+		out.Links = []sdktrace.Link{{SpanContext: link}}
 	}
 	add := func(attributes ...attribute.KeyValue) { out.Attributes = append(out.Attributes, attributes...) }
 	switch {
@@ -164,9 +218,21 @@ func (s *sender) resourceOf(service string) *resource.Resource {
 	r := s.of[service]
 	if r == nil {
 		r = resource.NewSchemaless(attribute.String("service.name", service), attribute.String("service.namespace", s.app))
-		s.of[service] = r // there are as many as the manifest has
+		if len(s.of) >= maxServices {
+			clear(s.of) // the names are those of a manifest, unless the gateway makes some up
+		}
+		s.of[service] = r
 	}
 	return r
+}
+
+// linkOf is what somebody outside said that he was part of.
+func linkOf(traceparent string) (trace.SpanContext, bool) {
+	t := sdk.TraceOf(sdk.ContinueTrace(context.Background(), traceparent))
+	if t.IsZero() {
+		return trace.SpanContext{}, false
+	}
+	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: t.ID, SpanID: t.Span, Remote: true}), true
 }
 
 func contextOf(traceID, spanID string) (trace.SpanContext, error) {

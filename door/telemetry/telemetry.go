@@ -42,6 +42,7 @@ type Config struct {
 	App     string  `json:"app"`
 	Metrics bool    `json:"metrics"`          // it has a socket to be asked on
 	Traces  *Traces `json:"traces,omitempty"` // nil if no spans are sent
+	HTTP    bool    `json:"http,omitempty"`   // the gateway hands over those of requests
 }
 
 // Bounds of what may be asked.
@@ -65,12 +66,19 @@ func Main(ctx context.Context, getenv func(string) string, stderr io.Writer) err
 	defer nc.Close()
 	feed := numbers.NewFeed(nc)
 	logger := slog.New(slog.NewTextHandler(stderr, nil))
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
 	ended := make(chan struct{})
 	if c.Traces != nil {
 		s, err := newSender(ctx, *c.Traces, c.App, feed, logger)
 		if err != nil {
 			return err
+		}
+		if c.HTTP {
+			go func() {
+				if err := s.takeFrom(ctx); ctx.Err() == nil {
+					failed <- err
+				}
+			}()
 		}
 		go func() {
 			defer close(ended)
