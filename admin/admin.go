@@ -38,6 +38,8 @@ const (
 	OpRevoke Op = "revoke" // as grant
 	OpGrants Op = "grants" // one response with Grants, Live and Revoked
 	OpEvents Op = "events" // one response with Head, and then one per Event or with Lost, from there on
+	OpOrder  Op = "order"  // a response with Said for each step; Order says which it is
+	OpKill   Op = "kill"   // one response with Said
 	OpStop   Op = "stop"   // one response once all is stopped; the end once the process is gone
 )
 
@@ -58,6 +60,11 @@ type Request struct {
 	For     int64            `json:"for_ns,omitempty"`  // grant; 0 for no end
 	Kinds   []audit.Kind     `json:"kinds,omitempty"`   // events; none for all
 	Allowed bool             `json:"allowed,omitempty"` // events: what was permitted, too
+
+	Order    string   `json:"order,omitempty"`     // restart, stop or start
+	Services []string `json:"services,omitempty"`  // of an order; none for all
+	Within   int64    `json:"within_ns,omitempty"` // order: until one must be ready; 0 for the usual time
+	Signal   int      `json:"signal,omitempty"`    // kill
 }
 
 // Response is one line of the answer.
@@ -71,6 +78,7 @@ type Response struct {
 	Grants   []supervisor.Grant   `json:"grants,omitempty"`
 	Live     []supervisor.Live    `json:"live,omitempty"`    // what was given since the manifest was read
 	Revoked  []supervisor.Grant   `json:"revoked,omitempty"` // and taken back
+	Said     string               `json:"said,omitempty"`    // of what is being done
 	Exit     *executor.Exit       `json:"exit,omitempty"`
 	Head     *audit.Head          `json:"head,omitempty"`
 	Event    json.RawMessage      `json:"event,omitempty"` // an audit.Record

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net"
@@ -104,6 +105,15 @@ func (s *Server) answer(ctx context.Context, user int, req Request, files []*os.
 		reply.send(Response{Head: &head})
 	case OpGrant, OpRevoke:
 		s.change(ctx, user, req, reply)
+	case OpOrder:
+		s.order(ctx, user, req, reply)
+	case OpKill:
+		n, err := s.Supervisor.Signal(req.Service, syscall.Signal(req.Signal), user)
+		if err != nil {
+			reply.send(Response{Error: err.Error(), Code: 125})
+			return
+		}
+		reply.send(Response{Said: fmt.Sprintf("sent to %d", n)})
 	case OpGrants:
 		given, revoked := s.Supervisor.Live()
 		reply.send(Response{Grants: s.Supervisor.Grants(), Live: given, Revoked: revoked})
@@ -119,6 +129,27 @@ func (s *Server) answer(ctx context.Context, user int, req Request, files []*os.
 		}
 	default:
 		reply.send(Response{Error: "no operation " + string(req.Op), Code: 125})
+	}
+}
+
+// order has services replaced, stopped or started. It is done to its end even if whoever asked does
+// not wait for that.
+func (s *Server) order(ctx context.Context, user int, req Request, reply *replier) {
+	say := func(text string) { reply.send(Response{Said: text}) }
+	ctx = context.WithoutCancel(ctx)
+	var err error
+	switch within := time.Duration(req.Within); req.Order {
+	case "restart":
+		err = s.Supervisor.Restart(ctx, req.Services, within, user, say)
+	case "stop":
+		err = s.Supervisor.Halt(ctx, req.Services, user, say)
+	case "start":
+		err = s.Supervisor.Resume(ctx, req.Services, within, user, say)
+	default:
+		err = fmt.Errorf("no order %q", req.Order)
+	}
+	if err != nil {
+		reply.send(Response{Error: err.Error(), Code: 125})
 	}
 }
 

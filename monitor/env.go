@@ -34,6 +34,7 @@ type Env struct {
 	inFlight atomic.Int64 // requests without an answer
 	proxied  atomic.Int64 // connections that are with the egress door
 	turns    turns
+	retired  atomic.Bool // another one is asked in its place
 
 	heard    atomic.Uint64 // counts what comes from it: frames, and bytes of connections to it; see overdue.go
 	reported atomic.Uint64 // one more than heard when it was found to be silent

@@ -170,7 +170,7 @@ func (s *service) notify() {
 // calls that wait.
 func (s *service) register(c *conn, methods []*serving) {
 	s.mu.Lock()
-	if c.isClosed() {
+	if c.isClosed() || c.env.retired.Load() {
 		s.mu.Unlock()
 		return // unregister may have been here already
 	}

@@ -216,6 +216,26 @@ func (a *admission) add(svc *manifest.Service) {
 	a.used = a.used.plus(costOf(svc))
 }
 
+// take is acquire for who does not wait.
+func (a *admission) take(svc *manifest.Service) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	next := a.used.plus(costOf(svc))
+	if a.queue.count() > 0 || !a.budget.holds(next) {
+		return false
+	}
+	a.used = next
+	return true
+}
+
+// swap gives back what a service that is kept running had, and takes what it has now.
+func (a *admission) swap(before, now *manifest.Service) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.used = a.used.minus(costOf(before)).plus(costOf(now))
+	a.admit()
+}
+
 // release gives back what an instance of svc had.
 func (a *admission) release(svc *manifest.Service) {
 	a.mu.Lock()

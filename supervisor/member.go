@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"cofferdam/executor"
+	"cofferdam/manifest"
 	"cofferdam/monitor"
 	"cofferdam/wire"
 )
@@ -13,6 +14,7 @@ import (
 // member is one instance of a pool, from the wish for it to its end.
 type member struct {
 	pool    *pool
+	spec    *manifest.Service
 	key     monitor.Key
 	settled chan struct{} // closed when it serves, or will not
 	err     error         // why it will not; fixed before settled is closed
@@ -26,10 +28,12 @@ type member struct {
 	since  time.Time   // when the last use ended
 	timer  *time.Timer // runs while nobody uses it
 	ending bool
+
+	leaving bool // nobody else may use it: it ends as soon as nobody does
 }
 
 func newMember(p *pool, key monitor.Key) *member {
-	return &member{pool: p, key: key, state: Queued, settled: make(chan struct{}), asked: make(chan struct{})}
+	return &member{pool: p, spec: p.spec, key: key, state: Queued, settled: make(chan struct{}), asked: make(chan struct{})}
 }
 
 // use counts one more. The caller holds pool.mu.
@@ -81,7 +85,7 @@ func (m *member) live() {
 	if err != nil {
 		asked := ctx.Err() != nil
 		if !asked {
-			p.s.Logger.Error("instance", "service", p.spec.Name, "principal", m.key.Principal, "error", err)
+			p.s.Logger.Error("instance", "service", m.spec.Name, "principal", m.key.Principal, "error", err)
 		}
 		p.gone(m, asked || err == wire.ErrBusy, false, err.Error())
 		m.settle(err)
@@ -97,18 +101,18 @@ func (m *member) live() {
 	select {
 	case <-in.proc.Done():
 	case <-m.asked:
-		in.stop(p.spec.StopGracePeriod)
+		in.stop(m.spec.StopGracePeriod)
 	}
 	in.end()
-	p.s.admission.release(p.spec)
+	p.s.admission.release(m.spec)
 	exit := in.proc.Exit()
 	retired := in.retirement()
 	if retired != "" {
 		p.retired(m.key, retired)
 	}
-	well := ctx.Err() != nil || retired != "" || exit.Code == 0 && p.spec.Restart.Policy == "on-failure"
+	well := ctx.Err() != nil || retired != "" || exit.Code == 0 && m.spec.Restart.Policy == "on-failure"
 	if !well {
-		p.s.tallyOf(p.spec.Name).restarted(exit.Cause) // by the next who asks
+		p.s.tallyOf(m.spec.Name).restarted(exit.Cause) // by the next who asks
 	}
 	p.gone(m, well, in.served.Load(), Ending(exit))
 	if err != nil {
@@ -118,7 +122,7 @@ func (m *member) live() {
 
 // begin starts it, after what it depends on and once the budget has room.
 func (m *member) begin(ctx context.Context) (*instance, error) {
-	s, svc := m.pool.s, m.pool.spec
+	s, svc := m.pool.s, m.spec
 	for _, dep := range svc.DependsOn {
 		u := s.now().units[dep]
 		if u == nil {

@@ -20,10 +20,10 @@ import (
 // its place. Who needs a place waits for his turn, which is given out fairly (see fair); who asks
 // for an instance that runs already does not.
 type pool struct {
-	s    *Supervisor
-	spec *manifest.Service
-
+	s        *Supervisor
 	mu       sync.Mutex
+	spec     *manifest.Service // of the next instance
+	halted   bool              // nobody gets one
 	members  map[monitor.Key]*member
 	troubles map[monitor.Key]*trouble
 	seekers  map[monitor.Key]*seeker
@@ -142,9 +142,9 @@ func (p *pool) find(ctx context.Context, key monitor.Key) (*member, error) {
 func (p *pool) look(ctx context.Context, me *seeker) (m *member, wait time.Duration, err error) {
 	now := time.Now()
 	switch m := p.members[me.key]; {
-	case p.closed:
+	case p.closed, p.halted:
 		return nil, 0, wire.ErrUnavailable
-	case m != nil && !m.ending:
+	case m != nil && !m.ending && !m.leaving:
 		m.use()
 		return m, 0, nil
 	case m != nil:

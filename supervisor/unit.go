@@ -41,6 +41,11 @@ type unit struct {
 	settled       sync.Once
 	starts        uint64 // read and written by run alone
 
+	orders  chan *order
+	pending *order // to be fulfilled by the next instance; read and written by run alone
+	turning bool   // the last one ended for it; as pending
+	halt    *order // as pending
+
 	mu       sync.Mutex
 	state    State
 	detail   string
@@ -50,11 +55,11 @@ type unit struct {
 }
 
 func newUnit(s *Supervisor, svc *manifest.Service) *unit {
-	return &unit{s: s, spec: svc, state: Waiting, ready: make(chan struct{}), failed: make(chan struct{})}
+	return &unit{s: s, spec: svc, state: Waiting, ready: make(chan struct{}), failed: make(chan struct{}), orders: make(chan *order)}
 }
 
-// run is the life of the service, until ctx ends.
-func (u *unit) run(ctx context.Context) {
+// keep keeps the service running, until it is not to be started again.
+func (u *unit) keep(ctx context.Context) {
 	for _, dep := range u.spec.DependsOn {
 		other := u.s.now().units[dep]
 		if other == nil {
@@ -87,6 +92,12 @@ func (u *unit) run(ctx context.Context) {
 			detail = err.Error()
 			u.s.Logger.Error("instance", "service", u.spec.Name, "error", err)
 		}
+		if u.turns(detail) {
+			continue // at once: the operator wants another one
+		}
+		if u.halted() {
+			return
+		}
 		if errors.Is(err, executor.ErrUnsupported) {
 			u.end(Broken, detail) // the next one would not fare better
 			return
@@ -108,6 +119,10 @@ func (u *unit) run(ctx context.Context) {
 		u.set(Backoff, detail)
 		select {
 		case <-time.After(wait):
+		case o := <-u.orders:
+			if u.take(o); u.halted() {
+				return
+			}
 		case <-ctx.Done():
 			u.set(Stopped, "")
 			return
@@ -158,14 +173,11 @@ func (u *unit) once(ctx context.Context) (*instance, error) {
 	select {
 	case <-well:
 		u.settle(true)
+		u.fulfil()
 	case <-in.proc.Done():
 	case <-ctx.Done():
 	}
-	select {
-	case <-in.proc.Done():
-	case <-ctx.Done():
-		in.stop(u.spec.StopGracePeriod)
-	}
+	in = u.attend(ctx, in)
 	in.end()
 	return in, nil
 }
