@@ -7,7 +7,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -316,4 +318,51 @@ func TestLiar(t *testing.T) {
 	if ends < 4 {
 		t.Errorf("%d instances of mallory's have ended, of %d, want those of the lies", ends, len(mallorys))
 	}
+}
+
+// TestKilledUnnoticed: of an instance that is killed while nothing runs in it, a client
+// over its one connection sees nothing but its sessions gone.
+func TestKilledUnnoticed(t *testing.T) {
+	tenants := []string{"a", "b", "c", "d", "e", "f", "g"} // one kill each: who crashes often has to wait
+	c := open(t, tenants)
+	var usual, after []time.Duration
+	for _, tenant := range tenants {
+		client := c.login(t, tenant)
+		echo := func() time.Duration {
+			begin := time.Now()
+			if r := client.Do("echo", "still there?"); r.Kind != "OK" {
+				t.Fatalf("echo: %s %s", r.Kind, r.Text)
+			}
+			return time.Since(begin)
+		}
+		echo()
+		usual = append(usual, echo())
+		pid := c.pid(t, tenant)
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		after = append(after, echo())
+	}
+	slices.Sort(usual)
+	slices.Sort(after)
+	t.Logf("an echo takes %v, and after a kill %v (medians of %d)", usual[len(usual)/2], after[len(after)/2], len(after))
+}
+
+// pid is that of the init of a tenant's instance.
+func (c *class) pid(t *testing.T, tenant string) int {
+	t.Helper()
+	var status []struct {
+		Principal string
+		Pid       int
+	}
+	if err := json.Unmarshal([]byte(c.Output(t, "ps", "--format", "json")), &status); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range status {
+		if s.Principal == tenant && s.Pid != 0 {
+			return s.Pid
+		}
+	}
+	t.Fatalf("no instance runs for %s", tenant)
+	return 0
 }

@@ -128,7 +128,8 @@ func (c *client) obey(name string, argument any) bool {
 	return c.ask(i, p)
 }
 
-// ask does a command that has no task.
+// ask does a command that has no task. An instance that is lost over one that changes
+// nothing is not noticed: the next one is asked.
 func (c *client) ask(i *instance, p plan) bool {
 	if p.session != "" {
 		done, ok := i.use(p.session)
@@ -137,15 +138,31 @@ func (c *client) ask(i *instance, p plan) bool {
 		}
 		defer done()
 	}
+	answer, lost := c.answer(i, p), protocol.UserError(errLost.Error())
+	for tries := 0; answer == lost && p.session == "" && tries < 3; tries++ {
+		i, err := c.house.instance(c.ctx)
+		if err != nil {
+			return c.say(protocol.UserError(err.Error()))
+		}
+		answer = c.answer(i, p)
+	}
+	return c.say(answer)
+}
+
+// answer is what the instance answers to a command.
+func (c *client) answer(i *instance, p plan) protocol.Message {
+	lost := protocol.UserError(errLost.Error())
 	u, err := c.upstream(c.ctx, i)
 	if err != nil {
-		return c.say(protocol.UserError(errLost.Error()))
+		i.check()
+		return lost
 	}
 	answer := make(chan protocol.Message, 1)
 	if err := u.send(&sent{plan: p, answered: func(m protocol.Message) { answer <- m }}); err != nil {
-		return c.say(protocol.UserError(errLost.Error()))
+		i.check()
+		return lost
 	}
-	return c.say(<-answer) // it comes in time, or the instance ends
+	return <-answer // it comes in time, or the instance ends
 }
 
 // upstream is this client's connection to the instance.

@@ -53,7 +53,7 @@ func (h *house) instance(ctx context.Context) (*instance, error) {
 	case h.door <- struct{}{}:
 		defer func() { <-h.door }()
 	case <-ctx.Done():
-		return nil, words("No server: others wait for one, too")
+		return nil, words("No server: none was free in time")
 	}
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		i, notBefore := h.now()
@@ -73,7 +73,7 @@ func (h *house) instance(ctx context.Context) (*instance, error) {
 			err = sleep(ctx, pause)
 		}
 		if err != nil {
-			return nil, words("No server: none has started in time")
+			return nil, words("No server: none was free in time")
 		}
 	}
 }
@@ -88,7 +88,7 @@ func (h *house) now() (*instance, time.Time) {
 // rest stays away until an instance that we are not connected to any more has ended, which
 // it does by itself. One that has closed its connections is taken to be gone.
 func (h *house) rest(why error) {
-	if errors.Is(why, io.EOF) || errors.Is(why, syscall.ECONNRESET) {
+	if errors.Is(why, io.EOF) || errors.Is(why, syscall.ECONNRESET) || why == errReplaced {
 		return
 	}
 	h.mu.Lock()
@@ -104,8 +104,8 @@ func (h *house) gone() string {
 }
 
 // lost says that i was let go. Whoever is here is about to need the next one.
-func (h *house) lost(i *instance) {
-	h.rest(context.Cause(i.ended))
+func (h *house) lost(i *instance, why error) {
+	h.rest(why)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.current != i {

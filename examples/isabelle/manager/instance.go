@@ -28,6 +28,7 @@ type instance struct {
 	finish  context.CancelCauseFunc
 
 	mu       sync.Mutex
+	ending   bool // end was called
 	ups      map[*upstream]struct{}
 	sessions map[string]*session
 	starting int       // sessions
@@ -52,6 +53,8 @@ var (
 	errLost = words("The server was lost")
 	errIdle = errors.New("nobody uses it")
 	errStop = errors.New("shut down by its tenant")
+
+	errReplaced = errors.New("another one has taken its place")
 )
 
 // open reaches the instance of a tenant, and shows it the tenant's directories.
@@ -112,14 +115,14 @@ func (i *instance) connect(ctx context.Context, note func(protocol.Message)) (*u
 	}
 	u := newUpstream(i, conn, note)
 	name, err := u.meet()
-	if err == nil && name != i.name { // then ours is about to be lost
-		err = errLost
+	if err == nil && name != i.name {
+		err = errReplaced
 	}
 	if err == nil {
 		_, err = u.greet(i.tmpdir)
 	}
 	var wrong *fault
-	if errors.As(err, &wrong) {
+	if errors.As(err, &wrong) || err == errReplaced {
 		i.end(err)
 	}
 	if err != nil {
@@ -147,11 +150,16 @@ func (i *instance) serve(u *upstream) {
 		i.end(err)
 	case u.isClosed(): // by us
 	default:
-		if err := i.ask(); err != nil {
-			i.end(err)
-		}
+		i.check()
 	}
 	i.part(u)
+}
+
+// check finds out whether the instance is lost, when something went wrong.
+func (i *instance) check() {
+	if err := i.ask(); err != nil {
+		i.end(err)
+	}
 }
 
 // part closes a connection of a client.
@@ -227,13 +235,19 @@ func (i *instance) tidy() (idle bool) {
 	return now.Sub(i.since) > i.house.m.Limits.Instance
 }
 
-// end lets the instance go, and says why to whoever waits for something of it.
+// end lets the instance go, and says why to whoever waits for something of it. When it
+// returns, the tenant has no instance, or the next one.
 func (i *instance) end(why error) {
 	i.mu.Lock()
-	if i.ended.Err() != nil {
+	if i.ending {
 		i.mu.Unlock()
+		<-i.ended.Done()
 		return
 	}
+	i.ending = true
+	i.mu.Unlock()
+	i.house.lost(i, why) // before anybody hears of it and wants the next one
+	i.mu.Lock()
 	i.finish(why)
 	ups := i.ups
 	i.ups, i.sessions = nil, map[string]*session{}
@@ -247,9 +261,8 @@ func (i *instance) end(why error) {
 		event = "let go"
 	}
 	i.log.Warn("instance", "event", event, "why", why.Error())
-	i.house.lost(i)
 	for u := range ups {
-		u.close(errLost)
+		go u.close(errLost) // each waits for its client to take the news
 	}
 }
 

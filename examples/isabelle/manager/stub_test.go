@@ -107,8 +107,13 @@ func newStub(h *host, number int) *stub {
 				return
 			}
 			s.mu.Lock()
+			dead := s.dead
 			s.conns[c] = true
 			s.mu.Unlock()
+			if dead {
+				c.Close()
+				return
+			}
 			go s.serve(c)
 		}
 	}()

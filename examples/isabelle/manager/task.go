@@ -34,7 +34,7 @@ func (c *client) start(i *instance, p plan) {
 		c.say(protocol.UserError(err.Error()))
 		return
 	}
-	c.log.Info("task", "event", "begun", "command", p.name, "task", t.id, "session", p.session, "about", p.about)
+	c.log.Info("task", "event", "begun", "command", p.name, "task", t.id, "session", p.session, "about", fmt.Sprintf("%.200s", p.about))
 	c.say(protocol.Started(t.id))
 	c.tasks.Go(func() {
 		defer c.house.end(t)
@@ -93,11 +93,13 @@ func (t *task) run() {
 	}
 	u, err := t.client.upstream(t.ctx, t.of)
 	if err != nil {
+		t.of.check()
 		t.fail(errLost.Error())
 		return
 	}
 	s := &sent{plan: t.plan, task: t.id, answered: t.end, noted: t.client.tell}
 	if err := u.send(s); err != nil {
+		t.of.check()
 		t.fail(errLost.Error())
 		return
 	}

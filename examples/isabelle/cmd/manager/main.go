@@ -35,6 +35,7 @@ func run() error {
 	flag.DurationVar(&limits.Instance, "instance", limits.Instance, "how long an instance lasts that has no sessions and no clients")
 	flag.DurationVar(&limits.Each, "each", limits.Each, "after how much time one more use_theories of a tenant may begin")
 	flag.IntVar(&limits.Burst, "burst", limits.Burst, "how many may begin at once")
+	flag.IntVar(&limits.Block, "block", limits.Block, "bytes of a message of an instance")
 	flag.IntVar(&limits.Connections, "connections", limits.Connections, "connections of a tenant")
 	flag.IntVar(&limits.Sessions, "sessions", limits.Sessions, "sessions of a tenant")
 	flag.IntVar(&limits.Tasks, "tasks", limits.Tasks, "tasks of a tenant, running or waiting")
