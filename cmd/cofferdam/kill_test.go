@@ -156,6 +156,12 @@ func TestKilledAtRandom(t *testing.T) {
 
 func newVictim(t *testing.T, seed uint64) *victim {
 	t.Helper()
+	return newVictimOf(t, seed, killManifest, "ledger", "answerer")
+}
+
+// newVictimOf is one with another manifest, for a port, and those programs.
+func newVictimOf(t *testing.T, seed uint64, manifest string, programs ...string) *victim {
+	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "cofferdam-kill-")
 	if err != nil {
 		t.Fatal(err)
@@ -168,7 +174,7 @@ func newVictim(t *testing.T, seed uint64) *victim {
 	if v.program, err = exec.LookPath("cofferdam"); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"ledger", "answerer"} {
+	for _, name := range programs {
 		path, err := exec.LookPath(name)
 		if err == nil {
 			err = os.Link(path, filepath.Join(dir, name))
@@ -184,7 +190,7 @@ func newVictim(t *testing.T, seed uint64) *victim {
 	port := l.Addr().(*net.TCPAddr).Port
 	l.Close()
 	v.url = fmt.Sprintf("http://127.0.0.1:%d", port)
-	if err := os.WriteFile(filepath.Join(dir, "cofferdam.yaml"), fmt.Appendf(nil, killManifest, port), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "cofferdam.yaml"), fmt.Appendf(nil, manifest, port), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	for _, sub := range []string{"tmp", "run"} {

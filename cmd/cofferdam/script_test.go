@@ -27,6 +27,7 @@ func TestMain(m *testing.M) {
 		"caller":    caller,
 		"answerer":  answerer,
 		"ledger":    ledger,
+		"stormy":    stormy,
 		"mounter":   mounter,
 		"prober":    prober,
 		"internet":  internet,
