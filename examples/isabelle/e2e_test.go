@@ -348,6 +348,40 @@ func TestKilledUnnoticed(t *testing.T) {
 	t.Logf("an echo takes %v, and after a kill %v (medians of %d)", usual[len(usual)/2], after[len(after)/2], len(after))
 }
 
+// TestRealIsabelle runs a theory in the server of $ISABELLE_HOME; where that is not set, in
+// one that lies there as Isabelle would.
+func TestRealIsabelle(t *testing.T) {
+	c := open(t, []string{"alice"}, "-answer", "2m")
+	c.Down(t)
+	home, limits := os.Getenv("ISABELLE_HOME"), "{memory: 4G, pids: 512, cpus: 2, tmp: 2G,"
+	if home == "" {
+		home, limits = filepath.Join(c.home(), "Isabelle"), "{memory: 96M, pids: 64, cpus: 0.5, tmp: 64M,"
+		if err := os.MkdirAll(filepath.Join(home, "bin"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Link(filepath.Join(c.home(), "bin", "fakeserver"), filepath.Join(home, "bin", "isabelle")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(c.Manifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := strings.NewReplacer(
+		"[/app/server, /app/fakeserver]", "[/app/server]",
+		"{from: bin/fakeserver, to: /app/fakeserver}", fmt.Sprintf("{from: %q, to: /opt/isabelle}", home),
+		"instances: per-principal", "instances: per-principal\n    environment: {ISABELLE_HOME: /opt/isabelle}",
+		"{memory: 96M, pids: 64, cpus: 0.5, tmp: 64M,", limits).Replace(string(text))
+	if strings.Contains(changed, "fakeserver") {
+		t.Fatalf("the manifest runs the other one:\n%s", changed)
+	}
+	if err := os.WriteFile(c.Manifest, []byte(changed), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c.up(t)
+	c.works(t, "alice", "")
+}
+
 // pid is that of the init of a tenant's instance.
 func (c *class) pid(t *testing.T, tenant string) int {
 	t.Helper()
