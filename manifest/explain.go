@@ -30,8 +30,10 @@ func (g Grant) Object() string {
 func (a *App) Table(w io.Writer) error {
 	grants := a.Grants()
 	if len(grants) == 0 {
-		_, err := fmt.Fprintln(w, "nobody may reach anybody")
-		return err
+		if _, err := fmt.Fprintln(w, "nobody may reach anybody"); err != nil {
+			return err
+		}
+		return a.shown(w)
 	}
 	rated := slices.ContainsFunc(grants, func(g Grant) bool { return g.rate() != "" })
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -67,7 +69,24 @@ func (a *App) Table(w io.Writer) error {
 	}
 	if total := a.Budget.Principal.String(); total != "" {
 		_, err := fmt.Fprintf(w, "each principal, in all: %s (%s)\n", total, a.rule(a.Budget.Principal.Pos))
-		return err
+		if err != nil {
+			return err
+		}
+	}
+	return a.shown(w)
+}
+
+// shown writes who is shown what is counted, and told of calls: nobody of the application.
+func (a *App) shown(w io.Writer) error {
+	if m := a.Metrics; m != nil {
+		if _, err := fmt.Fprintf(w, "how often anything happens can be read at %s (%s)\n", m.Listen, a.rule(m.Pos)); err != nil {
+			return err
+		}
+	}
+	if t := a.Traces; t != nil {
+		if _, err := fmt.Fprintf(w, "%s is told of calls in which nothing is secret (%s)\n", t.To, a.rule(t.Pos)); err != nil {
+			return err
+		}
 	}
 	return nil
 }

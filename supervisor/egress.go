@@ -200,5 +200,8 @@ func waysOut(app *manifest.App, service string) []string {
 			out = append(out, g.Object())
 		}
 	}
+	if service == telemetryName && app.Traces != nil {
+		out = append(out, app.Traces.To.String())
+	}
 	return out
 }

@@ -392,6 +392,9 @@ func networkOf(app *manifest.App) string {
 			ways = append(ways, g.From+":"+g.Object())
 		}
 	}
+	if app.Traces != nil {
+		ways = append(ways, "telemetry:"+app.Traces.To.String())
+	}
 	if len(ways) == 0 {
 		return "none but what is granted"
 	}
