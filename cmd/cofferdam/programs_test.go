@@ -8,8 +8,10 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"syscall"
+	"time"
 
 	"cofferdam/sdk"
 )
@@ -22,7 +24,14 @@ func caller() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	for _, method := range os.Args[1:] {
+	methods := os.Args[1:]
+	if methods[0] == "-again" { // and again, on the one connection
+		methods = slices.Repeat(methods[1:], 10_000)
+	}
+	for i, method := range methods {
+		if i >= len(os.Args) {
+			time.Sleep(50 * time.Millisecond)
+		}
 		reply, err := c.Call(context.Background(), method, []byte("hello"))
 		if err != nil {
 			fmt.Println(err)

@@ -155,6 +155,8 @@ func (p *project) up(quiet bool) error {
 		return notKept(err, exec.Protections(), "allow_degraded: [NAME] in the manifest")
 	}
 
+	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	go tellTrouble(log, logger)
 	out := newPrinter(os.Stdout, serviceNames(app))
 	print := out.line
 	if quiet {
@@ -173,7 +175,7 @@ func (p *project) up(quiet bool) error {
 		Resolvers: resolvers,
 		Doors:     doors,
 		Budget:    allowed,
-		Logger:    slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Logger:    logger,
 		Output:    print,
 		Version:   version,
 	})
