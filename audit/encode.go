@@ -184,6 +184,23 @@ func appendRune(dst []byte, r rune) []byte {
 // writes and nothing else, so that no line has two meanings (duplicate keys,
 // keys that differ in case, white space).
 func decode(line []byte) (Record, error) {
+	r, ok := parse(line)
+	if !ok {
+		return decodeSlowly(line)
+	}
+	return r, ofItsKind(&r)
+}
+
+// ofItsKind tells what a record may not have, being of another kind.
+func ofItsKind(r *Record) error {
+	if (r.Checkpoint != nil) != (r.Kind == KindCheckpoint) {
+		return errors.New("not a record: a checkpoint of another kind")
+	}
+	return nil
+}
+
+// decodeSlowly is decode by another way, which says what is wrong.
+func decodeSlowly(line []byte) (Record, error) {
 	var r Record
 	if err := json.Unmarshal(line, &r); err != nil {
 		return Record{}, fmt.Errorf("not a record: %w", err)
@@ -191,10 +208,7 @@ func decode(line []byte) (Record, error) {
 	if !isHash(r.Prev) || !bytes.Equal(appendRecord(make([]byte, 0, len(line)), &r, []byte(r.Prev)), line) {
 		return Record{}, errors.New("not a record: not written the way the log writes it")
 	}
-	if (r.Checkpoint != nil) != (r.Kind == KindCheckpoint) {
-		return Record{}, errors.New("not a record: a checkpoint of another kind")
-	}
-	return r, nil
+	return r, ofItsKind(&r)
 }
 
 // isHash tells whether s is a SHA-256 the way hashLine writes it.

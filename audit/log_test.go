@@ -547,6 +547,23 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
+// What a log takes from many at a time, with its checkpoints and, here, a new file for
+// each 8 MiB.
+func BenchmarkSustained(b *testing.B) {
+	l, err := Open(filepath.Join(b.TempDir(), "audit.jsonl"), Options{Rotate: 8 << 20})
+	must(b, err)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := l.Append(decision); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	must(b, l.Close())
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+}
+
 func BenchmarkVerify(b *testing.B) {
 	const records = 20_000
 	path := filepath.Join(b.TempDir(), "audit.jsonl")

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -418,7 +419,10 @@ func FuzzEncode(f *testing.F) {
 		if !got.Time.Equal(want.Time) || got.Call != call {
 			t.Errorf("time %v, call %d come back as %v, %d", want.Time, call, got.Time, got.Call)
 		}
-		if _, err := decode(line); err != nil {
+		if _, ok := parse(line); !ok {
+			t.Errorf("%q is not read the quick way", line)
+		}
+		if _, err := decodeSlowly(line); err != nil {
 			t.Errorf("decode(%q) = %v", line, err)
 		}
 	})
@@ -485,6 +489,35 @@ func FuzzText(f *testing.F) {
 		}
 		if seq, err := ParseID(s); err == nil && ID(seq) != strings.ToLower(strings.TrimLeft(s, "0")) {
 			t.Errorf("ParseID(%q) = %d", s, seq)
+		}
+	})
+}
+
+// FuzzDecode: the quick way and the slow one accept the same lines, and read the same.
+func FuzzDecode(f *testing.F) {
+	lines, _ := signedLog(f)
+	f.Add(lines[0])
+	f.Add(lines[1])
+	for _, r := range []Record{
+		{Kind: KindExit, Subject: "a\x00\u202e", Principal: "alice \xff", Detail: strings.Repeat("é", MaxField), Call: 1<<64 - 1,
+			End: &End{Code: -1, Limit: "x", Key: "y", WallNS: -5}, Labels: &Labels{Subject: "s", In: "\"in\""}, Degraded: "landlock"},
+		{Kind: KindDecision, Labels: &Labels{}, End: &End{}},
+	} {
+		zeros := noLine()
+		f.Add(string(appendRecord(nil, &r, zeros[:])))
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		quick, ok := parse([]byte(s))
+		slow, err := decodeSlowly([]byte(s))
+		if kindErr := ofItsKind(&quick); ok && (err == nil) != (kindErr == nil) {
+			t.Fatalf("%q: quick %+v, slow %v", s, quick, err)
+		}
+		if ok && err == nil && !reflect.DeepEqual(quick, slow) {
+			t.Fatalf("%q is read as %+v and %+v", s, quick, slow)
+		}
+		// Whatever is a record is read quickly, unless it is of a year beyond 9999.
+		if !ok && err == nil && !strings.Contains(s[:min(len(s), 64)], `"time":"-`) && slow.Time.Year() <= 9999 {
+			t.Fatalf("%q is read slowly", s)
 		}
 	})
 }
