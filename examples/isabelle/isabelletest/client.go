@@ -51,6 +51,34 @@ func Login(t testing.TB, address, password string) *Client {
 	return c
 }
 
+// TryLogin is Login for any goroutine, and for those who may be turned away.
+func TryLogin(t testing.TB, address, password string) (*Client, error) {
+	conn, err := net.DialTimeout("tcp", address, patience)
+	if err != nil {
+		return nil, err
+	}
+	return TryPassword(t, conn, password)
+}
+
+// TryPassword is TryLogin over a connection that there is.
+func TryPassword(t testing.TB, conn net.Conn, password string) (*Client, error) {
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(patience))
+	c := &Client{t, conn, bufio.NewReader(conn)}
+	_, err := io.WriteString(conn, password+"\n")
+	if err == nil {
+		var r Reply
+		if r, err = c.TryNext(); err == nil && r.Kind != "OK" {
+			err = fmt.Errorf("the password was answered by %s", r.Kind)
+		}
+	}
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
 // Close leaves.
 func (c *Client) Close() { c.conn.Close() }
 
@@ -185,6 +213,35 @@ func (c *Client) Task(name string, argument any) (end Reply, notes []Reply) {
 		return begun, nil
 	}
 	return c.Wait(begun.String("task"))
+}
+
+// TryTask is Task for any goroutine, and for those who expect to be cut off.
+func (c *Client) TryTask(name string, argument any) (end Reply, notes []Reply, err error) {
+	text, err := json.Marshal(argument)
+	if err != nil {
+		return end, nil, err
+	}
+	c.conn.SetDeadline(time.Now().Add(patience))
+	if _, err := fmt.Fprintf(c.conn, "%s %s\n", name, text); err != nil {
+		return end, nil, err
+	}
+	task := ""
+	for {
+		r, err := c.TryNext()
+		switch {
+		case err != nil:
+			return r, notes, err
+		case r.Kind == "NOTE":
+			c.conn.SetDeadline(time.Now().Add(patience))
+			notes = append(notes, r)
+		case r.Kind == "ERROR" && task == "":
+			return r, notes, nil
+		case r.Kind == "OK" && task == "":
+			task = r.String("task")
+		case r.String("task") == task:
+			return r, notes, nil
+		}
+	}
 }
 
 // Wait is for the end of a task.
