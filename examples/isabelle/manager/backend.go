@@ -29,6 +29,9 @@ type Cofferdam struct {
 	At     string
 }
 
+// MaxConnections is how many connections the monitor lets one program have made at a time.
+const MaxConnections = 256
+
 // Dial is that of [Backend].
 func (b *Cofferdam) Dial(ctx context.Context, tenant string) (net.Conn, error) {
 	return sdk.DialFor(ctx, b.At, tenant)

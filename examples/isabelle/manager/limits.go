@@ -34,7 +34,7 @@ func Defaults() Limits {
 	return Limits{
 		Handshake: 10 * time.Second, Silence: 10 * time.Minute, Write: 30 * time.Second, Start: 30 * time.Second, Answer: 20 * time.Second,
 		Ping: 5 * time.Second, Build: 10 * time.Minute, Use: 5 * time.Minute, Session: 30 * time.Minute, Instance: time.Minute, Gone: 4 * time.Second,
-		Message: 256 << 10, Block: 4 << 20, Values: 200000, Connections: 32, Sessions: 4, Tasks: 16, Theories: 64, Text: 1024, Rate: 4 << 20,
+		Message: 256 << 10, Block: 4 << 20, Values: 200000, Connections: 8, Sessions: 4, Tasks: 16, Theories: 64, Text: 1024, Rate: 4 << 20,
 		Each: 2 * time.Second, Burst: 10,
 	}
 }

@@ -371,6 +371,23 @@ func TestOneConnectionEnds(t *testing.T) {
 	}
 }
 
+// TestLargeOnesOfOthers: who lets large messages come and does not take them holds up
+// nobody else.
+func TestLargeOnesOfOthers(t *testing.T) {
+	s := open(t, func(l *Limits) { l.Sessions = 8 })
+	for range 6 {
+		alice := s.login(t, "alice")
+		alice.raw(use(alice.session(), "Big") + "\n") // and reads nothing of it
+	}
+	bob := s.login(t, "bob")
+	session := bob.session()
+	for range 3 {
+		if end, notes := bob.do(use(session, "Big")); end.Name != protocol.Finished || len(notes) != 1 {
+			t.Errorf("bob: %.100s, %d notes", end.Bytes(), len(notes))
+		}
+	}
+}
+
 // TestTurns: one use_theories at a time in a session, and not too many in a time,
 // of which those who wait are told.
 func TestTurns(t *testing.T) {

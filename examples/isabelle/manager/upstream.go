@@ -76,6 +76,7 @@ func (u *upstream) meet() (name string, err error) {
 // greet says where the tenant's directory for sessions is, and reads which version it
 // is of that answers.
 func (u *upstream) greet(sessions string) (version protocol.Message, err error) {
+	defer u.dealt()
 	u.conn.SetDeadline(time.Now().Add(u.of.house.m.Limits.Answer))
 	if _, err := io.WriteString(u.conn, sessions+"\n"); err != nil {
 		return version, err
@@ -91,7 +92,6 @@ func (u *upstream) greet(sessions string) (version protocol.Message, err error) 
 	if err != nil || m.Name != protocol.OK || o.Text("isabelle_name") == "" || len(version.Bytes()) > 100 {
 		return version, lie("a greeting that is none: %.200q", b)
 	}
-	u.dealt()
 	u.conn.SetDeadline(time.Time{})
 	return version, nil
 }
@@ -114,6 +114,7 @@ func (u *upstream) write(s *sent) error {
 	}
 	u.conn.SetWriteDeadline(time.Now().Add(u.of.house.m.Limits.Answer))
 	if _, err := u.conn.Write(frame); err != nil {
+		abort(u.conn) // half a frame is the end of it
 		return err
 	}
 	s.overdue = time.AfterFunc(u.of.house.m.Limits.Answer, func() { u.of.end(hung("no answer to %s", s.name)) })
@@ -173,46 +174,53 @@ func (u *upstream) next() error {
 
 // take reads one message, and returns what is to be done about it without the lock.
 func (u *upstream) take(b []byte) (tell func(), err error) {
-	if u.big {
-		u.of.house.m.heavy <- struct{}{}
-		defer func() { <-u.of.house.m.heavy }()
-	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.closed {
 		return nil, errLost
 	}
+	what, err := u.understand(b)
+	switch s := what.to; {
+	case err != nil:
+		return nil, err
+	case what.begun && s.canceled:
+		u.writeCancel(s)
+		return nil, nil
+	case what.begun:
+		return nil, nil
+	case what.note && s != nil && s.noted != nil:
+		return func() { s.noted(what.reply) }, nil
+	case what.note:
+		return func() { u.note(what.reply) }, nil
+	default:
+		return func() { s.answered(what.reply) }, nil
+	}
+}
+
+// understand reads one message, and writes it as the client is to have it. Large ones of
+// all tenants are dealt with a few at a time, so nothing here may wait. The caller holds mu.
+func (u *upstream) understand(b []byte) (said, error) {
+	if u.big {
+		u.of.house.m.heavy <- struct{}{}
+		defer func() { <-u.of.house.m.heavy }()
+	}
 	what, err := u.book.read(protocol.Parse(b), protocol.Bounds{Values: u.of.house.m.Limits.Values})
 	if err != nil {
-		return nil, err
+		return what, err
 	}
 	s := what.to
 	if s != nil && !what.note {
 		s.overdue.Stop()
-	}
-	if what.begun {
-		if s.canceled {
-			u.writeCancel(s)
-		}
-		return nil, nil
-	}
-	if s != nil && !what.note {
 		u.of.told(s, what.reply.Name, what.value) // while the paths are those of the inside
 	}
-	value := what.value
 	if s == nil || s.name != "echo" {
-		value = u.of.paths.Outside(value)
+		what.value = u.of.paths.Outside(what.value)
 	}
-	what.reply.Argument = string(protocol.Encode(nil, value))
 	if what.note {
 		what.reply.Name = protocol.Note
-		to := u.note
-		if s != nil && s.noted != nil {
-			to = s.noted
-		}
-		return func() { to(what.reply) }, nil
 	}
-	return func() { s.answered(what.reply) }, nil
+	what.reply.Argument = string(protocol.Encode(nil, what.value))
+	return what, nil
 }
 
 func (u *upstream) isClosed() bool {

@@ -49,6 +49,11 @@ func run() error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", *file, err)
 	}
+	// Each client has a connection behind it, and each instance its keeper.
+	if n := len(tenants) * (limits.Connections + 1); n > manager.MaxConnections {
+		return fmt.Errorf("%s: %d tenants with %d connections each are up to %d behind the manager, of at most %d: lower -connections",
+			*file, len(tenants), limits.Connections, n, manager.MaxConnections)
+	}
 	client, err := sdk.Connect(context.Background())
 	if err != nil {
 		return err
