@@ -103,11 +103,11 @@ func (c *Client) Serve(ctx context.Context, handlers map[string]Handler) error {
 	c.server = s // before the monitor knows, who may send a call at once
 	c.mu.Unlock()
 
-	// The reader of this reply, when done, leaves the lead to a worker.
 	if _, err := c.request(ctx, wire.OpServe, "", body); err != nil {
 		s.drain()
 		return fmt.Errorf("serve: %w", err)
 	}
+	s.begin()
 	select {
 	case <-ctx.Done():
 		s.drain()
@@ -249,6 +249,16 @@ func (s *server) wake(r *request) {
 	}
 	s.idle[n-1] <- r // has room for it
 	s.idle = s.idle[:n-1]
+}
+
+// begin has a worker lead now, unless somebody does: who called while nobody served has
+// waited for long enough.
+func (s *server) begin() {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	if !s.c.led && !s.lost && !s.draining {
+		s.wake(nil)
+	}
 }
 
 // look has a worker lead if nobody has led since it looked the last time.
