@@ -28,6 +28,9 @@ func (r *reader) checkService(v value, s *Service) {
 	if !s.pooled() {
 		r.only(v, "it is for instances: per-label and per-principal, which stay for the next caller", "idle", "max_instances")
 	}
+	if s.Warm > 0 {
+		r.checkWarm(r.key(v, "warm"), s)
+	}
 	r.checkMarks(v, s)
 	r.checkHealth(r.key(v, "healthcheck"), s)
 	for i, o := range s.Volumes {
@@ -46,6 +49,26 @@ func (r *reader) checkService(v value, s *Service) {
 			r.refuse(at, "write read_only: true, or let a service own it that has its instances shared",
 				"volume %q has one label, and the instances of %s that could write to it have many", o.Name, s.Name)
 		}
+	}
+}
+
+// checkWarm refuses spares that could not become what is wanted of them.
+func (r *reader) checkWarm(at value, s *Service) {
+	most := s.MaxInstances
+	orElse(&most, defaultMaxInstances)
+	switch {
+	case s.Template:
+		r.refuse(at, "write instances: per-principal instead of template, if it can be the same program for all", "%q is a template: what it is started with is known from its spawner alone", s.Name)
+	case s.Stdio != "":
+		r.refuse(at, "let it serve its methods itself", "%q runs a program per call, which begins with its request", s.Name)
+	case s.pooled() && s.Warm > most:
+		r.refuse(at, fmt.Sprintf("write max_instances: %d", s.Warm), "%d spares are more than the %d instances that may run", s.Warm, most)
+	case s.pooled() && len(s.Volumes) > 0:
+		r.refuse(at, "leave warm or the volumes out; what is known later can be mounted from a share", "%q sees volumes, which are shown when an instance starts, and whose it is to be is not known then", s.Name)
+	case !s.pooled() && s.Warm > 1:
+		r.refuse(at, "write warm: 1", "%q has one instance, and needs no more than one that stands by", s.Name)
+	case !s.pooled() && slices.ContainsFunc(s.Volumes, func(o Volume) bool { return !o.ReadOnly }):
+		r.refuse(at, "write read_only: true at its volumes, or let another service keep what it has to keep", "%q writes to a volume, and two that run would both", s.Name)
 	}
 }
 

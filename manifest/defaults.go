@@ -12,6 +12,9 @@ const (
 	maxDeadline     = 10 * time.Minute
 )
 
+// defaultMaxInstances is how many instances for a label or a principal run at a time.
+const defaultMaxInstances = 16
+
 // fillDefaults gives every field that nothing was written for its value.
 func (a *App) fillDefaults() {
 	if a.Name == "" {
@@ -112,7 +115,7 @@ func (s *Service) fillDefaults() {
 	}
 	if s.pooled() {
 		orElse(&s.Idle, time.Minute)
-		orElse(&s.MaxInstances, 16)
+		orElse(&s.MaxInstances, defaultMaxInstances)
 	}
 	if s.Health != nil {
 		s.Health.fillDefaults()

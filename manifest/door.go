@@ -76,8 +76,8 @@ func (r *reader) checkDoor(v value, a *App, i int) {
 	if s == nil || r.flaws[service] {
 		return
 	}
-	if port == 0 && len(s.ports()) == 1 {
-		port = s.ports()[0]
+	if port == 0 && len(s.Ports()) == 1 {
+		port = s.Ports()[0]
 		d.To = service + ":" + strconv.Itoa(port)
 	}
 	switch at := r.key(v, "to"); {

@@ -91,7 +91,7 @@ func (a *App) fixConnect(caller, callee *Service, port string) string {
 		return ""
 	}
 	use := a.fixUse(caller, fmt.Sprintf("connect: %s:%d", callee.Name, n))
-	if slices.Contains(callee.ports(), n) {
+	if slices.Contains(callee.Ports(), n) {
 		return use
 	}
 	var ports []string

@@ -105,7 +105,7 @@ func (f flowChecker) checkEndpoints() {
 		f.r.refuse(f.at(key+"."+half, pos), f.ownMore(err, half+": '"+s.Label.String()+"'"), "it cannot be served: %s", because(err))
 	}
 	if !s.ofCaller() {
-		for _, n := range s.ports() {
+		for _, n := range s.Ports() {
 			key := "http"
 			if n != s.HTTP {
 				key = fmt.Sprintf("tcp[%d]", slices.Index(s.TCP, n))

@@ -90,7 +90,7 @@ func (a *App) used(u Use) (Grant, bool) {
 		}
 	case u.Connect != "":
 		to, port, _ := splitPort(u.Connect)
-		if s := a.Service(to); s != nil && !s.Template && slices.Contains(s.ports(), port) {
+		if s := a.Service(to); s != nil && !s.Template && slices.Contains(s.Ports(), port) {
 			kind := "tcp"
 			if port == s.HTTP {
 				kind = "http"

@@ -54,7 +54,7 @@ func checkGrants(t testing.TB, a *App) {
 				t.Errorf("grant %+v of what is no template", g)
 			}
 		case "http", "tcp":
-			if !slices.Contains(to.ports(), atoi(g.Name)) || to.Template {
+			if !slices.Contains(to.Ports(), atoi(g.Name)) || to.Template {
 				t.Errorf("grant %+v of a port that is not declared", g)
 			}
 		case "share":
@@ -373,7 +373,7 @@ func TestGrantForGrants(t *testing.T) {
 				for _, p := range to.Provides {
 					wants = append(wants, [2]string{"call", p.Call})
 				}
-				for _, p := range to.ports() {
+				for _, p := range to.Ports() {
 					wants = append(wants, [2]string{"connect", fmt.Sprint(p)})
 				}
 				for _, w := range wants {

@@ -21,7 +21,7 @@ func (r *reader) checkMarks(v value, s *Service) {
 			r.refuse(at, "leave request and answer out", "the labels are those of the instance, which are those of its caller and %s together", s.Name)
 		}
 	}
-	for _, port := range s.ports() {
+	for _, port := range s.Ports() {
 		at := r.key(v, "tcp")
 		if port == s.HTTP {
 			at = r.key(v, "http")

@@ -71,7 +71,7 @@ func readTCP(r *reader, v value, s *Service) {
 // fillPorts gives the ports their labels. Public ones are left out, so that a
 // service without labels has none.
 func (s *Service) fillPorts(own Endpoint) {
-	for _, n := range s.ports() {
+	for _, n := range s.Ports() {
 		e := s.PortLabels[n]
 		e.orElse(own)
 		if e == (Endpoint{}) {

@@ -14,6 +14,7 @@ const (
 	maxServices = 256
 	maxList     = 1024
 	maxVolumes  = 16   // of a service
+	maxWarm     = 256  // spares of a service
 	maxPattern  = 1024 // bytes of a route's path
 )
 

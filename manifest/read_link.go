@@ -190,16 +190,16 @@ func (r *reader) portOf(v value, into *string) {
 		case r.flaws[service]:
 		case s.Template:
 			r.refuse(v, "", "%q is a template; no name leads to its instances", service)
-		case port == 0 && len(s.ports()) != 1:
-			r.refuse(v, fmt.Sprintf("write %s:PORT", service), "service %q has %d ports", service, len(s.ports()))
-		case port != 0 && !slices.Contains(s.ports(), port):
+		case port == 0 && len(s.Ports()) != 1:
+			r.refuse(v, fmt.Sprintf("write %s:PORT", service), "service %q has %d ports", service, len(s.Ports()))
+		case port != 0 && !slices.Contains(s.Ports(), port):
 			r.refuse(v, fmt.Sprintf("write services.%s.tcp: %d", service, port), "service %q does not declare port %d", service, port)
 		}
 	})
 }
 
-// ports are all that s listens on, the one for HTTP first.
-func (s *Service) ports() []int {
+// Ports are all that s listens on, the one for HTTP first.
+func (s *Service) Ports() []int {
 	if s.HTTP == 0 {
 		return s.TCP
 	}
@@ -226,8 +226,8 @@ func (r *reader) checkUse(v value, a *App, s *Service, u *Use) {
 		}
 	}
 	if service, port, ok := splitPort(u.Connect); ok && port == 0 && u.Connect != "" {
-		if to := a.Service(service); to != nil && len(to.ports()) == 1 {
-			u.Connect = service + ":" + strconv.Itoa(to.ports()[0])
+		if to := a.Service(service); to != nil && len(to.Ports()) == 1 {
+			u.Connect = service + ":" + strconv.Itoa(to.Ports()[0])
 			r.checkTwice(v, s, u)
 		}
 	}

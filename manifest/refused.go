@@ -63,7 +63,6 @@ var refusedOfServices = []refusal{
 	{"scale", "several shared instances are " + notYet, ""},
 	{"profiles", "profiles are " + notYet, "write a second file"},
 	{"labels", "in this file a label says where data may flow", "write label, or a comment"},
-	{"warm", "warm pools are " + notYet, ""},
 	{"rate", "a rate is one of a grant", "write it in a line of uses or provides"},
 	{"stop_signal", "the polite stop is SIGTERM always", ""},
 	{"stdin_open", "a service has no terminal", "use: cofferdam exec"},

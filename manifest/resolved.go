@@ -289,6 +289,9 @@ func (s *Service) node() *yaml.Node {
 		o.add("idle", text(formatDuration(s.Idle)))
 		o.add("max_instances", count(s.MaxInstances))
 	}
+	if s.Warm > 0 {
+		o.add("warm", count(s.Warm))
+	}
 	o.add("limits", s.Limits.node())
 	o.add("depends_on", sequence(s.DependsOn, text))
 	if !s.ends() {

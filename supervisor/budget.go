@@ -35,9 +35,10 @@ func BudgetOf(app *manifest.App, host Budget) (Budget, error) {
 	for _, svc := range servicesOf(app) {
 		c := costOf(svc)
 		if onDemand(svc) {
-			largest, each = largest.max(c), each.plus(c)
+			largest, each = largest.max(c), each.plus(c).plus(c.times(svc.Warm))
 			continue
 		}
+		c = alwaysOf(svc)
 		always = always.plus(c)
 		names = append(names, fmt.Sprintf("%s %s", svc.Name, manifest.FormatSize(c.memory)))
 	}
@@ -91,6 +92,13 @@ type cost struct {
 
 func costOf(svc *manifest.Service) cost {
 	return cost{max(svc.Limits.Memory, 0), max(svc.Limits.Pids, 0), 1}
+}
+
+// alwaysOf is what a service that starts with the others has for good: its standby, too.
+func alwaysOf(svc *manifest.Service) cost { return costOf(svc).times(1 + svc.Warm) }
+
+func (c cost) times(n int) cost {
+	return cost{c.memory * int64(n), c.pids * n, c.instances * n}
 }
 
 func (c cost) plus(d cost) cost {
@@ -213,10 +221,10 @@ func (a *admission) place(q *queued, at label.Label) (n, of int) {
 func (a *admission) add(svc *manifest.Service) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.used = a.used.plus(costOf(svc))
+	a.used = a.used.plus(alwaysOf(svc))
 }
 
-// take is acquire for who does not wait.
+// take is acquire for who does not wait: it has what is left, if nobody does.
 func (a *admission) take(svc *manifest.Service) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -232,7 +240,15 @@ func (a *admission) take(svc *manifest.Service) bool {
 func (a *admission) swap(before, now *manifest.Service) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.used = a.used.minus(costOf(before)).plus(costOf(now))
+	a.used = a.used.minus(alwaysOf(before)).plus(alwaysOf(now))
+	a.admit()
+}
+
+// swapStandby is swap for what stands by alone.
+func (a *admission) swapStandby(before, now *manifest.Service) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.used = a.used.minus(costOf(before).times(before.Warm)).plus(costOf(now).times(now.Warm))
 	a.admit()
 }
 

@@ -36,18 +36,21 @@ type instance struct {
 	served   atomic.Bool   // it has become ready
 	well     chan struct{} // closed once it is well, see watch
 	wellOnce sync.Once
+	watching sync.Once
 
 	mountPoints bool // shares can be mounted in it; fixed
 
-	begun reach // what it could connect to when it began; fixed
+	begun reach   // what it could connect to when it began; fixed
+	under *lineup // when it began; fixed
 
 	reaching sync.Mutex
 	reach    reach                      // guarded by reaching
-	open     map[reachable]net.Listener // of reach, by what they lead to; guarded by reaching
+	open     map[reachable]net.Listener // of reach, by what they lead to; nil until it is served; guarded by reaching
 
-	mu      sync.Mutex
-	health  health
-	retired string // see retirement
+	mu        sync.Mutex
+	principal string
+	health    health
+	retired   string // see retirement
 }
 
 // launch is what one instance gets beyond its service's declaration.
@@ -62,6 +65,7 @@ type launch struct {
 	wall           time.Duration
 	flow           *monitor.Flow      // nil: that of the service, for the principal
 	admit          func(*monitor.Env) // is called before the program runs, nil for none
+	spare          bool               // it is to be nobody's until it is claimed
 }
 
 // nameOf is what an instance is called, which programs get to see. One that was
@@ -98,36 +102,35 @@ func (s *Supervisor) start(ctx context.Context, svc *manifest.Service, l launch)
 		return nil, fmt.Errorf("start %s: %w%s", in.name, err, missingLoader(svc, err))
 	}
 	s.tallyOf(svc.Name).started()
-	in.env.Mounting(mounter{in.proc})
-	in.reaching.Lock()
-	in.begun, in.reach, in.open = paths, paths, make(map[reachable]net.Listener)
+	in.begun, in.reach, in.under = paths, paths, under
 	s.mu.Lock()
 	s.runs[in.name] = in
 	s.mu.Unlock()
-
-	go in.env.Attach(in.wire, in.proc.Owns)
-	for i, l := range in.proc.Listeners() {
-		in.carry(paths.ports[i], l)
-	}
-	in.reaching.Unlock()
-	if s.now() != under {
-		in.reachAnew(ctx)
+	if !l.spare {
+		in.attend(ctx)
 	}
 	return in, nil
 }
 
-// begin makes a subject of the instance and starts its program.
+// attend serves it from now on.
+func (in *instance) attend(ctx context.Context) {
+	in.env.Mounting(mounter{in.proc})
+	go in.env.Attach(in.wire, in.proc.Owns)
+	in.reaching.Lock()
+	in.open = make(map[reachable]net.Listener)
+	for i, l := range in.proc.Listeners() {
+		in.carry(in.reach.ports[i], l)
+	}
+	in.reaching.Unlock()
+	if in.s.now() != in.under {
+		in.reachAnew(ctx)
+	}
+}
+
+// begin makes a subject of the instance, unless it is a spare, and starts its program.
 func (in *instance) begin(ctx context.Context, l launch, paths reach) error {
 	s, svc := in.s, in.svc
-	flow := l.flow
-	if flow == nil {
-		own, err := flowOf(svc, l.principal)
-		if err != nil {
-			return err
-		}
-		flow = &own
-	}
-	volumes, err := s.volumesOf(svc, l.principal, flow.State)
+	flow, volumes, err := in.shows(l)
 	if err != nil {
 		return err
 	}
@@ -135,25 +138,14 @@ func (in *instance) begin(ctx context.Context, l launch, paths reach) error {
 	if err != nil {
 		return err
 	}
-	id := wire.Identity{Service: svc.Name, Instance: in.name, Principal: l.principal, Bound: l.bound}
-	if in.env, err = s.monitor.AdmitAt(id, *flow); err != nil {
-		return err
+	detail := describe(spec, l)
+	if l.spare {
+		// A start that cannot be recorded does not happen.
+		err = s.record(audit.Record{Kind: audit.KindStart, Subject: svc.Name, Instance: in.name, Op: "start", Detail: detail + " spare"})
+	} else {
+		err = in.enter("start", detail, l, flow, volumes)
 	}
-	for _, v := range volumes {
-		if err := in.env.Shows(v.monitored); err != nil {
-			return err
-		}
-	}
-	if l.admit != nil {
-		l.admit(in.env)
-	}
-	// A start that cannot be recorded does not happen.
-	record := audit.Record{Kind: audit.KindStart, Subject: svc.Name, Instance: in.name, Principal: l.principal, Op: "start", Detail: describe(spec, l)}
-	if *flow != (monitor.Flow{}) {
-		record.Labels = &audit.Labels{Subject: flow.Label.String(), Clearance: flow.Clearance.String()}
-		record.Detail += fmt.Sprintf(" owns %s", flow.Owns)
-	}
-	if err := s.record(record); err != nil {
+	if err != nil {
 		return err
 	}
 	if svc.Name == telemetryName {
@@ -165,6 +157,55 @@ func (in *instance) begin(ctx context.Context, l launch, paths reach) error {
 	}
 	in.proc, err = s.Executor.Start(ctx, spec)
 	return err
+}
+
+// shows is at which labels the instance starts, and the volumes that it sees.
+func (in *instance) shows(l launch) (flow monitor.Flow, volumes []volume, err error) {
+	if l.spare && pooled(in.svc) {
+		return flow, nil, nil // nobody's, and it sees no volumes
+	}
+	if l.flow != nil {
+		flow = *l.flow
+	} else if flow, err = flowOf(in.svc, l.principal); err != nil {
+		return flow, nil, err
+	}
+	volumes, err = in.s.volumesOf(in.svc, l.principal, flow.State)
+	return flow, volumes, err
+}
+
+// become is what begin does for one that runs already.
+func (in *instance) become(l launch) error {
+	flow, volumes, err := in.shows(l)
+	if err != nil {
+		return err
+	}
+	return in.enter("claim", of(l), l, flow, volumes)
+}
+
+// enter makes a subject of it, and records that.
+func (in *instance) enter(op, detail string, l launch, flow monitor.Flow, volumes []volume) (err error) {
+	id := wire.Identity{Service: in.svc.Name, Instance: in.name, Principal: l.principal, Bound: l.bound}
+	if in.env, err = in.s.monitor.AdmitAt(id, flow); err != nil {
+		return err
+	}
+	in.mu.Lock()
+	in.principal = l.principal
+	in.mu.Unlock()
+	for _, v := range volumes {
+		if err := in.env.Shows(v.monitored); err != nil {
+			return err
+		}
+	}
+	if l.admit != nil {
+		l.admit(in.env)
+	}
+	// A start that cannot be recorded does not happen.
+	record := audit.Record{Kind: audit.KindStart, Subject: in.svc.Name, Instance: in.name, Principal: l.principal, Op: op, Detail: detail}
+	if flow != (monitor.Flow{}) {
+		record.Labels = &audit.Labels{Subject: flow.Label.String(), Clearance: flow.Clearance.String()}
+		record.Detail = strings.TrimSpace(fmt.Sprintf("%s owns %s", detail, flow.Owns))
+	}
+	return in.s.record(record)
 }
 
 // missingLoader explains the oddest of the kernel's answers: a program that is
@@ -184,15 +225,20 @@ func missingLoader(svc *manifest.Service, err error) string {
 
 // describe is what the audit log says of a start.
 func describe(spec *executor.Spec, l launch) string {
-	d := fmt.Sprintf("command %q", spec.Command.Args)
+	d := strings.TrimSpace(fmt.Sprintf("command %q %s", spec.Command.Args, of(l)))
+	if len(spec.AllowDegraded) > 0 {
+		d += fmt.Sprintf(" allow_degraded %q", spec.AllowDegraded)
+	}
+	return d
+}
+
+// of is whose the instance is.
+func of(l launch) (d string) {
 	if l.principal != "" {
-		d += fmt.Sprintf(" principal %q", l.principal)
+		d = fmt.Sprintf("principal %q", l.principal)
 	}
 	if len(l.bound) > 0 {
 		d += fmt.Sprintf(" bound %q", l.bound)
-	}
-	if len(spec.AllowDegraded) > 0 {
-		d += fmt.Sprintf(" allow_degraded %q", spec.AllowDegraded)
 	}
 	return d
 }
@@ -212,21 +258,21 @@ func listenWire(path string) (*net.UnixListener, error) {
 	return l, nil
 }
 
+// firstLook is after how long it is looked for the second time whether an instance is ready.
+const firstLook = time.Millisecond / 4
+
 // awaitReady returns once the instance answers what its service provides. From then on
 // it is watched.
 func (in *instance) awaitReady(ctx context.Context, timeout time.Duration) error {
-	ports := in.svc.TCP
-	if in.svc.HTTP != 0 {
-		ports = append([]int{in.svc.HTTP}, ports...)
-	}
+	ports := in.svc.Ports()
 	deadline := time.After(timeout)
 	// What an instance does to become ready happens inside, out of our sight
 	// but for its effects: so look, often at first.
-	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
+	for pause := firstLook; ; pause = min(2*pause, 100*time.Millisecond) {
 		if in.env.Serving() && in.listens(ctx, ports) {
 			in.env.Listening(in.dial)
 			in.served.Store(true)
-			go in.watch()
+			in.watching.Do(func() { go in.watch() })
 			return nil
 		}
 		select {
@@ -272,7 +318,9 @@ func (in *instance) stop(grace time.Duration) {
 // end forgets an instance that has ended, and records how it did.
 func (in *instance) end() {
 	<-in.proc.Done()
-	in.s.monitor.Remove(in.env)
+	if in.env != nil {
+		in.s.monitor.Remove(in.env)
+	}
 	in.release()
 	in.s.mu.Lock()
 	delete(in.s.runs, in.name)
@@ -288,11 +336,17 @@ func (in *instance) end() {
 	})
 }
 
-// record writes to the audit log what became of the instance, which has been admitted.
+// record writes to the audit log what became of the instance.
 func (in *instance) record(r audit.Record) error {
-	id := in.env.Identity()
-	r.Subject, r.Instance, r.Principal = id.Service, id.Instance, id.Principal
+	r.Subject, r.Instance, r.Principal = in.svc.Name, in.name, in.runsFor()
 	return in.s.record(r)
+}
+
+// runsFor is the principal that it runs for, "" for nobody.
+func (in *instance) runsFor() string {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.principal
 }
 
 // EndOf is what the audit log keeps of how an environment ended.

@@ -20,6 +20,7 @@ type member struct {
 	err     error         // why it will not; fixed before settled is closed
 	asked   chan struct{} // closed when it is to end
 	turn    monitor.Turn  // for the budget
+	from    *instance     // the spare that it is to become, nil for none
 
 	// guarded by pool.mu
 	state  State
@@ -82,7 +83,20 @@ func (m *member) live() {
 		}
 	}()
 	in, err := m.begin(ctx)
-	if err != nil {
+	if err == nil {
+		err = in.awaitReady(ctx, readyTimeout)
+	}
+	if err != nil && m.from != nil && ctx.Err() == nil {
+		// The next one is started for this key: only then what becomes of it is its own affair.
+		if in != nil {
+			m.lose(in, err)
+		}
+		m.from = nil
+		if in, err = m.begin(ctx); err == nil {
+			err = in.awaitReady(ctx, readyTimeout)
+		}
+	}
+	if in == nil {
 		asked := ctx.Err() != nil
 		if !asked {
 			p.s.Logger.Error("instance", "service", m.spec.Name, "principal", m.key.Principal, "error", err)
@@ -91,7 +105,6 @@ func (m *member) live() {
 		m.settle(err)
 		return
 	}
-	err = in.awaitReady(ctx, readyTimeout)
 	if err == nil {
 		m.set(Ready, in)
 		m.settle(nil)
@@ -136,6 +149,15 @@ func (m *member) begin(ctx context.Context) (*instance, error) {
 			return nil, ctx.Err()
 		}
 	}
+	if in := m.from; in != nil {
+		err := in.claim(ctx, launch{principal: m.key.Principal, flow: &m.key.Flow})
+		if err == nil {
+			m.set(Starting, in)
+			return in, nil
+		}
+		m.lose(in, err)
+		return nil, err
+	}
 	if err := s.admitted(ctx, svc, m.key.Principal, m.key.Flow.Label); err != nil {
 		return nil, err
 	}
@@ -147,6 +169,14 @@ func (m *member) begin(ctx context.Context) (*instance, error) {
 	}
 	m.set(Starting, in)
 	return in, nil
+}
+
+// lose ends a spare that did not become what was wanted of it.
+func (m *member) lose(in *instance, err error) {
+	in.proc.Kill(executor.CausePolicy, err.Error())
+	in.end()
+	m.set(Starting, nil)
+	m.pool.s.admission.release(m.spec)
 }
 
 // Ending is how an instance ended, for people.

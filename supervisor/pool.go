@@ -25,6 +25,8 @@ type pool struct {
 	spec     *manifest.Service // of the next instance
 	halted   bool              // nobody gets one
 	members  map[monitor.Key]*member
+	spares   []*spare
+	ailing   ailing // of spares
 	troubles map[monitor.Key]*trouble
 	seekers  map[monitor.Key]*seeker
 	queue    *fair
@@ -170,13 +172,19 @@ func (p *pool) look(ctx context.Context, me *seeker) (m *member, wait time.Durat
 	if p.queue.first() != &me.waiter {
 		return nil, 0, nil
 	}
-	if len(p.members) >= p.spec.MaxInstances {
-		p.makeRoom()
-		return nil, 0, nil
+	from := p.warm()
+	if from == nil && len(p.members)+len(p.spares) >= p.spec.MaxInstances {
+		if len(p.members) == p.spec.MaxInstances {
+			p.makeRoom()
+		}
+		return nil, 0, nil // or a spare is about to be ready, or gone
 	}
 	p.queue.serve(&me.waiter)
-	p.notify() // the next one may look
 	m = newMember(p, me.key)
+	if from != nil {
+		m.from = p.take(from)
+	}
+	p.notify() // the next one may look
 	p.members[me.key] = m
 	m.use()
 	p.lives.Go(m.live)
@@ -289,19 +297,27 @@ func (p *pool) close() {
 	for _, m := range p.members {
 		m.end()
 	}
+	for _, sp := range p.spares {
+		sp.end()
+	}
 	p.notify()
 	p.mu.Unlock()
 	p.lives.Wait()
 }
 
-// reclaim ends the instance of all pools that has been idle for longest, if somebody
-// waits for the budget: what nobody uses keeps nobody waiting.
+// reclaim ends a spare or, if there is none, the instance of all pools that has been idle for
+// longest, if somebody waits for the budget: what nobody uses keeps nobody waiting.
 func (s *Supervisor) reclaim() {
 	if !s.admission.starved() {
 		return
 	}
 	s.reclaiming.Lock()
 	defer s.reclaiming.Unlock()
+	for _, p := range s.now().pools {
+		if p.giveWay() {
+			return // and when it has gone this is asked again
+		}
+	}
 	var oldest *pool
 	var since time.Time
 	for _, p := range s.now().pools {

@@ -133,6 +133,9 @@ func (in *instance) carry(r reachable, l net.Listener) {
 func (in *instance) reachAnew(ctx context.Context) error {
 	in.reaching.Lock()
 	defer in.reaching.Unlock()
+	if in.open == nil {
+		return nil // a spare, which asks for it when it is claimed
+	}
 	if in.svc.Name == egressName || in.svc.Name == telemetryName {
 		return nil // it reaches its resolvers, or who takes spans, whatever is granted
 	}

@@ -91,6 +91,7 @@ func (u *unit) become(spec *manifest.Service) {
 	u.s.admission.swap(u.spec, spec)
 	u.mu.Lock()
 	u.spec = spec
+	u.dropSpare()
 	u.mu.Unlock()
 }
 
@@ -182,8 +183,7 @@ func (u *unit) alone(next *manifest.Service) string {
 func (u *unit) roll(ctx context.Context, o *order, old *instance) (*instance, error) {
 	within, cancel := context.WithTimeout(ctx, o.within)
 	defer cancel()
-	u.starts++
-	next, err := u.s.start(within, o.spec, launch{number: u.starts})
+	next, err := u.s.start(within, o.spec, launch{number: u.starts.Add(1)})
 	if err != nil {
 		return nil, fmt.Errorf("%w; %s stays", err, old.name)
 	}
@@ -210,7 +210,10 @@ func (u *unit) roll(ctx context.Context, o *order, old *instance) (*instance, er
 	before := u.spec
 	u.mu.Lock()
 	u.spec, u.current = o.spec, next
+	u.dropSpare()
 	u.mu.Unlock()
+	u.s.admission.swapStandby(before, o.spec)
+	u.stand()
 	o.say(fmt.Sprintf("%s is ready, %s ends", next.name, old.name))
 	u.s.loops.Go(func() {
 		old.leave(ctx, before.StopGracePeriod)
@@ -333,6 +336,10 @@ func (p *pool) renew(ctx context.Context, spec *manifest.Service, stop bool, say
 	p.mu.Lock()
 	p.spec, p.halted = spec, stop
 	clear(p.troubles)
+	for _, sp := range p.spares {
+		sp.end()
+	}
+	p.ailing = ailing{}
 	members := make([]*member, 0, len(p.members))
 	for _, m := range p.members {
 		members = append(members, m)

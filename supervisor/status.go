@@ -44,6 +44,9 @@ func (s *Supervisor) Status() []Status {
 			st.Listens = s.Gateway
 		}
 		out = append(out, st)
+		if by, is := s.now().units[name].standbyStatus(); is {
+			out = append(out, by)
+		}
 		services[name] = true
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.now().pools)) {
@@ -89,6 +92,16 @@ func (u *unit) status() Status {
 	return st
 }
 
+// standbyStatus is that of its spare, if there is one.
+func (u *unit) standbyStatus() (Status, bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.spare == nil {
+		return Status{}, false
+	}
+	return u.spare.status(), true
+}
+
 // status is that of each instance, of keys whose next one has to wait, and of those
 // who wait for a place. Who waits for the budget stands in its queue.
 func (p *pool) status() []Status {
@@ -127,6 +140,9 @@ func (p *pool) status() []Status {
 	slices.SortFunc(out, func(a, b Status) int {
 		return cmp.Or(cmp.Compare(a.Principal, b.Principal), cmp.Compare(a.Instance, b.Instance))
 	})
+	for _, sp := range p.spares {
+		out = append(out, sp.status())
+	}
 	all := p.queue.all()
 	for i, w := range all {
 		out = append(out, Status{
@@ -138,7 +154,7 @@ func (p *pool) status() []Status {
 }
 
 func (in *instance) status() Status {
-	id := in.env.Identity()
+	principal := in.runsFor()
 	in.mu.Lock()
 	h := in.health
 	in.mu.Unlock()
@@ -148,7 +164,7 @@ func (in *instance) status() Status {
 		Service:   in.svc.Name,
 		Instance:  in.name,
 		Pid:       in.proc.Pid(),
-		Principal: id.Principal,
+		Principal: principal,
 		Usage:     in.proc.Usage(),
 		Limits:    limitsOf(in.svc.Limits),
 	}

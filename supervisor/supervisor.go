@@ -162,7 +162,7 @@ func New(o Options) (*Supervisor, error) {
 			first.pools[svc.Name] = newPool(s, svc)
 		case !onDemand(svc):
 			first.units[svc.Name] = newUnit(s, svc)
-			s.admission.used = s.admission.used.plus(costOf(svc))
+			s.admission.used = s.admission.used.plus(alwaysOf(svc))
 		}
 	}
 	return s, nil
@@ -230,6 +230,7 @@ func (s *Supervisor) Run(ctx context.Context, ready func()) error {
 	}
 	for _, p := range s.now().pools {
 		s.loops.Go(func() {
+			p.keepWarm(ctx)
 			<-ctx.Done()
 			p.close()
 		})

@@ -66,6 +66,13 @@ func program(args []string) error {
 		}
 	case "serve":
 		return serve(ctx)
+	case "named":
+		return named(ctx)
+	case "pace":
+		return pace(ctx, args[1])
+	case "eager": // asks for all that it can think of before it serves
+		go eager(ctx)
+		return serve(ctx)
 	case "ask": // asks NAME with BODY and prints the answer
 		c, err := sdk.Connect(ctx)
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cofferdam/audit"
@@ -27,6 +28,7 @@ const (
 	Broken   State = "broken"  // ended too often
 	Stopped  State = "stopped" // by the operator
 	Queued   State = "queued"  // on demand; waits for the budget to have room
+	Warm     State = "warm"    // ready, and nobody's yet
 )
 
 // readyTimeout is how long an instance may take until it answers.
@@ -39,7 +41,8 @@ type unit struct {
 
 	ready, failed chan struct{} // one of them is closed, once, by settle
 	settled       sync.Once
-	starts        uint64 // read and written by run alone
+	starts        atomic.Uint64
+	stands        chan struct{} // has room for one; see standby
 
 	orders  chan *order
 	pending *order // to be fulfilled by the next instance; read and written by run alone
@@ -50,12 +53,13 @@ type unit struct {
 	state    State
 	detail   string
 	current  *instance
+	spare    *spare // nil for none
 	restarts int
 	lastExit *executor.Exit
 }
 
 func newUnit(s *Supervisor, svc *manifest.Service) *unit {
-	return &unit{s: s, spec: svc, state: Waiting, ready: make(chan struct{}), failed: make(chan struct{}), orders: make(chan *order)}
+	return &unit{s: s, spec: svc, state: Waiting, ready: make(chan struct{}), failed: make(chan struct{}), orders: make(chan *order), stands: make(chan struct{}, 1)}
 }
 
 // keep keeps the service running, until it is not to be started again.
@@ -75,6 +79,11 @@ func (u *unit) keep(ctx context.Context) {
 			return
 		}
 	}
+	var spares sync.WaitGroup
+	standing, cancel := context.WithCancel(ctx)
+	spares.Go(func() { u.standby(standing) })
+	defer spares.Wait()
+	defer cancel()
 	next := rhythm{policy: u.spec.Restart}
 	for {
 		in, err := u.once(ctx)
@@ -116,6 +125,10 @@ func (u *unit) keep(ctx context.Context) {
 			u.end(Broken, next.tooOften(detail))
 			return
 		}
+		if u.standsBy() {
+			u.restarted(exit.Cause)
+			continue // nobody has to wait
+		}
 		u.set(Backoff, detail)
 		select {
 		case <-time.After(wait):
@@ -127,11 +140,15 @@ func (u *unit) keep(ctx context.Context) {
 			u.set(Stopped, "")
 			return
 		}
-		u.mu.Lock()
-		u.restarts++
-		u.mu.Unlock()
-		u.s.tallyOf(u.spec.Name).restarted(exit.Cause)
+		u.restarted(exit.Cause)
 	}
+}
+
+func (u *unit) restarted(cause executor.Cause) {
+	u.mu.Lock()
+	u.restarts++
+	u.mu.Unlock()
+	u.s.tallyOf(u.spec.Name).restarted(cause)
 }
 
 // again tells whether the policy wants another instance.
@@ -147,12 +164,14 @@ func (u *unit) again(exit executor.Exit, err error) bool {
 
 // once runs one instance from start to end. When ctx ends it is stopped.
 func (u *unit) once(ctx context.Context) (*instance, error) {
-	u.starts++
 	u.set(Starting, "")
 	u.s.monitor.SetState(u.spec.Name, monitor.Up)
-	in, err := u.s.start(ctx, u.spec, launch{number: u.starts})
-	if err != nil {
-		return nil, err
+	in := u.promote(ctx)
+	if in == nil {
+		var err error
+		if in, err = u.s.start(ctx, u.spec, launch{number: u.starts.Add(1)}); err != nil {
+			return nil, err
+		}
 	}
 	u.mu.Lock()
 	u.current = in
@@ -174,6 +193,7 @@ func (u *unit) once(ctx context.Context) (*instance, error) {
 	case <-well:
 		u.settle(true)
 		u.fulfil()
+		u.stand()
 	case <-in.proc.Done():
 	case <-ctx.Done():
 	}
