@@ -52,8 +52,17 @@ func BenchmarkCall64(b *testing.B) {
 
 // BenchmarkCallInside is the monitor's own part of a call: its peers are
 // goroutines that do next to nothing.
-func BenchmarkCallInside(b *testing.B) {
-	l := newLab(b, bank())
+func BenchmarkCallInside(b *testing.B) { callInside(b, bank()) }
+
+// BenchmarkCallTraced is the same of one that is traced, with its span kept, or not.
+func BenchmarkCallTraced(b *testing.B) {
+	for _, ratio := range []float64{0, 1} {
+		b.Run(fmt.Sprintf("ratio=%v", ratio), func(b *testing.B) { callInside(b, tracing(bank(), ratio)) })
+	}
+}
+
+func callInside(b *testing.B, policy Policy) {
+	l := newLab(b, policy)
 	_, server := l.server("bank", "bank-1", "balance")
 	go server.echo()
 	p := l.connect(l.admit("front", "front-1"))
@@ -70,6 +79,9 @@ func BenchmarkCallInside(b *testing.B) {
 		}
 		if f, err := p.r.Next(); err != nil || f.ID != frame.ID || f.Code != wire.OK {
 			b.Fatal(f, err)
+		}
+		if l.m.traces != nil && frame.ID%1024 == 0 {
+			l.m.Spans(maxSpans) // as the door does, in time
 		}
 	}
 	b.ReportMetric(float64(cpuTime()-before)/float64(b.N), "cpu-ns/op")
