@@ -84,6 +84,7 @@ type GatewayLimits struct {
 	HeaderBytes int64         // default 16 KiB
 	BodyBytes   int64         // default 1 MiB
 	Timeout     time.Duration // whole request, default 60 s
+	Answer      time.Duration // until an answer begins, from the end of the request; 0 for none of its own
 	Connections int           // default 512
 
 	PerPeer      int  // of them from one address; default half

@@ -189,6 +189,9 @@ func gatewayLimitKeys() table[GatewayLimits] {
 		{"timeout", aTime, false, "1m", "Time for a whole request.", func(r *reader, v value, l *GatewayLimits) {
 			l.Timeout = r.duration(v, aTime, maxDuration)
 		}},
+		{"answer", aTime, false, "timeout alone, which says nothing of the service", "Time for a service to begin its answer, from when it was sent the whole request. It is the deadline of a request: one that passes it may be found unresponsive.", func(r *reader, v value, l *GatewayLimits) {
+			l.Answer = r.duration(v, aTime, maxDeadline)
+		}},
 		{"connections", aCount, false, "512", "Connections at a time.", func(r *reader, v value, l *GatewayLimits) {
 			l.Connections, _ = r.integer(v, aCount, 1, 1<<16)
 		}},

@@ -211,6 +211,9 @@ func (g *Gateway) node() *yaml.Node {
 	l.add("header", text(formatSize(g.Limits.HeaderBytes)))
 	l.add("body", text(formatSize(g.Limits.BodyBytes)))
 	l.add("timeout", text(formatDuration(g.Limits.Timeout)))
+	if g.Limits.Answer > 0 {
+		l.add("answer", text(formatDuration(g.Limits.Answer)))
+	}
 	l.add("connections", count(g.Limits.Connections))
 	l.add("per_peer", count(g.Limits.PerPeer))
 	l.add("per_principal", count(g.Limits.PerPrincipal))

@@ -1,10 +1,13 @@
 package monitor
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"cofferdam/wire"
 )
@@ -182,3 +185,56 @@ func (k *call) debt(id uint64) debt {
 // givenUp is what an instance answers that does not work on a call any longer whose
 // time is up, or that was withdrawn.
 const givenUp = wire.Canceled
+
+// carried is one request over HTTP that the door has carried to an instance, on a connection of its
+// own. That all of it was sent is known to the door alone, for the monitor reads no HTTP: it
+// resets the connection if no answer has begun within the time that the manifest gives for that,
+// and otherwise never. What is true of a call is true of such a request.
+type carried struct {
+	by    *Env
+	port  int
+	heard uint64    // from by when the last of it was passed on
+	sent  time.Time // which is when that was
+}
+
+// ended takes in how the connection ended.
+func (q *carried) ended(r *relay) {
+	e := q.by
+	if r.in.any {
+		e.mu.Lock()
+		delete(e.silences, q.port)
+		e.mu.Unlock()
+		return
+	}
+	if !errors.Is(r.out.err, unix.ECONNRESET) || q.sent.IsZero() {
+		return
+	}
+	hung := e.heard.Load() == q.heard && !e.waits()
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return
+	}
+	missed := e.silences[q.port]
+	if missed.count == 0 || q.sent.After(missed.last) {
+		missed = misses{missed.count + 1, time.Now()}
+	}
+	stuck := missed.count >= maxMisses
+	if hung || stuck {
+		missed = misses{}
+	}
+	if e.silences == nil {
+		e.silences = make(map[int]misses)
+	}
+	e.silences[q.port] = missed
+	e.mu.Unlock()
+	what := fmt.Sprintf("a request to port %d was not answered within %v", q.port, time.Since(q.sent).Round(time.Millisecond))
+	switch {
+	case hung:
+		if e.reported.Swap(q.heard+1) != q.heard+1 {
+			e.unresponsive(what + ", and nothing else came from it")
+		}
+	case stuck:
+		e.unresponsive(fmt.Sprintf("%s, nor were the %d before it", what, maxMisses-1))
+	}
+}

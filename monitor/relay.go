@@ -255,6 +255,7 @@ func (r *relay) run() {
 // move runs one direction, and shows its end to those who may see it.
 func (r *relay) move(s *stream) {
 	err := s.run()
+	s.err = err
 	var unread *readerGone
 	switch {
 	case err == errCut:
@@ -349,7 +350,13 @@ func (e *Env) relay(ctx context.Context, r *relay, to string, port int) {
 	}
 	r.at(v.meter)
 	defer v.traffic.counts(r)()
+	if e.id.Service == door.Service && v.to.HTTP == port {
+		r.out.request = &carried{by: by, port: port}
+	}
 	r.run() // ends by itself when either program does: the kernel closes its socket
+	if r.out.request != nil {
+		r.out.request.ended(r)
+	}
 }
 
 // What HTTP callers get for a service that is down or broken, and people for what

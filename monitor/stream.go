@@ -57,6 +57,9 @@ type stream struct {
 	through  *meter // that counts the bytes; nil for none
 	count    *numbers.Counter
 	heard    *atomic.Uint64 // counts that something has come; nil for nobody who counts
+	request  *carried       // that this is, of a door that carries one on each connection
+	any      bool           // something has come; read and written by who runs it, as err
+	err      error          // how it has ended
 	ended    chan struct{}  // closed when the relay is
 
 	mu    sync.Mutex // held for each step of reading; taken last, and alone
@@ -199,10 +202,21 @@ func (s *stream) take() (n int, err error) {
 		case err == nil && n <= 0:
 			return 0, io.EOF
 		}
-		if s.heard != nil {
-			s.heard.Add(1)
+		if n > 0 {
+			s.taken()
 		}
 		return max(n, 0), err
+	}
+}
+
+// taken notes that something has come.
+func (s *stream) taken() {
+	s.any = true
+	if s.heard != nil {
+		s.heard.Add(1)
+	}
+	if s.request != nil {
+		s.request.heard, s.request.sent = s.request.by.heard.Load(), time.Now()
 	}
 }
 

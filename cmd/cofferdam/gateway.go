@@ -53,6 +53,7 @@ func doorOf(app *manifest.App, self doorProgram) (supervisor.Door, error) {
 			HeaderBytes: int(g.Limits.HeaderBytes),
 			BodyBytes:   g.Limits.BodyBytes,
 			TimeoutMS:   g.Limits.Timeout.Milliseconds(),
+			AnswerMS:    g.Limits.Answer.Milliseconds(),
 			Connections: g.Limits.Connections,
 			PerPeer:     g.Limits.PerPeer, PerPrincipal: g.Limits.PerPrincipal, Rate: rateOf(g.Limits.Rate),
 		}

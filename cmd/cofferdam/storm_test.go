@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"slices"
@@ -128,8 +129,15 @@ func stormyWeb(c *sdk.Client) error {
 		}
 		hung.RLock()
 		defer hung.RUnlock()
-		if r.URL.Path == "/well" {
+		switch r.URL.Path {
+		case "/well":
 			return
+		case "/endless":
+			for {
+				if _, err := w.Write(make([]byte, 64<<10)); err != nil {
+					return
+				}
+			}
 		}
 		out, err := c.Call(r.Context(), "bank"+strings.Replace(r.URL.Path, "/", ".", 1), []byte(r.URL.RawQuery))
 		switch {
@@ -398,4 +406,86 @@ func (v *victim) awaitAnswerOf(path string) {
 			v.t.Fatalf("it does not answer\n%s", v.stderr.String())
 		}
 	}
+}
+
+const silentManifest = `version: 1
+name: killed
+allow_degraded: [cgroup, landlock, disk-quota]
+gateway:
+  listen: 127.0.0.1:%d
+  routes: [{path: '/.*', to: web}]
+  limits: {timeout: 10s, answer: 500ms}
+services:
+  web:
+    command: [/app/stormy, web]
+    files: [{from: stormy, to: /app/stormy}]
+    http: 8081
+`
+
+// A service that does not answer over HTTP any more is replaced without any check; one whose
+// clients neither finish what they send nor read what they are sent is not.
+func TestSilentOverHTTP(t *testing.T) {
+	v := newVictimOf(t, 1, silentManifest, "stormy")
+	v.start()
+	status := func(method, path string) int {
+		req, err := http.NewRequest(method, v.url+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Close = true
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return 0
+		}
+		res.Body.Close()
+		return res.StatusCode
+	}
+	for end := time.Now().Add(60 * time.Second); status("GET", "/well") != http.StatusOK; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("it does not answer\n%s", v.stderr.String())
+		}
+	}
+	web := func() supervisor.Status {
+		out, err := v.command("ps", "--format", "json").Output()
+		var all []supervisor.Status
+		if err == nil {
+			err = json.Unmarshal(out, &all)
+		}
+		for _, st := range all {
+			if st.Service == "web" {
+				return st
+			}
+		}
+		t.Fatalf("ps: %s, %v", out, err)
+		return supervisor.Status{}
+	}
+	// Clients that keep their requests and its answers from coming to an end.
+	for _, raw := range []string{
+		"POST /well HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n" + strings.Repeat("x", 100_000),
+		"POST /well HTTP/1.1\r\nHost: a\r\nContent-Length: 2000\r\n\r\nx",
+		"GET /well HTTP/1.1\r\nHost: a\r\n",
+		"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n",
+	} {
+		c, err := net.Dial("tcp", strings.TrimPrefix(v.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		io.WriteString(c, raw)
+	}
+	time.Sleep(1500 * time.Millisecond)
+	if st := web(); st.Restarts != 0 {
+		t.Errorf("it was replaced for what its clients did: %+v", st)
+	}
+	if got := status("POST", "/stuck"); got != http.StatusGatewayTimeout {
+		t.Errorf("who asks it to hang gets %d", got)
+	}
+	if got := status("POST", "/well"); got != http.StatusOK {
+		t.Errorf("the next one gets %d", got)
+	}
+	st := web()
+	if st.Restarts != 1 || st.LastExit == nil || !strings.Contains(st.LastExit.Detail, "unresponsive: a request to port 8081 was not answered within ") {
+		t.Errorf("then it is %+v, after %+v", st, st.LastExit)
+	}
+	v.end(syscall.SIGTERM)
 }

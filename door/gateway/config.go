@@ -73,6 +73,7 @@ type Limits struct {
 	HeaderBytes int   `json:"header_bytes,omitempty"` // default 16 KiB; net/http allows 4 KiB on top
 	BodyBytes   int64 `json:"body_bytes,omitempty"`   // default 1 MiB
 	TimeoutMS   int64 `json:"timeout_ms,omitempty"`   // of a whole request, default 60 s
+	AnswerMS    int64 `json:"answer_ms,omitempty"`    // from the end of a request to the beginning of its answer; 0 for no limit but timeout
 	Connections int   `json:"connections,omitempty"`  // default 512, for each of the two listeners
 
 	PerPeer      int  `json:"per_peer,omitempty"`      // of them from one address, or from one service; default half of them
@@ -167,7 +168,7 @@ func (c Config) check() error {
 		return fmt.Errorf("bridge: port %d: not from 1 to 65535", c.Bridge)
 	}
 	l := c.Limits
-	if l.HeaderBytes < 0 || l.BodyBytes < 0 || l.TimeoutMS < 0 || l.TimeoutMS > int64(time.Hour/time.Millisecond) || l.Connections < 0 || l.PerPeer < 0 || l.PerPrincipal < 0 || !l.Rate.ok() {
+	if l.HeaderBytes < 0 || l.BodyBytes < 0 || l.TimeoutMS < 0 || l.AnswerMS < 0 || l.TimeoutMS > int64(time.Hour/time.Millisecond) || l.Connections < 0 || l.PerPeer < 0 || l.PerPrincipal < 0 || !l.Rate.ok() {
 		return fmt.Errorf("limits %+v: negative, or a timeout over an hour", l)
 	}
 	return nil

@@ -126,7 +126,7 @@ func New(c Config, log *slog.Logger) (*Gateway, error) {
 	}
 	g.proxy = &httputil.ReverseProxy{
 		Rewrite:        rewrite,
-		Transport:      newTransport(),
+		Transport:      newTransport(time.Duration(c.Limits.AnswerMS) * time.Millisecond),
 		ModifyResponse: checkResponse,
 		ErrorHandler:   proxyError,
 		ErrorLog:       g.errors,

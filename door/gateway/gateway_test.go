@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -433,6 +434,48 @@ func TestHold(t *testing.T) {
 			if n := int(times.Load()); got.status() != tt.status || !strings.Contains(got.text, tt.text) || got.Header.Get(headerDone) != tt.done ||
 				n != tt.times && (tt.times != 0 || n <= 2) {
 				t.Errorf("got %d %q, done: %q, after %d attempts; want %+v", got.status(), got.text, got.Header.Get(headerDone), n, tt)
+			}
+		})
+	}
+}
+
+// A service that was sent a whole request and says nothing for too long is reset, which tells the
+// monitor so; one whose client has not sent all, or has gone, is not.
+func TestSilence(t *testing.T) {
+	for _, tt := range []struct {
+		name, raw string
+		gone      bool // the client, before anything comes
+		reset     bool
+	}{
+		{"says nothing", get("/raw"), false, true},
+		{"says nothing to a body", post("/raw", strings.Repeat("x", 2*maxKept)), false, true},
+		{"has not been sent all", "POST /raw HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n" + strings.Repeat("x", 2*maxKept), false, false},
+		{"to a client that has gone", get("/raw"), true, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ended := make(chan error, 1)
+			s := start(t, Limits{TimeoutMS: 1000, AnswerMS: 300}, func(c net.Conn) {
+				_, err := io.Copy(io.Discard, c)
+				ended <- err
+			})
+			c, err := net.Dial("tcp", s.outside)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			io.WriteString(c, tt.raw)
+			if tt.gone {
+				time.Sleep(100 * time.Millisecond)
+				c.Close()
+			}
+			if err := <-ended; errors.Is(err, syscall.ECONNRESET) != tt.reset {
+				t.Errorf("the service's connection ends with %v; a reset is %v", err, tt.reset)
+			}
+			if tt.reset {
+				res, err := http.ReadResponse(bufio.NewReader(c), nil)
+				if err != nil || res.StatusCode != 504 || res.Header.Get(headerDone) != "maybe" {
+					t.Errorf("the client gets %+v, %v", res, err)
+				}
 			}
 		})
 	}

@@ -2,9 +2,11 @@ package gateway
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"sync/atomic"
@@ -36,6 +38,9 @@ const (
 var (
 	// errNobody: no instance was found; nothing was done.
 	errNobody = errors.New("no instance was found")
+
+	// errSilent: the answer has not begun in time; it may have been done.
+	errSilent = errors.New("no answer within the time for one")
 
 	// errLost: the instance that was at it ended; it may have been done.
 	errLost = errors.New("the instance that was at it has ended")
@@ -84,12 +89,45 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 // try sends r once. It tells whether anything of it may have reached an instance; the error is
 // an errLost if that ended without a word.
 func (t *transport) try(r *http.Request) (res *http.Response, reached bool, err error) {
-	var answered atomic.Bool
-	r = r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
-		GotFirstResponseByte: func() { answered.Store(true) },
+	var answered, silent atomic.Bool
+	var timer atomic.Pointer[time.Timer]
+	var conn net.Conn
+	ctx, giveUp := context.WithCancel(r.Context())
+	out := r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) { conn = info.Conn },
+		WroteRequest: func(info httptrace.WroteRequestInfo) {
+			c, ok := conn.(*net.TCPConn)
+			if t.answer == 0 || info.Err != nil || !ok {
+				return
+			}
+			timer.Store(time.AfterFunc(t.answer, func() {
+				if answered.Load() || ctx.Err() != nil {
+					return
+				}
+				silent.Store(true)
+				c.SetLinger(0) // the monitor sees by the reset that all was sent, and nothing came
+				giveUp()
+			}))
+			if answered.Load() {
+				timer.Load().Stop()
+			}
+		},
+		GotFirstResponseByte: func() {
+			answered.Store(true)
+			if running := timer.Load(); running != nil {
+				running.Stop()
+			}
+		},
 	}))
-	res, err = t.Transport.RoundTrip(r)
+	res, err = t.Transport.RoundTrip(out)
+	if err != nil {
+		defer giveUp()
+	} else {
+		res.Body = &ending{res.Body, giveUp}
+	}
 	switch {
+	case err != nil && silent.Load():
+		return nil, true, errSilent
 	case err == nil && res.Header.Get(headerUnreached) != "":
 		res.Body.Close()
 		return nil, false, errNobody
@@ -128,6 +166,17 @@ func keep(r *http.Request) (body func() io.ReadCloser, err error) {
 		return func() io.ReadCloser { return http.NoBody }, nil
 	}
 	return func() io.ReadCloser { return io.NopCloser(bytes.NewReader(b)) }, nil
+}
+
+// ending is a body at whose end something is called.
+type ending struct {
+	io.ReadCloser
+	end func()
+}
+
+func (b *ending) Close() error {
+	defer b.end()
+	return b.ReadCloser.Close()
 }
 
 // begun is a body of which some has been read.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"strconv"
 	"sync/atomic"
+	"time"
 )
 
 const (
@@ -68,10 +69,13 @@ func checkResponse(res *http.Response) error {
 }
 
 // transport opens a connection for every request; see hold.go for when another one.
-type transport struct{ http.Transport }
+type transport struct {
+	http.Transport
+	answer time.Duration // see Limits.AnswerMS
+}
 
-func newTransport() *transport {
-	return &transport{http.Transport{
+func newTransport(answer time.Duration) *transport {
+	return &transport{answer: answer, Transport: http.Transport{
 		DialContext:            onBehalf(newDialer().DialContext),
 		DisableKeepAlives:      true,
 		DisableCompression:     true,
@@ -119,7 +123,7 @@ func proxyError(w http.ResponseWriter, r *http.Request, err error) {
 		page(w, http.StatusRequestEntityTooLarge, x.id)
 	case errors.Is(bodyErr, os.ErrDeadlineExceeded):
 		page(w, http.StatusRequestTimeout, x.id)
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, errSilent):
 		w.Header().Set(headerDone, "maybe")
 		page(w, http.StatusGatewayTimeout, x.id)
 	case errors.Is(r.Context().Err(), context.Canceled):
