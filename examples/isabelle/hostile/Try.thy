@@ -25,8 +25,8 @@ fun listed dir =
     fun all names = case OS.FileSys.readDir d of SOME name => all (name :: names) | NONE => rev names
   in all [] before OS.FileSys.closeDir d end;
 
-(* What a program of the shell prints, and how it ends. That goes by a file: of Unix.execute
-   one in fifty ends, in this release of Poly/ML, between fork and exec. *)
+(* What a program of the shell prints, and how it ends. That goes by a file: with Unix.execute
+   a program now and then stays between fork and exec for ever, in this release of Poly/ML. *)
 fun shell command =
   let
     val file = OS.FileSys.tmpName ()
