@@ -111,6 +111,24 @@ func TestLimitsAreCounted(t *testing.T) {
 	}
 }
 
+// TestRatesAreCounted: each time, though the log says it once in a while.
+func TestRatesAreCounted(t *testing.T) {
+	l := newLab(t, with(func(p *Policy) { p.rated("bank.balance", KindCall, Rates{Calls: scarce(2)}) }))
+	_, server := l.server("bank", "bank-1", "balance")
+	go server.echo()
+	p := l.connect(l.admit("front", "front-1"))
+	for range 5 {
+		p.call("bank.balance", "")
+		p.next()
+	}
+	if got := l.counted("front").Limits["rate"]; got != 3 {
+		t.Errorf("three calls beyond the rate, counted %d", got)
+	}
+	if m := methodOf(l.counted("bank"), "balance"); m.Ended["ok"] != 2 || m.Duration.Count() != 2 {
+		t.Errorf("balance: counted %+v", m)
+	}
+}
+
 func TestConnectionsAreCounted(t *testing.T) {
 	l, front, _, near, far := relayPair(t)
 	io.WriteString(near, "12345")
