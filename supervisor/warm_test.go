@@ -15,6 +15,7 @@ import (
 	"cofferdam/monitor"
 	"cofferdam/sdk"
 	"cofferdam/supervisor"
+	"cofferdam/wire"
 )
 
 // warmEach is each without its volume, which spares cannot have.
@@ -361,4 +362,71 @@ func TestRestartWithSpares(t *testing.T) {
 	}
 	a.warm("bank", 1)
 	a.warm("each", 2)
+}
+
+// TestThousandsOfPrincipals: who has instances started for any number of names gets as many
+// at a time as there may be, the rest is turned away or waits in bounded queues, and
+// who has an instance keeps being answered.
+func TestThousandsOfPrincipals(t *testing.T) {
+	a := start(t, warmEach("warm: 2, max_instances: 4"))
+	a.warm("each", 2)
+	defer a.mustUse("alice")()
+	most := 0
+	watch, stop := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(watch)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+			n := 0
+			for _, s := range a.sup.Status() {
+				if s.Service == "each" && s.Instance != "" {
+					n++
+				}
+			}
+			most = max(most, n)
+		}
+	}()
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	count := make(map[string]int)
+	for i := range 3000 {
+		all.Go(func() {
+			release, err := a.use(fmt.Sprint("flood", i), 3*time.Second)
+			what := "served"
+			switch {
+			case err == nil:
+				release()
+			case errors.Is(err, wire.ErrBusy):
+				what = "busy"
+			case errors.Is(err, context.DeadlineExceeded):
+				what = "late"
+			default:
+				what = err.Error()
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			count[what]++
+		})
+	}
+	for range 20 {
+		began := time.Now()
+		a.mustUse("alice")()
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("alice, who has one, waited %v", took)
+		}
+	}
+	all.Wait()
+	close(stop)
+	<-watch
+	if count["served"]+count["busy"]+count["late"] != 3000 || count["served"] == 0 || count["busy"] == 0 {
+		t.Errorf("of 3000: %v", count)
+	}
+	if most > 4 {
+		t.Errorf("%d instances ran at a time, of which there may be 4", most)
+	}
+	a.eventually("spares are back", func() bool { return len(a.spares("each")) > 0 })
 }

@@ -207,6 +207,8 @@ func kindOf(s *manifest.Service) string {
 		return "template"
 	case s.Stdio != "":
 		return "per call"
+	case s.Warm > 0:
+		return fmt.Sprintf("service, %d warm", s.Warm)
 	}
 	return "service"
 }
