@@ -392,14 +392,20 @@ func TestEnforceUnderLoad(t *testing.T) {
 			}
 		}
 	}()
+	over := make(chan struct{})
+	defer close(over) // not asked: somebody may still ask, of whom a reader was slow to hear
 	go func() {
-		for r := range l.spawner.asked {
-			if rand.IntN(2) == 0 {
-				r.end <- ending{exit: wire.Exit{Cause: "exit"}}
+		for {
+			select {
+			case r := <-l.spawner.asked:
+				if rand.IntN(2) == 0 {
+					r.end <- ending{exit: wire.Exit{Cause: "exit"}}
+				}
+			case <-over:
+				return
 			}
 		}
 	}()
-	defer close(l.spawner.asked)
 	stop := make(chan struct{})
 	stopped := func() bool {
 		select {
