@@ -73,14 +73,20 @@ func TestReplacementTime(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv(replacementsEnv)); err == nil {
 		kills = n
 	}
+	for _, tt := range []struct{ name, more string }{{"without a spare", ""}, {"with a spare", "warm: 1, "}} {
+		t.Run(tt.name, func(t *testing.T) { replacementTime(t, kills, tt.more) })
+	}
+}
+
+func replacementTime(t *testing.T, kills int, more string) {
 	a := start(t, fmt.Sprintf(`
   client: {{program}hammer, '%d'], stop_grace_period: 100ms, restart: "no", uses: [{call: server.pid}], depends_on: [server]}
-  server: {{program}pids], stop_grace_period: 100ms, restart: {period: 1ms, intensity: 1000, backoff: 1ms},
+  server: {{program}pids], %sstop_grace_period: 100ms, restart: {period: 1ms, intensity: 1000, backoff: 1ms},
     provides: [{call: pid, idempotent: true}]}
-`, kills))
+`, kills, more))
 	a.awaitText("the output", a.output, "ready")
 	for n := range kills {
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(200 * time.Millisecond) // so that there is a spare again
 		for _, pid := range programsOf(a.status("server").Pid) {
 			syscall.Kill(pid, syscall.SIGKILL)
 		}
