@@ -30,8 +30,9 @@ func (c Cut) Any() bool { return c != (Cut{}) }
 // killed, and directories unmounted. With an error nothing has changed.
 //
 // A service, a mailbox and a rate that p has as it was go on with all that they hold.
-// One that has changed starts anew: its instances up to then answer nobody
-// any more.
+// One that has changed starts anew: its instances up to then are asked nothing more, and those
+// that are at the same labels may finish what they are at. If it becomes again what
+// it was, they are there again.
 func (m *Monitor) Enforce(p Policy) (Cut, error) {
 	m.enforcing.Lock()
 	defer m.enforcing.Unlock()
@@ -43,9 +44,8 @@ func (m *Monitor) Enforce(p Policy) (Cut, error) {
 	if before == nil {
 		before = &policy{}
 	}
-	next.succeed(m, before)
-
 	m.mu.Lock()
+	next.succeed(m, before, m.envs)
 	m.policy.Store(next)
 	envs := slices.Collect(maps.Values(m.envs))
 	for _, e := range envs {
@@ -68,28 +68,41 @@ func (m *Monitor) Enforce(p Policy) (Cut, error) {
 	}
 	for name, s := range before.services {
 		if next.services[name] != s {
-			s.retire(next.services[name])
+			s.retire()
 		}
 	}
 	return cut, nil
 }
 
-// rightsAfter are those of e under p. One whose service has become something else has none.
+// rightsAfter are those of e under p. One whose service is not there any more, or has become
+// something else at other labels, has none.
 func (p *policy) rightsAfter(e *Env) *rights {
-	as, has, err := p.rightsOf(e.self, e.id.Principal)
-	if p.services[e.id.Service] != e.self || err != nil || !as.like(e.as) && e.self.Instances != PerLabel {
-		has = &rights{policy: p}
+	none := &rights{policy: p}
+	now := p.services[e.id.Service]
+	if now == nil {
+		return none
 	}
-	return has
+	as, has, err := p.rightsOf(now, e.id.Principal)
+	switch {
+	case err != nil:
+		return none
+	case now == e.self && (as.like(e.as) || e.self.Instances == PerLabel):
+		return has
+	case as.Flow == e.as.Flow && as.Instances == e.self.Instances && as.Instances != PerLabel:
+		return has
+	}
+	return none
 }
 
 // succeed makes or takes over what p is about.
-func (p *policy) succeed(m *Monitor, before *policy) {
+func (p *policy) succeed(m *Monitor, before *policy, envs map[string]*Env) {
 	p.services, p.mailboxes = make(map[string]*service), make(map[string]*mailbox)
 	for _, s := range p.Services {
-		if old := before.services[s.Name]; old != nil && old.Service.like(s) {
-			p.services[s.Name] = old
-		} else {
+		old := before.services[s.Name]
+		switch there := old.orOf(envs, s); {
+		case there != nil:
+			p.services[s.Name] = there
+		default:
 			p.services[s.Name] = newService(m, s)
 			p.services[s.Name].countsOn(old)
 		}
@@ -144,6 +157,24 @@ func (t *toll) succeed(old *toll, known map[*limit]bool) {
 	}
 }
 
+// orOf is old, or one that it has taken the place of and of which there are instances still, if
+// it is as s says; nil if there is none.
+func (old *service) orOf(envs map[string]*Env, s Service) *service {
+	if old != nil && old.Service.like(s) {
+		return old
+	}
+	for _, e := range envs {
+		if e.id.Service == s.Name && !e.retired.Load() && e.self.Service.like(s) {
+			e.self.mu.Lock()
+			e.self.state = Up
+			e.self.notify()
+			e.self.mu.Unlock()
+			return e.self
+		}
+	}
+	return nil
+}
+
 // countsOn lets s count on from where old was, which may be nil.
 func (s *service) countsOn(old *service) {
 	if old == nil {
@@ -171,9 +202,9 @@ func (s Service) like(t Service) bool {
 	return reflect.DeepEqual(s, t)
 }
 
-// retire is for one that next, which may be nil, has taken the place of: calls that wait
+// retire is for one that another one has taken the place of, or none: calls that wait
 // for it have reached nobody.
-func (s *service) retire(*service) {
+func (s *service) retire() {
 	s.mu.Lock()
 	s.state = Stopped
 	var waiting []*call
@@ -261,8 +292,11 @@ func (c *conn) cutUngranted() (cut Cut) {
 		switch r := r.(type) {
 		case *call:
 			md := r.method
-			there := e.rights.Load().policy.services[md.of.Name] == md.of
-			if !there || !e.still(use{opCall, md.of.Name + "." + md.Name, r.has}) {
+			// One that an instance of its service is at which that has changed meanwhile
+			// goes on, if no label has to do with it.
+			now := e.rights.Load().policy.services[md.of.Name]
+			goesOn := now == md.of || now != nil && r.terms == nil && r.isAtSomebody()
+			if !goesOn || !e.still(use{opCall, md.of.Name + "." + md.Name, r.has}) {
 				r.ungranted()
 				cut.Calls++
 			}
@@ -275,6 +309,13 @@ func (c *conn) cutUngranted() (cut Cut) {
 		}
 	}
 	return cut
+}
+
+// isAtSomebody tells whether an instance has it.
+func (k *call) isAtSomebody() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.at != nil
 }
 
 // ungranted ends a call that its caller may not make any more. That is the operator's

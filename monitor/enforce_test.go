@@ -254,19 +254,24 @@ func TestEnforceRenews(t *testing.T) {
 	next.Services[i].Methods = append(slices.Clone(next.Services[i].Methods), Method{Name: "more"})
 	o.p.want(o.p.start(wire.OpPost, 0, post("letters", "to the old one")), wire.OK, "")
 	l.enforce(next)
-	if got := o.untouched.next(); got.ID != o.untouchedID || got.Code != wire.Canceled {
-		t.Errorf("%d %v", got.ID, got.Code)
-	}
-	for range 2 {
-		if f := o.p.next(); (f.ID != o.call && f.ID != o.queued) || f.Code != wire.Canceled {
-			t.Errorf("%d %v", f.ID, f.Code)
-		}
-	}
+	o.p.want(o.queued, wire.Canceled, "") // it has reached nobody
+	o.server.reply(1, wire.OK, "old")
+	o.p.want(o.call, wire.OK, "old")
+	o.server.reply(2, wire.OK, "old")
+	o.untouched.want(o.untouchedID, wire.OK, "old")
 	id := o.untouched.call("bank.balance", "z")
 	_, server := l.server("bank", "bank-2", "balance")
 	f := server.called("balance")
 	server.reply(f.ID, wire.OK, "new")
 	o.untouched.want(id, wire.OK, "new")
+
+	// Back to what it was: who was there is there again.
+	l.m.Remove(l.m.envs["bank-2"])
+	l.enforce(o.policy)
+	id = o.untouched.call("bank.balance", "z")
+	f = o.server.called("balance")
+	o.server.reply(f.ID, wire.OK, "old again")
+	o.untouched.want(id, wire.OK, "old again")
 }
 
 // A rate is kept over a change that is not its own: to change the policy does not give

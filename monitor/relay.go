@@ -317,9 +317,11 @@ func (e *Env) relay(ctx context.Context, r *relay, to string, port int) {
 	if forPeople {
 		decide = e.visitsFor
 	}
-	r.is(use{opConnect, portOf(to, port), v.has})
 	v, err := decide(ctx, v, portOf(to, port))
 	defer v.end()
+	if err == nil {
+		r.is(use{opConnect, portOf(to, port), v.has})
+	}
 	if e.rights.Load() != v.has {
 		e.cutUngranted()
 	}
