@@ -39,6 +39,7 @@ const (
 	OpGrants Op = "grants" // one response with Grants, Live and Revoked
 	OpEvents Op = "events" // one response with Head, and then one per Event or with Lost, from there on
 	OpOrder  Op = "order"  // a response with Said for each step; Order says which it is
+	OpReload Op = "reload" // as order, and one with Plan; the manifest is a descriptor beside it
 	OpKill   Op = "kill"   // one response with Said
 	OpStop   Op = "stop"   // one response once all is stopped; the end once the process is gone
 )
@@ -65,6 +66,9 @@ type Request struct {
 	Services []string `json:"services,omitempty"`  // of an order; none for all
 	Within   int64    `json:"within_ns,omitempty"` // order: until one must be ready; 0 for the usual time
 	Signal   int      `json:"signal,omitempty"`    // kill
+
+	Written *supervisor.Written `json:"written,omitempty"` // reload
+	DryRun  bool                `json:"dry_run,omitempty"` // reload: only say what it takes
 }
 
 // Response is one line of the answer.
@@ -78,7 +82,8 @@ type Response struct {
 	Grants   []supervisor.Grant   `json:"grants,omitempty"`
 	Live     []supervisor.Live    `json:"live,omitempty"`    // what was given since the manifest was read
 	Revoked  []supervisor.Grant   `json:"revoked,omitempty"` // and taken back
-	Said     string               `json:"said,omitempty"`    // of what is being done
+	Plan     *supervisor.Plan     `json:"plan,omitempty"`
+	Said     string               `json:"said,omitempty"` // of what is being done
 	Exit     *executor.Exit       `json:"exit,omitempty"`
 	Head     *audit.Head          `json:"head,omitempty"`
 	Event    json.RawMessage      `json:"event,omitempty"` // an audit.Record

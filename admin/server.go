@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"cofferdam/executor"
+	"cofferdam/manifest"
 	"cofferdam/supervisor"
 )
 
@@ -107,6 +108,8 @@ func (s *Server) answer(ctx context.Context, user int, req Request, files []*os.
 		s.change(ctx, user, req, reply)
 	case OpOrder:
 		s.order(ctx, user, req, reply)
+	case OpReload:
+		s.reload(ctx, user, req, files, reply)
 	case OpKill:
 		n, err := s.Supervisor.Signal(req.Service, syscall.Signal(req.Signal), user)
 		if err != nil {
@@ -150,6 +153,36 @@ func (s *Server) order(ctx context.Context, user int, req Request, reply *replie
 	}
 	if err != nil {
 		reply.send(Response{Error: err.Error(), Code: 125})
+	}
+}
+
+// reload makes another manifest that of the application, or says what that takes. It is done
+// to its end like an order.
+func (s *Server) reload(ctx context.Context, user int, req Request, files []*os.File, reply *replier) {
+	fail := func(err error) { reply.send(Response{Error: err.Error(), Code: 125}) }
+	if req.Written == nil || len(files) != 1 {
+		fail(errors.New("reload: a manifest belongs to it"))
+		return
+	}
+	data, err := io.ReadAll(io.NewSectionReader(files[0], 0, manifest.MaxBytes+1))
+	if err != nil {
+		fail(fmt.Errorf("reload: %w", err))
+		return
+	}
+	w := *req.Written
+	w.Data = data
+	var plan *supervisor.Plan
+	if req.DryRun {
+		plan, err = s.Supervisor.Plan(w)
+	} else {
+		say := func(text string) { reply.send(Response{Said: text}) }
+		plan, err = s.Supervisor.Reload(context.WithoutCancel(ctx), w, time.Duration(req.Within), user, say)
+	}
+	if plan != nil {
+		reply.send(Response{Plan: plan})
+	}
+	if err != nil {
+		fail(err)
 	}
 }
 

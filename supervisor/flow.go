@@ -66,8 +66,10 @@ type volume struct {
 // checkLabels refuses a manifest that says of a volume that was made before what
 // it is not. Of a volume whose name has a principal in it that is asked when an
 // instance for the principal starts.
-func (s *Supervisor) checkLabels() error {
-	for _, svc := range s.now().app.Services {
+func (s *Supervisor) checkLabels() error { return s.checkLabelsOf(s.now().app) }
+
+func (s *Supervisor) checkLabelsOf(app *manifest.App) error {
+	for _, svc := range app.Services {
 		for i, v := range svc.Volumes {
 			name, err := volumeOf(v.Name, "")
 			if err != nil || v.Label.NamesPrincipal() {
@@ -79,7 +81,7 @@ func (s *Supervisor) checkLabels() error {
 			}
 			if err != nil {
 				return &manifest.Error{
-					File: s.now().app.File, Line: v.Pos.Line, Column: v.Pos.Column, Key: fmt.Sprintf("services.%s.volumes[%d].label", svc.Name, i),
+					File: app.File, Line: v.Pos.Line, Column: v.Pos.Column, Key: fmt.Sprintf("services.%s.volumes[%d].label", svc.Name, i),
 					Message: err.Error(), Hint: labelHint(err),
 				}
 			}

@@ -26,6 +26,7 @@ type order struct {
 	within time.Duration     // until it must be ready
 	say    func(string)
 	done   chan error // takes one
+	last   bool       // with nothing to run, ever
 	before *manifest.Service
 }
 
@@ -57,23 +58,35 @@ func (u *unit) obeys(ctx context.Context, o *order) error {
 func (u *unit) run(ctx context.Context) {
 	for {
 		u.keep(ctx)
-		if ctx.Err() != nil {
+		if !u.rest(ctx) {
 			return
 		}
+	}
+}
+
+// rest waits for the order to start again, while nothing runs. It reports false if there
+// will be none.
+func (u *unit) rest(ctx context.Context) bool {
+	for ctx.Err() == nil {
 		if o := u.halt; o != nil {
 			u.halt = nil
 			u.set(Stopped, "")
 			u.s.monitor.SetState(u.spec.Name, monitor.Stopped)
 			o.done <- nil
+			if o.last {
+				return false
+			}
 		}
 		select {
 		case o := <-u.orders:
-			u.take(o)
+			if u.take(o); !u.halted() {
+				return true
+			}
 		case <-ctx.Done():
 			u.set(Stopped, "")
-			return
 		}
 	}
+	return false
 }
 
 // take makes an order the one that the next instance fulfils, while none runs.

@@ -51,14 +51,15 @@ type Options struct {
 	Executor  executor.Executor
 	Log       *audit.Log
 	Dirs      Dirs
-	Gateway   []Listening      // what the gateway listens on: HTTP if there is a listen, then the doors in their order
-	Door      Door             // used if NeedsDoor
-	Egress    Door             // used if NeedsEgress
-	Telemetry Door             // used if NeedsTelemetry
-	Metrics   *os.File         // the host's listening socket, nil without metrics
-	Resolvers []netip.AddrPort // whom the egress door may ask
-	Doors     DoorsOf          // for what is granted later; nil if that can need no other doors
-	Budget    Budget           // see BudgetOf
+	Gateway   []Listening       // what the gateway listens on: HTTP if there is a listen, then the doors in their order
+	Door      Door              // used if NeedsDoor
+	Egress    Door              // used if NeedsEgress
+	Telemetry Door              // used if NeedsTelemetry
+	Metrics   *os.File          // the host's listening socket, nil without metrics
+	Resolvers []netip.AddrPort  // whom the egress door may ask
+	Prints    map[string]string // of the files of services when they were looked at
+	Doors     DoorsOf           // for what is granted later; nil if that can need no other doors
+	Budget    Budget            // see BudgetOf
 	Logger    *slog.Logger
 	Output    func(Line) // gets every line that services print
 	Version   string     // of this program
@@ -107,6 +108,8 @@ type lineup struct {
 	hasEgress                  bool
 	resolvers                  []netip.AddrPort
 
+	prints map[string]string // of the files of services, see [manifest.App.Prints]
+
 	units map[string]*unit // by service
 	pools map[string]*pool
 }
@@ -129,7 +132,7 @@ func New(o Options) (*Supervisor, error) {
 	first := &lineup{
 		written: o.App, app: o.App, gateway: o.Door, egress: o.Egress, telemetry: o.Telemetry,
 		hasGateway: NeedsDoor(o.App), hasEgress: NeedsEgress(o.App),
-		resolvers: o.Resolvers, units: make(map[string]*unit), pools: make(map[string]*pool),
+		resolvers: o.Resolvers, prints: o.Prints, units: make(map[string]*unit), pools: make(map[string]*pool),
 	}
 	s.lineup.Store(first)
 	s.admission = newAdmission(o.Budget)
@@ -229,11 +232,7 @@ func (s *Supervisor) Run(ctx context.Context, ready func()) error {
 		s.loops.Go(func() { u.run(ctx) })
 	}
 	for _, p := range s.now().pools {
-		s.loops.Go(func() {
-			p.keepWarm(ctx)
-			<-ctx.Done()
-			p.close()
-		})
+		s.runPool(p)
 	}
 	s.changing.Unlock()
 	err := s.waitReady(ctx)
@@ -276,6 +275,18 @@ func (s *Supervisor) unitNames() []string {
 	}
 	sort.Strings(names)
 	return names
+}
+
+// runPool lets the pool end with all the rest.
+func (s *Supervisor) runPool(p *pool) {
+	s.mu.Lock()
+	ctx := s.ctx
+	s.mu.Unlock()
+	s.loops.Go(func() {
+		p.keepWarm(ctx)
+		<-ctx.Done()
+		p.close()
+	})
 }
 
 // Stop makes Run return.

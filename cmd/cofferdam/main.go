@@ -147,6 +147,6 @@ run and exec what their help says.`,
 	}
 	add("run", upCommand(p), downCommand(p), runCommand(), execCommand(p), restartCommand(p), stopCommand(p), startCommand(p), killCommand(p), grantCommand(p), revokeCommand(p))
 	add("look", psCommand(p), topCommand(p), statsCommand(p), grantsCommand(p), logsCommand(p), auditCommand(p), eventsCommand(p), doctorCommand(), versionCommand())
-	add("explain", checkCommand(p), whyCommand(p), flowCommand(), labelCommand())
+	add("explain", checkCommand(p), planCommand(p), whyCommand(p), flowCommand(), labelCommand())
 	return root
 }

@@ -27,7 +27,8 @@ import (
 )
 
 func upCommand(p *project) *cobra.Command {
-	var detach, quiet bool
+	var detach, quiet, dryRun bool
+	var within time.Duration
 	c := &cobra.Command{
 		Use:   "up",
 		Short: "Start the application and keep it running",
@@ -37,9 +38,18 @@ application; several can run side by side.
 
 Before the first of them a canary tries in an environment like theirs what must
 not work: to reach a listener of the host, to read a file of it, to make a system
-call that is refused. If anything works nothing starts, and the exit code is 69.`,
+call that is refused. If anything works nothing starts, and the exit code is 69.
+
+Of an application that runs already, up makes the manifest hold as it is now, and returns. What it
+grants is in force at once. Services that are another now, or whose files are, are
+replaced one after the other (see cofferdam restart), new ones are started, and those that are
+gone stopped; the others are not touched. A manifest with errors, or an instance that does not
+become ready, leaves everything as it was. --dry-run says what it would take.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
+			if running, err := p.reload(within, dryRun); running || err != nil || dryRun {
+				return err
+			}
 			if detach {
 				return p.upDetached()
 			}
@@ -47,6 +57,8 @@ call that is refused. If anything works nothing starts, and the exit code is 69.
 		},
 	}
 	c.Flags().BoolVarP(&detach, "detach", "d", false, "return once everything is ready, and go on in the background")
+	c.Flags().BoolVar(&dryRun, "dry-run", false, "of a running application: say what would change, and do nothing")
+	c.Flags().DurationVar(&within, "timeout", 30*time.Second, "of a running application: how long a new instance may take until it is ready")
 	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "do not print what services print")
 	return c
 }
@@ -89,7 +101,7 @@ func (p *project) up(quiet bool) error {
 	if err != nil {
 		return err
 	}
-	doors := doorsOf(program)
+	doors, prints := doorsOf(program), app.Prints()
 	door, egress, resolvers, err := doors(app)
 	if err != nil {
 		return err
@@ -174,6 +186,7 @@ func (p *project) up(quiet bool) error {
 		Metrics:   metrics,
 		Resolvers: resolvers,
 		Doors:     doors,
+		Prints:    prints,
 		Budget:    allowed,
 		Logger:    logger,
 		Output:    print,

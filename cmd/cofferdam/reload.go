@@ -1,0 +1,129 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"cofferdam/admin"
+	"cofferdam/manifest"
+	"cofferdam/supervisor"
+)
+
+func planCommand(p *project) *cobra.Command {
+	return &cobra.Command{
+		Use:   "plan",
+		Short: "Say what up would change in the running application",
+		Long: `Plan compares the manifest with the one that the running application goes by, and says
+what cofferdam up would do: what is in force at once, which instances are replaced
+and because of which key, and what cannot change while it runs, and why. It changes nothing.`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := p.reload(0, true)
+			return err
+		},
+	}
+}
+
+// reload makes the manifest that of the running application, or says what that takes. It reports
+// false if none runs.
+func (p *project) reload(within time.Duration, dryRun bool) (running bool, err error) {
+	app, err := p.load()
+	if err != nil {
+		return false, err
+	}
+	f, err := os.Open(p.file)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	w := &supervisor.Written{File: app.File, Dir: app.Dir, Name: app.Name, Paths: app.Paths(), Prints: app.Prints()}
+	socket := adminSocket(dirsOf(app.Name))
+	c, err := admin.Ask(socket, admin.Request{Op: admin.OpStatus})
+	if errors.Is(err, admin.ErrNotRunning) || errors.Is(err, os.ErrNotExist) {
+		if dryRun {
+			fmt.Fprintf(os.Stderr, "%s is not running: up would start all of it\n", app.Name)
+		}
+		return false, nil
+	}
+	if errors.Is(err, os.ErrPermission) {
+		return true, &exitError{code: codeDenied, err: fmt.Errorf("application %q belongs to another user: %w", app.Name, err)}
+	}
+	if err != nil {
+		return true, err
+	}
+	status, err := c.Next()
+	c.Close()
+	if err != nil {
+		return true, refused(err)
+	}
+	c, err = admin.Ask(socket, admin.Request{Op: admin.OpReload, Written: w, DryRun: dryRun, Within: int64(within)}, f)
+	if err != nil {
+		return true, err
+	}
+	defer c.Close()
+	for {
+		r, err := c.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return true, nil
+		case err != nil:
+			return true, refused(err)
+		case r.Plan != nil && r.Plan.Empty():
+			fmt.Fprintf(os.Stderr, "%s runs (process %d), and by this manifest: nothing is to change\n", app.Name, status.App.Pid)
+		case r.Plan != nil && dryRun:
+			showPlan(stdout, r.Plan)
+		case r.Plan != nil:
+			showPlan(os.Stderr, r.Plan)
+		default:
+			fmt.Fprintln(os.Stderr, printable(r.Said))
+		}
+	}
+}
+
+// showPlan says what changes, in the order of what it costs.
+func showPlan(w io.Writer, plan *supervisor.Plan) {
+	line := func(how, what, why string) {
+		if why != "" {
+			why = ": " + why
+		}
+		fmt.Fprintf(w, "%-9s %s%s\n", how, printable(what), printable(why))
+	}
+	grant := func(g manifest.Grant) string { return g.From + " " + g.Kind + " " + g.Object() }
+	for _, c := range plan.Fixed {
+		line("cannot", c.Name, c.Why)
+	}
+	for _, c := range plan.Replaced {
+		why := strings.Join(c.Keys, ", ")
+		if c.Why != "" {
+			why += " (" + c.Why + ")"
+		}
+		line("replaced", c.Name, why)
+	}
+	for _, name := range plan.Added {
+		line("started", name, "")
+	}
+	for _, name := range plan.Removed {
+		line("stopped", name, "")
+	}
+	for _, g := range plan.Granted {
+		line("granted", grant(g), "")
+	}
+	for _, g := range plan.Revoked {
+		line("revoked", grant(g), "")
+	}
+	for _, m := range plan.Mailboxes {
+		line("emptied", "mailbox "+m, "")
+	}
+	for _, key := range plan.Live {
+		line("live", key, "")
+	}
+	for _, note := range plan.Notes {
+		line("note", note, "")
+	}
+}
