@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"cofferdam/executor"
-	"cofferdam/manifest"
 	"cofferdam/supervisor"
 )
 
@@ -164,7 +163,7 @@ func (s *Server) reload(ctx context.Context, user int, req Request, files []*os.
 		fail(errors.New("reload: a manifest belongs to it"))
 		return
 	}
-	data, err := io.ReadAll(io.NewSectionReader(files[0], 0, manifest.MaxBytes+1))
+	data, err := io.ReadAll(io.NewSectionReader(files[0], 0, supervisor.MaxWritten+1))
 	if err != nil {
 		fail(fmt.Errorf("reload: %w", err))
 		return

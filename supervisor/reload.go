@@ -25,6 +25,9 @@ type Written struct {
 	Prints map[string]string `json:"prints,omitempty"` // see [manifest.App.Prints]
 }
 
+// MaxWritten bounds its data, in bytes.
+const MaxWritten = manifest.MaxBytes
+
 // Plan is what a change of the manifest takes.
 type Plan struct {
 	manifest.Diff
