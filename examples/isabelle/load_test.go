@@ -105,9 +105,6 @@ var attacks = []struct {
 	name string
 	once func(l *load, from int, name string, stop <-chan struct{})
 }{
-	{"memory", func(l *load, from int, name string, _ <-chan struct{}) { l.uses(from, name, "Memory") }},
-	{"loop", func(l *load, from int, name string, _ <-chan struct{}) { l.uses(from, name, "Loop") }},
-	{"forks", func(l *load, from int, name string, _ <-chan struct{}) { l.uses(from, name, "Forks") }},
 	{"tasks", func(l *load, from int, name string, stop <-chan struct{}) {
 		conn, err := l.dial(from)
 		if err != nil {
@@ -181,6 +178,9 @@ var attacks = []struct {
 			conn.Close()
 		}
 	}},
+	{"memory", func(l *load, from int, name string, _ <-chan struct{}) { l.uses(from, name, "Memory") }},
+	{"loop", func(l *load, from int, name string, _ <-chan struct{}) { l.uses(from, name, "Loop") }},
+	{"forks", func(l *load, from int, name string, _ <-chan struct{}) { l.uses(from, name, "Forks") }},
 }
 
 // uses has a hostile theory checked.
@@ -251,14 +251,16 @@ func TestClass(t *testing.T) {
 
 	stop := make(chan struct{})
 	var attackers sync.WaitGroup
+	made := make([]int, len(attacks)) // how often each was
 	for n, a := range attacks {
 		attackers.Go(func() {
-			for who := n % hostile; ; time.Sleep(50 * time.Millisecond) {
+			for who := n * hostile / len(attacks); ; time.Sleep(50 * time.Millisecond) {
 				select {
 				case <-stop:
 					return
 				default:
 					a.once(l, who+1, names[who], stop)
+					made[n]++
 				}
 			}
 		})
@@ -277,13 +279,17 @@ func TestClass(t *testing.T) {
 			t.Errorf("%s: %d and %d times, want %d", what, len(quiet[what]), len(attacked[what]), want)
 		}
 	}
-	// That the others did attack is on record.
+	for n, a := range attacks {
+		if made[n] == 0 {
+			t.Errorf("nobody has attacked with %s", a.name)
+		}
+	}
 	lost := 0
 	for _, name := range names[:hostile] {
 		lost += len(l.ends(t, name))
 	}
 	if lost == 0 {
-		t.Error("no instance of a hostile member was lost: nobody has attacked")
+		t.Error("no instance of a hostile member was lost: they have not attacked")
 	}
 	for _, name := range names[hostile:] {
 		for _, e := range l.ends(t, name) {
