@@ -100,7 +100,7 @@ func TestWarmPool(t *testing.T) {
 	})
 	seen := map[string]string{alice.Instance: "alice"}
 	for _, who := range []string{"bob", "carol", "alice", "dave"} {
-		a.eventually("what alice's was has ended", func() bool { return len(a.running()) == 2 })
+		a.eventually("what there was has ended", func() bool { return len(a.running()) == 2 && len(a.spares("each")) == 2 })
 		a.mustUse(who)()
 		in := a.of(who).Instance
 		if by := seen[in]; by != "" {
@@ -109,6 +109,7 @@ func TestWarmPool(t *testing.T) {
 		seen[in] = who
 	}
 	for in, who := range seen {
+		a.eventually("it is recorded", func() bool { return len(a.recorded(`"instance":"`+in+`"`, `"op":"claim"`)) > 0 })
 		if got := a.recorded(`"instance":"`+in+`"`, `"op":"claim"`); len(got) != 1 || !strings.Contains(got[0], fmt.Sprintf(`principal \"%s\"`, who)) || !strings.Contains(got[0], fmt.Sprintf(`"subject":"True %%%% \"%s\""`, who)) {
 			t.Errorf("of %s, which was %s's, is recorded %q", in, who, got)
 		}
@@ -368,7 +369,7 @@ func TestRestartWithSpares(t *testing.T) {
 // at a time as there may be, the rest is turned away or waits in bounded queues, and
 // who has an instance keeps being answered.
 func TestThousandsOfPrincipals(t *testing.T) {
-	a := start(t, warmEach("warm: 2, max_instances: 4"))
+	a := start(t, warmEach("warm: 2, max_instances: 4, idle: 200ms"))
 	a.warm("each", 2)
 	defer a.mustUse("alice")()
 	most := 0
