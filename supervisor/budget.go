@@ -224,6 +224,14 @@ func (a *admission) add(svc *manifest.Service) {
 	a.used = a.used.plus(alwaysOf(svc))
 }
 
+// drop gives back the part of one that is kept running no more.
+func (a *admission) drop(svc *manifest.Service) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.used = a.used.minus(alwaysOf(svc))
+	a.admit()
+}
+
 // take is acquire for who does not wait: it has what is left, if nobody does.
 func (a *admission) take(svc *manifest.Service) bool {
 	a.mu.Lock()

@@ -218,7 +218,7 @@ func (s *Supervisor) regrant(ctx context.Context, app *manifest.App, g grants, r
 	ended := s.ctx != nil && s.ctx.Err() != nil
 	s.mu.Unlock()
 	if ended {
-		return Change{}, fmt.Errorf("the application is stopping")
+		return Change{}, errStopping
 	}
 	next := *s.now()
 	next.app = app

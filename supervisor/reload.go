@@ -41,6 +41,7 @@ type reload struct {
 	next   *lineup
 	prints map[string]string
 	added  []*manifest.Service // that are kept running
+	begun  []*unit             // of them, those that run already
 	done   []*manifest.Service // that were replaced, as they were
 	within time.Duration
 	say    func(string)
@@ -153,10 +154,10 @@ func (s *Supervisor) planDoors(r *reload) error {
 func (s *Supervisor) tooMuch(l *lineup) string {
 	var always, largest cost
 	for _, svc := range l.services() {
-		if c := costOf(svc); onDemand(svc) {
-			largest = largest.max(c)
+		if onDemand(svc) {
+			largest = largest.max(costOf(svc))
 		} else {
-			always = always.plus(c)
+			always = always.plus(alwaysOf(svc))
 		}
 	}
 	if !s.Budget.holds(always.plus(largest)) {
@@ -172,6 +173,8 @@ func (s *Supervisor) tooMuch(l *lineup) string {
 func (s *Supervisor) Reload(ctx context.Context, w Written, within time.Duration, by int, say func(string)) (*Plan, error) {
 	s.changing.Lock()
 	defer s.changing.Unlock()
+	ctx, cancel := s.whileItRuns(ctx)
+	defer cancel()
 	r, err := s.plan(w)
 	if err != nil {
 		return nil, err
@@ -227,6 +230,7 @@ func (s *Supervisor) replace(ctx context.Context, r *reload) error {
 		case slices.ContainsFunc(r.added, func(a *manifest.Service) bool { return a.Name == svc.Name }):
 			r.say(svc.Name + " starts")
 			s.run(u)
+			r.begun = append(r.begun, u)
 			select {
 			case <-u.ready:
 			case <-u.failed:
@@ -234,7 +238,7 @@ func (s *Supervisor) replace(ctx context.Context, r *reload) error {
 			case <-time.After(r.within):
 				return fmt.Errorf("%s: not ready after %v", svc.Name, r.within)
 			case <-ctx.Done():
-				return ctx.Err()
+				return context.Cause(ctx)
 			}
 		case !replaced[svc.Name]:
 			if p != nil && r.before.pools[svc.Name] == nil {
@@ -293,10 +297,8 @@ func (s *Supervisor) undo(ctx context.Context, r *reload) error {
 			return fmt.Errorf("%s: %w", svc.Name, err)
 		}
 	}
-	for _, svc := range r.added {
-		if u := r.next.units[svc.Name]; u != nil && r.before.units[svc.Name] == nil {
-			s.leave(ctx, u, r)
-		}
+	for _, u := range r.begun {
+		s.leave(ctx, u, r)
 	}
 	return nil
 }
@@ -326,5 +328,5 @@ func (s *Supervisor) leave(ctx context.Context, u *unit, r *reload) {
 		s.Logger.Error("a service that is not in the manifest any more goes on", "service", u.spec.Name, "error", err)
 		return
 	}
-	s.admission.release(u.spec)
+	s.admission.drop(u.spec)
 }

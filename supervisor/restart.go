@@ -42,7 +42,7 @@ func (u *unit) obeys(ctx context.Context, o *order) error {
 	select {
 	case u.orders <- o:
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	case <-late.C:
 		return fmt.Errorf("%s takes no orders: it is %s", st.Service, st.State)
 	}
@@ -50,7 +50,7 @@ func (u *unit) obeys(ctx context.Context, o *order) error {
 	case err := <-o.done:
 		return err
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 }
 
@@ -271,6 +271,8 @@ func (s *Supervisor) Resume(ctx context.Context, names []string, within time.Dur
 func (s *Supervisor) order(ctx context.Context, op string, names []string, within time.Duration, by int, say func(string)) error {
 	s.changing.Lock()
 	defer s.changing.Unlock()
+	ctx, cancel := s.whileItRuns(ctx)
+	defer cancel()
 	if within <= 0 {
 		within = readyTimeout
 	}
@@ -396,7 +398,7 @@ func (p *pool) retire(ctx context.Context, m *member, say func(string)) error {
 		case <-changed:
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 	}
 }

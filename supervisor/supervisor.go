@@ -22,6 +22,7 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -287,6 +288,26 @@ func (s *Supervisor) runPool(p *pool) {
 		<-ctx.Done()
 		p.close()
 	})
+}
+
+// errStopping is why nothing is changed any more.
+var errStopping = errors.New("the application is stopping")
+
+// whileItRuns is ctx, but ends with the application, too: who holds changing keeps it
+// from ending.
+func (s *Supervisor) whileItRuns(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	s.mu.Lock()
+	run := s.ctx
+	s.mu.Unlock()
+	if run == nil {
+		return ctx, func() { cancel(nil) }
+	}
+	stop := context.AfterFunc(run, func() { cancel(errStopping) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
+	}
 }
 
 // Stop makes Run return.

@@ -69,14 +69,21 @@ func (u *unit) keep(ctx context.Context) {
 		if other == nil {
 			continue // it has been taken out of the manifest
 		}
-		select {
-		case <-other.ready:
-		case <-other.failed:
-			u.end(Broken, fmt.Sprintf("depends on %q, which did not start", dep))
-			return
-		case <-ctx.Done():
-			u.set(Stopped, "")
-			return
+		for came := false; !came; {
+			select {
+			case <-other.ready:
+				came = true
+			case <-other.failed:
+				u.end(Broken, fmt.Sprintf("depends on %q, which did not start", dep))
+				return
+			case o := <-u.orders:
+				if u.take(o); u.halted() {
+					return
+				}
+			case <-ctx.Done():
+				u.set(Stopped, "")
+				return
+			}
 		}
 	}
 	var spares sync.WaitGroup
