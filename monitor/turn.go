@@ -108,7 +108,10 @@ func (e *Env) tellTurns() []wire.Turn {
 	slices.SortFunc(all, func(a, b *Turn) int { return cmp.Compare(a.number, b.number) })
 	var told []wire.Turn
 	for _, t := range all {
-		if n, of := t.Place(e.at().Label); n > 0 && len(told) < wire.MaxTurns {
+		if len(told) == wire.MaxTurns {
+			break // each place is asked for under a lock that others need
+		}
+		if n, of := t.Place(e.at().Label); n > 0 {
 			told = append(told, wire.Turn{Name: t.name, Principal: t.principal, Place: n, Of: of})
 		}
 	}
