@@ -31,7 +31,10 @@ const refillPause = 200 * time.Millisecond
 // keepWarm keeps as many spares as the service is to have, until ctx ends. They have what
 // is left of the budget, and of the places, and nobody waits for them.
 func (p *pool) keepWarm(ctx context.Context) {
-	for _, dep := range p.spec.DependsOn {
+	p.mu.Lock()
+	deps := p.spec.DependsOn
+	p.mu.Unlock()
+	for _, dep := range deps {
 		other := p.s.now().units[dep]
 		if other == nil {
 			continue // it has been taken out of the manifest
