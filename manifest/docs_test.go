@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -77,21 +78,31 @@ func TestReferenceIsTheTableOfKeys(t *testing.T) {
 	golden(t, referenceFile, []byte(head+keysBegin+"\n"+reference()+keysEnd+tail))
 }
 
-// TestReferenceExamples parses every manifest that the reference shows.
-func TestReferenceExamples(t *testing.T) {
-	page, err := os.ReadFile(referenceFile)
+// TestExamples parses every manifest that the README and the documents show whole.
+func TestExamples(t *testing.T) {
+	pages, err := filepath.Glob("../docs/*.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	blocks := strings.Split(string(page), "```yaml\n")[1:]
-	if len(blocks) == 0 {
-		t.Fatal("the reference shows no manifest")
-	}
-	for _, b := range blocks {
-		text, _, _ := strings.Cut(b, "```")
-		if _, err := parse("example.yaml", text); err != nil {
-			t.Errorf("%v\n%s", err, text)
+	seen := 0
+	for _, page := range append(pages, "../README.md", "../examples/zoobar/README.md") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
 		}
+		for _, b := range strings.Split(string(text), "```yaml\n")[1:] {
+			block, _, _ := strings.Cut(b, "```")
+			if !strings.HasPrefix(block, "version: 1\n") {
+				continue // a part of one
+			}
+			seen++
+			if _, err := parse("example.yaml", block); err != nil {
+				t.Errorf("%s: %v\n%s", page, err, block)
+			}
+		}
+	}
+	if seen < 5 {
+		t.Errorf("%d manifests are shown", seen)
 	}
 }
 
