@@ -2,22 +2,27 @@
 //
 // Every environment is a subject here ([Env]), known by the socket it was born
 // with and never by what it says. All that leaves an environment is one of the
-// operations in the table of policy.go: a call, a connection, a spawn, a mount, a way
-// out. Each
-// passes [Monitor.open], which finds the grant, records the decision, and only
-// then hands the object over. What is not granted is denied, and an absent
-// name and a forbidden one give the same answer.
+// operations in the table of policy.go: a call, a connection, a spawn, a mount,
+// a way out. Each passes [Monitor.open], which finds the grant, records the
+// decision, and only then hands the object over. What is not granted is denied,
+// and an absent name and a forbidden one give the same answer.
 //
-// Goroutines: one reader per wire connection, which decides and writes to the other side itself; a flusher for a connection only while its peer is slow; two
-// per relayed connection, and one for a reader that its writer must not see; one per call to an instance of its caller's own; one per spawn, per mount and per program that answers a call; one
-// that cuts what was done with privileges that were revoked, while there is something to cut; one
-// timer for the deadlines of all calls and of all that wait for a mailbox. Nobody waits for a peer while he holds a
-// lock.
+// Goroutines: one reader per wire connection, which decides and writes to the
+// other side itself; a flusher for a connection only while its peer is slow; two
+// per relayed connection, and one for a reader that its writer must not see; one
+// per call to an instance of its caller's own; one per spawn, per mount and per
+// program that answers a call; one that cuts what was done with privileges that
+// were revoked, while there is something to cut; one that tells of an instance
+// which does not respond. One timer for the deadlines of all calls and of all that
+// wait for a mailbox, and one for each bucket that is empty again and again. Nobody
+// waits for a peer while he holds a lock.
 //
-// Locks, in this order: Monitor.enforcing, Monitor.mu, Env.mu, flow.mu, mailbox.mu, service.mu, conn.mu, call.mu,
-// outbox.mu; of one kind nobody takes two. Apart from these, mounts.mu before references.mu. Those of the audit
-// log, of the traces, of a ration, of a rate, of the deadlines, of the pins, of a result, of a stream and of a relay are taken
-// last, and alone.
+// Locks, in this order: Monitor.enforcing, Monitor.mu, Env.mu, flow.mu,
+// mailbox.mu, service.mu, conn.mu, call.mu, outbox.mu; of one kind nobody takes
+// two. Apart from these, mounts.mu before references.mu, and that of a limit
+// before those of its buckets. Those of the audit log, of the traces, of a ration,
+// of a bucket, of the deadlines, of the pins, of a result, of turns and of one, of
+// a stream and of a relay are taken last, and alone.
 //
 // Trusted: yes. It is the only code that lets anything out of an environment.
 package monitor

@@ -7,15 +7,19 @@
 // into a specification for the executor, and a started process into a subject
 // of the monitor; it decides nothing itself.
 //
-// Goroutines: one per service (its loop of start, wait, back off), and per
-// running instance one that admits its wire connections, one for each port
-// that it may connect to, and one that checks it, if it is checked. A template runs on the goroutine of who spawned it; an
-// instance of a pool has two.
+// Goroutines: one per service (its loop of start, wait, back off) and one that
+// keeps its standby, one per pool, and per running instance one that admits its
+// wire connections, one for each port that it may connect to, and one that checks
+// it, if it is checked. A template runs on the goroutine of who spawned it; an
+// instance of a pool and a spare have two. One answers the telemetry door. Timers
+// end what nobody uses, and grants that were given for a time.
 //
-// Locks: Supervisor.changing before all others; instance.reaching before Supervisor.mu; Supervisor.mu, unit.mu and pool.mu, never one inside the other, and not held
+// Locks: Supervisor.changing before all others, and what is waited for under it
+// ends with the application; instance.reaching before Supervisor.mu;
+// Supervisor.mu, unit.mu and pool.mu, never one inside the other, and not held
 // while something starts or ends; Supervisor.reclaiming before pool.mu, and that
-// before admission.mu; that of a stream before that of the logs. instance.mu is taken last,
-// and alone.
+// before admission.mu; that of a stream before that of the logs. instance.mu is
+// taken last, and alone.
 //
 // Trusted: yes. It hands out sockets and mounts.
 package supervisor
