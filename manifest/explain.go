@@ -35,7 +35,7 @@ func (a *App) Table(w io.Writer) error {
 		}
 		return a.shown(w)
 	}
-	rated := slices.ContainsFunc(grants, func(g Grant) bool { return g.rate() != "" })
+	rated := slices.ContainsFunc(grants, func(g Grant) bool { return g.AtMost() != "" })
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	columns := []string{"FROM", "MAY", "TO", "ONLY IF", "BECAUSE OF"}
 	if rated {
@@ -56,7 +56,7 @@ func (a *App) Table(w io.Writer) error {
 		}
 		row := []string{g.From, g.Kind, g.Object(), condition, g.Rule}
 		if rated {
-			most := g.rate()
+			most := g.AtMost()
 			if most == "" {
 				most = "-"
 			}
@@ -91,9 +91,9 @@ func (a *App) shown(w io.Writer) error {
 	return nil
 }
 
-// rate is what passes at most, in words; "" for no limit, and for what a way out has
+// AtMost is what passes at most, in words; "" for no limit, and for what a way out has
 // without a word.
-func (g Grant) rate() string {
+func (g Grant) AtMost() string {
 	var all []string
 	var usual Rates
 	usual.fillDefaults()
@@ -191,7 +191,7 @@ func (a *App) Graph(format string) (string, error) {
 		if outside := (node{Name: g.To, Kind: "outside"}); g.Kind == "egress" && !slices.Contains(nodes, outside) {
 			nodes = append(nodes, outside)
 		}
-		edges = append(edges, edge{g.From, g.Kind, g.To, g.Name, g.Bound, g.Rule, g.ForAnyone, g.Private, g.rate(), power(g.Out), power(g.In)})
+		edges = append(edges, edge{g.From, g.Kind, g.To, g.Name, g.Bound, g.Rule, g.ForAnyone, g.Private, g.AtMost(), power(g.Out), power(g.In)})
 	}
 	switch format {
 	case "dot":

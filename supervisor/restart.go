@@ -132,10 +132,11 @@ func (u *unit) turns(detail string) bool {
 	return back
 }
 
-// fulfil tells who gave an order that it has been carried out.
-func (u *unit) fulfil() {
+// fulfil tells who gave an order that it has been carried out, by this instance.
+func (u *unit) fulfil(in *instance) {
 	if o := u.pending; o != nil {
 		u.pending = nil
+		o.say(in.name + " is ready")
 		o.done <- nil
 	}
 }

@@ -199,7 +199,7 @@ func (u *unit) once(ctx context.Context) (*instance, error) {
 	select {
 	case <-well:
 		u.settle(true)
-		u.fulfil()
+		u.fulfil(in)
 		u.stand()
 	case <-in.proc.Done():
 	case <-ctx.Done():

@@ -148,5 +148,21 @@ run and exec what their help says.`,
 	add("run", upCommand(p), downCommand(p), runCommand(), execCommand(p), restartCommand(p), stopCommand(p), startCommand(p), killCommand(p), grantCommand(p), revokeCommand(p))
 	add("look", psCommand(p), topCommand(p), statsCommand(p), grantsCommand(p), logsCommand(p), auditCommand(p), eventsCommand(p), doctorCommand(), versionCommand())
 	add("explain", checkCommand(p), planCommand(p), whyCommand(p), flowCommand(), labelCommand())
+	sayUsage(root)
 	return root
+}
+
+// sayUsage has each command that gets too few arguments, or too many, say what to write.
+func sayUsage(c *cobra.Command) {
+	if args := c.Args; args != nil {
+		c.Args = func(c *cobra.Command, given []string) error {
+			if err := args(c, given); err != nil {
+				return fmt.Errorf("%w; write %s, or see %s --help", err, strings.TrimSuffix(c.UseLine(), " [flags]"), c.CommandPath())
+			}
+			return nil
+		}
+	}
+	for _, below := range c.Commands() {
+		sayUsage(below)
+	}
 }

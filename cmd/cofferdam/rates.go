@@ -75,7 +75,7 @@ func ratesOf(before *numbers.Snapshot, now *numbers.Snapshot) []rates {
 }
 
 // worst first: what an operator is to see of several.
-var statesInOrder = []string{"broken", "unresponsive", "backoff", "starting", "queued", "waiting", "stopped", "exited", "ready"}
+var statesInOrder = []string{"broken", "unresponsive", "backoff", "starting", "queued", "waiting", "stopped", "exited", "ready", "warm"}
 
 // stateOf is the state to show for a service, how many are in it, and how many in
 // others. A service of which nothing runs until somebody asks is idle.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -111,11 +112,27 @@ func showPlan(w io.Writer, plan *supervisor.Plan) {
 	for _, name := range plan.Removed {
 		line("stopped", name, "")
 	}
+	before := make(map[string]manifest.Grant) // what there was of each; what only changed is neither given nor taken
+	for _, g := range plan.Revoked {
+		before[grant(g)] = g
+	}
 	for _, g := range plan.Granted {
-		line("granted", grant(g), "")
+		was, ok := before[grant(g)]
+		if !ok {
+			line("granted", grant(g), "")
+			continue
+		}
+		delete(before, grant(g))
+		why := "on other conditions"
+		if now := g.AtMost(); now != was.AtMost() {
+			why = fmt.Sprintf("at most %s, before %s", cmp.Or(now, "what there is"), cmp.Or(was.AtMost(), "what there is"))
+		}
+		line("changed", grant(g), why)
 	}
 	for _, g := range plan.Revoked {
-		line("revoked", grant(g), "")
+		if _, ok := before[grant(g)]; ok {
+			line("revoked", grant(g), "")
+		}
 	}
 	for _, m := range plan.Mailboxes {
 		line("emptied", "mailbox "+m, "")

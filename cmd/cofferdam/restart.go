@@ -21,10 +21,11 @@ func restartCommand(p *project) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "restart [SERVICE...]",
 		Short: "Replace the instances of services, one after the other",
-		Long: `Restart replaces the running instances of the services, of all without one, each service
-after those that it depends on. A new instance starts beside the old one; once it is
-ready, and healthy where that is checked, the old one is asked nothing more, finishes what
-it is at within its stop_grace_period, and is stopped. Nobody who calls notices.
+		Long: `Restart replaces the instances of the services, of all without one, each service after
+those that it depends on. A new instance starts beside the old one; once it is ready, and
+healthy where that is checked, the old one is asked nothing more, finishes what it is at
+within its stop_grace_period, and is stopped. Nobody who calls notices. What was stopped,
+or has ended, is started.
 
 Where two cannot run at a time, because they would write to one volume or the
 budget has no room for both, the old one is stopped first, and callers wait in the queue.
