@@ -9,6 +9,7 @@ connection is dropped without a word.
     python3 anew.py SERVER-LINE --text 'lemma "A --> A" by simp'
 """
 import asyncio
+import contextlib
 import json
 import re
 import secrets
@@ -109,10 +110,14 @@ async def main(line, *rest):
     try:
         return report(await client.use_theories(session, theories, directory))
     finally:
-        await client.session_stop(session)
+        with contextlib.suppress(RuntimeError):  # of a server that was lost
+            await client.session_stop(session)
 
 
 if __name__ == "__main__":
     if len(sys.argv) < 4:
         sys.exit(__doc__)
-    sys.exit(asyncio.run(main(*sys.argv[1:])))
+    try:
+        sys.exit(asyncio.run(main(*sys.argv[1:])))
+    except (RuntimeError, OSError) as error:
+        sys.exit("%s: %s" % (type(error).__name__, error))
