@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -282,5 +283,42 @@ func TestMountForAnyone(t *testing.T) {
 	d.fail(errors.New("it does not start"))
 	if code, _ := front.share(wire.OpMount, req); code != wire.Unavailable {
 		t.Errorf("an instance that does not start: %v", code)
+	}
+}
+
+// When a grant is for anyone no more, what was begun by it in others' instances ends, and
+// what is one's own goes on.
+func TestEnforceCutsForAnyone(t *testing.T) {
+	p, dir := anyone(t)
+	makeDirs(t, dir, "a")
+	l := newLab(t, p)
+	d := instancesOf(l)
+	d.in = newInside(t)
+	t.Cleanup(d.removeAll)
+	d.admitted = func(e *Env) { e.Mounting(newFakeMounter(t)) }
+	manager := l.admitAs("front", "front-1", "bob", "alice %% True")
+	front, other := l.connect(manager), l.connect(l.admitAs("other", "other-1", "alice", "alice %% True"))
+	req := wire.Mount{Dir: dir + "/a", Into: "back", Principal: "alice"}
+	front.mount(req)
+	other.mount(req)
+	c := relayed(t, manager, "back", 9000)()
+	io.WriteString(c, lineFor("alice")+"rest")
+	far := d.in.accept(t)
+	wantBytes(t, far, "to back-1\nrest")
+
+	p.Grants = slices.Clone(p.Grants)
+	for i := range p.Grants {
+		p.Grants[i].ForAnyone = false
+	}
+	if cut, want := l.enforce(p), (Cut{Connections: 1, Mounts: 1}); cut != want {
+		t.Errorf("cut %+v, want %+v", cut, want)
+	}
+	wantEnd(t, c)
+	wantEnd(t, far)
+	if left := l.m.Mounts(); len(left) != 1 || left[0].References != 1 || left[0].By[0].Instance != "other-1" {
+		t.Errorf("mounted: %+v", left)
+	}
+	if code, _ := front.share(wire.OpMount, req); code != wire.Label {
+		t.Errorf("mounted again: %v", code)
 	}
 }

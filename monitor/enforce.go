@@ -270,7 +270,8 @@ func (e *Env) cutUngranted() (cut Cut) {
 			object = ref.in.id.Service + ":" + dir
 		}
 		to, share := has.policy.shareOf(object)
-		if share == nil || !has.grants.decide(opMount, to, len(e.id.Bound) > 0).Allowed || !ref.in.shows(ref.alias, share) {
+		if share == nil || !has.grants.decide(opMount, to, len(e.id.Bound) > 0).Allowed || !ref.in.shows(ref.alias, share) ||
+			ref.in.self.Instances == PerPrincipal && ref.in != e && !e.speaksFor(has, to, ref.in.id.Principal) {
 			ref.in.release(e, ref)
 			cut.Mounts++
 		}

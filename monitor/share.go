@@ -303,7 +303,7 @@ func (e *Env) mayChange(has *rights, req *wire.Mount) error {
 		switch {
 		case req.Principal == "":
 			return refused("%s has an instance for each principal, and none is named", into.Name)
-		case req.Principal != e.id.Principal && !has.grants[KindShare][object].ForAnyone:
+		case !e.speaksFor(has, object, req.Principal):
 			return refused("%s has an instance for each principal, and %q is not the one that you run for", into.Name, req.Principal)
 		}
 	}
@@ -312,6 +312,12 @@ func (e *Env) mayChange(has *rights, req *wire.Mount) error {
 		return refused("%s: %v", into.Name, err)
 	}
 	return e.at().Tell(as.Flow.Label)
+}
+
+// speaksFor tells whether e may speak of the instance of a principal, by its grant for
+// object.
+func (e *Env) speaksFor(has *rights, object, principal string) bool {
+	return principal == e.id.Principal || has.grants[KindShare][object].ForAnyone
 }
 
 // meant is the newest instance that a request of e speaks of and that runs, nil
