@@ -172,7 +172,7 @@ func (p *pool) look(ctx context.Context, me *seeker) (m *member, wait time.Durat
 	if p.queue.first() != &me.waiter {
 		return nil, 0, nil
 	}
-	from := p.warm()
+	from := p.take()
 	if from == nil && len(p.members)+len(p.spares) >= p.spec.MaxInstances {
 		if len(p.members) == p.spec.MaxInstances {
 			p.makeRoom()
@@ -181,9 +181,7 @@ func (p *pool) look(ctx context.Context, me *seeker) (m *member, wait time.Durat
 	}
 	p.queue.serve(&me.waiter)
 	m = newMember(p, me.key)
-	if from != nil {
-		m.from = p.take(from)
-	}
+	m.from = from
 	p.notify() // the next one may look
 	p.members[me.key] = m
 	m.use()

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,6 +27,8 @@ type spare struct {
 	asked   chan struct{} // closed when it is to end
 	claimed chan struct{} // closed when it is somebody's
 	over    chan struct{} // closed when it is that, or has ended
+
+	fate atomic.Bool // it is decided whether it is somebody's or ends: by whoever sets this
 
 	in  *instance // nil if it did not start; fixed before settled is closed
 	err error     // why it is not ready; fixed before settled is closed
@@ -76,6 +79,9 @@ func (sp *spare) live() {
 		// It has nothing that it could lose.
 		in.proc.Kill(executor.CausePolicy, "nobody has claimed it")
 	}
+	if !sp.fate.CompareAndSwap(false, true) {
+		return // somebody has taken it as it ended, and sees to that
+	}
 	in.end()
 }
 
@@ -97,8 +103,11 @@ func (sp *spare) ready() bool {
 	}
 }
 
-// take makes it the caller's. The caller holds the lock, and it is ready.
+// take makes it the caller's, nil if it is not ready. The caller holds the lock.
 func (sp *spare) take() *instance {
+	if !sp.ready() || !sp.fate.CompareAndSwap(false, true) {
+		return nil
+	}
 	sp.taken = true
 	close(sp.claimed)
 	return sp.in

@@ -104,21 +104,17 @@ func (p *pool) keep(sp *spare) {
 	p.notify()
 }
 
-// warm is a spare that is ready, nil if there is none. The caller holds mu.
-func (p *pool) warm() *spare {
-	for _, sp := range p.spares {
-		if sp.ready() {
-			return sp
+// take takes out a spare that is ready, nil if there is none. The caller holds mu, and starts
+// the next one by notifying.
+func (p *pool) take() *instance {
+	for i, sp := range p.spares {
+		if in := sp.take(); in != nil {
+			p.spares = slices.Delete(p.spares, i, i+1)
+			p.ailing = ailing{} // it was well
+			return in
 		}
 	}
 	return nil
-}
-
-// take takes it out. The caller holds mu, and starts the next one by notifying.
-func (p *pool) take(sp *spare) *instance {
-	p.spares = slices.DeleteFunc(p.spares, func(o *spare) bool { return o == sp })
-	p.ailing = ailing{} // it was well
-	return sp.take()
 }
 
 // giveWay ends a spare for somebody who waits for the budget, and reports whether there
@@ -224,7 +220,7 @@ func (u *unit) standsBy() bool {
 func (u *unit) promote(ctx context.Context) *instance {
 	u.mu.Lock()
 	var in *instance
-	if u.spare != nil && u.spare.ready() {
+	if u.spare != nil {
 		in = u.spare.take()
 	}
 	u.mu.Unlock()

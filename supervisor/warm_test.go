@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"cofferdam/audit"
 	"cofferdam/monitor"
 	"cofferdam/sdk"
 	"cofferdam/supervisor"
@@ -430,4 +431,42 @@ func TestThousandsOfPrincipals(t *testing.T) {
 		t.Errorf("%d instances ran at a time, of which there may be 4", most)
 	}
 	a.eventually("spares are back", func() bool { return len(a.spares("each")) > 0 })
+}
+
+// TestSpareThatEndsAsItIsTaken: one that is killed while somebody takes it ends once, whoever of
+// both was first, and who has come is served.
+func TestSpareThatEndsAsItIsTaken(t *testing.T) {
+	a := start(t, warmEach("warm: 1, idle: 100ms, restart: {intensity: 1000, period: 1m, backoff: 1ms, backoff_max: 1ms}"))
+	for n := range 40 {
+		spare := a.warm("each", 1)[0]
+		pid := 0
+		for _, s := range a.sup.Status() {
+			if s.Instance == spare {
+				pid = s.Pid
+			}
+		}
+		if pid == 0 {
+			continue // it has ended meanwhile
+		}
+		killed := make(chan struct{})
+		go func() {
+			defer close(killed)
+			syscall.Kill(pid, syscall.SIGKILL)
+		}()
+		time.Sleep(time.Duration(n) * 100 * time.Microsecond)
+		a.mustUse(fmt.Sprintf("somebody%d", n))()
+		<-killed
+	}
+	a.eventually("what was used has ended", func() bool { return len(a.running()) == 1 })
+	ends := make(map[string]int)
+	for _, r := range a.records() {
+		if r.Kind == audit.KindExit {
+			ends[r.Instance]++
+		}
+	}
+	for in, n := range ends {
+		if n != 1 {
+			t.Errorf("%s has ended %d times: %q", in, n, a.recorded(`"instance":"`+in+`"`))
+		}
+	}
 }
