@@ -16,7 +16,7 @@
 //	ledger    what may come over it next
 //
 // Locks are taken in this order: client.mu, upstream.mu, instance.mu, house.mu,
-// client.writing; turns.mu by itself.
+// client.writing; turns.mu and hall.mu by themselves.
 //
 // Trusted: by the tenants, to keep them apart; by the monitor, in the name of the tenant
 // that a connection or a mount is for.
@@ -41,6 +41,7 @@ type Manager struct {
 	now    func() time.Time
 	houses map[string]*house
 	room   chan struct{} // for connections
+	hall   hall          // where those are whose password is not known yet
 	heavy  chan struct{} // for large messages that are taken apart
 }
 
@@ -85,10 +86,11 @@ func (m *Manager) Serve(l net.Listener) error {
 // others nothing is said.
 func (m *Manager) meet(conn net.Conn) {
 	defer conn.Close()
+	m.hall.enter(conn)
 	conn.SetReadDeadline(time.Now().Add(m.Limits.Handshake))
 	in := protocol.NewReader(conn, protocol.Limits{First: maxPassword, Line: m.Limits.Message, Block: m.Limits.Message})
 	password, err := in.Line()
-	if err != nil {
+	if stays := m.hall.leave(conn); err != nil || !stays {
 		return
 	}
 	t := m.Tenants.who(password)

@@ -80,6 +80,19 @@ func TestHandshake(t *testing.T) {
 	}
 }
 
+// TestStrangers: who connects and sends nothing, or half a password, in however many connections and
+// again and again, keeps no tenant out.
+func TestStrangers(t *testing.T) {
+	s := open(t, func(l *Limits) { l.Handshake = time.Hour })
+	first := s.login(t, "bob")
+	for n := range 1500 {
+		s.connect(t, []string{"", "password of al"}[n%2])
+	}
+	second := s.login(t, "alice")
+	first.ask("help") // who is known stays
+	second.ask("help")
+}
+
 // TestErrors are the words of the real server, for whatever is wrong with a command.
 func TestErrors(t *testing.T) {
 	s := open(t, nil)
