@@ -294,7 +294,7 @@ func testEgress(t *testing.T, uid uint32) {
 		t.Errorf("256 KiB at 64 KiB a second took %v", time.Since(began))
 	}
 	limits := s.records("tool", audit.KindLimit)
-	if len(limits) != 1 || !strings.Contains(limits[0].Detail, "rate.bytes: 65536/s reached") {
+	if len(limits) != 1 || !strings.Contains(limits[0].Detail, "rate.bytes: 65536/s: it goes slower") {
 		t.Errorf("the byte rate was recorded as %+v, want one record", limits)
 	}
 	met := 0
@@ -304,7 +304,7 @@ func testEgress(t *testing.T, uid uint32) {
 		}
 	}
 	limits = s.records("tool", audit.KindLimit)
-	if len(limits) != 2 || !strings.Contains(limits[1].Detail, "rate.connections: 1/s reached") || met == 0 {
+	if len(limits) != 2 || !strings.Contains(limits[1].Detail, "rate.connections: 1/s: more is refused") || met == 0 {
 		t.Errorf("the rate of connections was recorded as %+v", limits)
 	}
 	if n := len(s.records("egress", audit.KindDecision)); n < 5 {

@@ -480,6 +480,12 @@ func TestSilentOverHTTP(t *testing.T) {
 	if got := status("POST", "/stuck"); got != http.StatusGatewayTimeout {
 		t.Errorf("who asks it to hang gets %d", got)
 	}
+	// The next one may still reach the one that is being ended, and be told that it may be done.
+	for end := time.Now().Add(60 * time.Second); web().Restarts == 0; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("it is not replaced: %+v", web())
+		}
+	}
 	if got := status("POST", "/well"); got != http.StatusOK {
 		t.Errorf("the next one gets %d", got)
 	}
