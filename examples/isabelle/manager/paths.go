@@ -106,11 +106,12 @@ func (t *Table) host(inside string) (string, bool) {
 }
 
 // Text translates the paths in a text for people: where the name of a place begins,
-// which is not within a longer name, and ends as an element does.
+// which is not within a longer name, and ends as an element does. A text that names them so often
+// that it would become much longer is no message for people, and what is left of it stays.
 func (t *Table) Text(text string) string {
 	var out strings.Builder
 	done := 0 // so much of text is in out
-	for at := 0; at < len(text); at++ {
+	for at := 0; at < len(text) && out.Len()-done <= maxGrowth; at++ {
 		if text[at] != '/' || at > 0 && (inName(text[at-1]) || text[at-1] == '/') {
 			continue
 		}
@@ -126,6 +127,9 @@ func (t *Table) Text(text string) string {
 	out.WriteString(text[done:])
 	return out.String()
 }
+
+// maxGrowth is by how many bytes a text may become longer, but for one name.
+const maxGrowth = 64 << 10
 
 // inName tells whether c may be part of an element. What is not ASCII may be.
 func inName(c byte) bool {

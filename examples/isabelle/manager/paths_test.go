@@ -118,3 +118,16 @@ func BenchmarkText(b *testing.B) {
 		})
 	}
 }
+
+// TestTextIsBounded: who names a place very often does not have us keep many times what was sent.
+func TestTextIsBounded(t *testing.T) {
+	table := NewTable(Place{Host: "/srv/" + strings.Repeat("long/", 100) + "alice", Inside: "/s"})
+	text := strings.Repeat("/s ", 1<<20)
+	got := table.Text(text)
+	if len(got) > len(text)+66<<10 || !strings.HasPrefix(got, "/srv/long/") || !strings.HasSuffix(got, " /s ") {
+		t.Errorf("%d bytes became %d: %.20q…", len(text), len(got), got)
+	}
+	if got := table.Text(text[:300]); strings.Contains(got, "/s ") {
+		t.Errorf("a short one is not translated: %q", got)
+	}
+}

@@ -180,6 +180,7 @@ func (u *upstream) take(b []byte) (tell func(), err error) {
 		return nil, errLost
 	}
 	what, err := u.understand(b)
+	reply := what.reply // the client may take it slowly: nothing else of a large one is kept for that
 	switch s := what.to; {
 	case err != nil:
 		return nil, err
@@ -189,11 +190,11 @@ func (u *upstream) take(b []byte) (tell func(), err error) {
 	case what.begun:
 		return nil, nil
 	case what.note && s != nil && s.noted != nil:
-		return func() { s.noted(what.reply) }, nil
+		return func() { s.noted(reply) }, nil
 	case what.note:
-		return func() { u.note(what.reply) }, nil
+		return func() { u.note(reply) }, nil
 	default:
-		return func() { s.answered(what.reply) }, nil
+		return func() { s.answered(reply) }, nil
 	}
 }
 
