@@ -322,3 +322,34 @@ func TestEnforceCutsForAnyone(t *testing.T) {
 		t.Errorf("mounted again: %v", code)
 	}
 }
+
+// What somebody does for a principal counts against that one alone, as what the principal does
+// itself; a line that names nobody counts against nobody.
+func TestTotalsForAnyone(t *testing.T) {
+	p, _ := anyone(t)
+	p.PerPrincipal = Rates{Connections: scarce(2), Rule: "m.yaml:79"}
+	l := newLab(t, p)
+	d := instancesOf(l)
+	d.in = newInside(t)
+	t.Cleanup(d.removeAll)
+	connect := relayed(t, l.admitAs("front", "front-1", "server", "alice %% True"), "back", 9000)
+	for _, line := range []string{"COFFERDAM for alice\n", "COFFERDAM for 616c696365 \n", "\n", lineFor("bob"), lineFor("bob"), lineFor("bob"), lineFor("alicea")} {
+		c := connect()
+		io.WriteString(c, line)
+		wantEnd(t, c)
+	}
+	for range 2 {
+		c := connect()
+		io.WriteString(c, lineFor("alice"))
+		wantBytes(t, d.in.accept(t), "to back-1\n")
+	}
+	l.decisions()
+	c := connect()
+	io.WriteString(c, lineFor("alice"))
+	wantEnd(t, c)
+	if got := l.fired(); len(got) != 1 || !strings.Contains(got[0], "budget.per_principal.connections") {
+		t.Errorf("recorded %q", got)
+	}
+	itself := relayed(t, l.admitAs("other", "other-1", "alice", "alice %% True"), "back", 9000)()
+	wantEnd(t, itself)
+}
