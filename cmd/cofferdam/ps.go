@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,26 +34,28 @@ func psCommand(p *project) *cobra.Command {
 			}
 			header := []string{"SERVICE", "INSTANCE", "STATE", "PID", "UP", "CPU", "MEMORY", "RESTARTS", "NOTE"}
 			return rows(f, stdout, r.Services, header, func(s supervisor.Status) []string {
-				note := s.Detail
-				if e := s.LastExit; note == "" && e != nil {
-					note = "the last one: " + supervisor.Ending(*e)
+				var notes []string
+				if len(s.Granted) > 0 {
+					notes = append(notes, "granted: "+strings.Join(s.Granted, ", "))
 				}
-				note = printable(note)
-				if s.Principal != "" {
-					note = strings.TrimSpace("for " + printable(s.Principal) + " " + note)
-				}
-				if len(s.Degraded) > 0 {
-					note = strings.TrimSpace("degraded: " + strings.Join(s.Degraded, ",") + " " + note)
+				for _, l := range slices.Backward(s.Listens) {
+					notes = append(notes, "listens: "+l.String())
 				}
 				if len(s.Egress) > 0 {
-					note = strings.TrimSpace("egress: " + strings.Join(s.Egress, ",") + " " + note)
+					notes = append(notes, "egress: "+strings.Join(s.Egress, ","))
 				}
-				for _, l := range s.Listens {
-					note = strings.TrimSpace("listens: " + l.String() + " " + note)
+				if len(s.Degraded) > 0 {
+					notes = append(notes, "degraded: "+strings.Join(s.Degraded, ","))
 				}
-				if len(s.Granted) > 0 {
-					note = strings.TrimSpace("granted: " + strings.Join(s.Granted, ", ") + " " + note)
+				if s.Principal != "" {
+					notes = append(notes, "for "+printable(s.Principal))
 				}
+				if s.Detail != "" {
+					notes = append(notes, printable(s.Detail))
+				} else if e := s.LastExit; e != nil {
+					notes = append(notes, printable("the last one: "+supervisor.Ending(*e)))
+				}
+				note := strings.Join(notes, "; ")
 				if s.Instance == "" {
 					return []string{s.Service, "-", string(s.State), "-", "-", "-", "-", fmt.Sprint(s.Restarts), note}
 				}
