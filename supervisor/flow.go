@@ -96,5 +96,5 @@ func labelHint(err error) string {
 	if !errors.As(err, &wrong) {
 		return ""
 	}
-	return fmt.Sprintf("write label: '%s', or give it another name: a volume with another label is another volume", wrong.made)
+	return fmt.Sprintf("write label: '%s', or give it another name: a volume with another label is another volume; to begin without what is kept, move the application's state away: cofferdam --help says where", wrong.made)
 }
