@@ -3,6 +3,7 @@ package supervisor
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -196,6 +197,9 @@ func (s *Supervisor) expire(x *given) {
 		_, err = s.regrant(context.Background(), next, g, audit.Record{
 			Kind: audit.KindGrant, Subject: x.Service, Op: "revoke", Object: x.Object, Rule: fmt.Sprintf("grant %d", x.Number), Detail: x.Kind + ", its time is over",
 		})
+	}
+	if errors.Is(err, errStopping) {
+		return // and with the application all of them end
 	}
 	if err != nil {
 		s.Logger.Error("a grant whose time is over could not be taken back", "service", x.Service, "kind", x.Kind, "object", x.Object, "error", err)
