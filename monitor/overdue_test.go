@@ -85,7 +85,9 @@ func TestUnresponsive(t *testing.T) {
 			b.front.want(id, wire.Deadline, "")
 		}, ""},
 		{"answers nothing of one method", func(b *bench) {
-			for n := range maxMisses {
+			// On a busy host a call may be sent before it is found that the last one is overdue: then
+			// both are one.
+			for n := 0; n < 10*maxMisses && len(b.spawner.unwell) == 0; n++ {
 				id, _ := silent(b, look)
 				other, asServer := silent(b, pay)
 				b.server.reply(asServer, wire.OK, "")
@@ -96,7 +98,7 @@ func TestUnresponsive(t *testing.T) {
 					b.t.Errorf("after %d: %s", n+1, <-b.spawner.unwell)
 				}
 			}
-		}, "call 3 of bank.look, from front-1, was not answered within 400ms, nor were the 2 before it"},
+		}, "of bank.look, from front-1, was not answered within 400ms, nor were the 2 before it"},
 		{"many at a time are one", func(b *bench) {
 			ids := map[uint64]bool{}
 			for range 3 * maxMisses {
@@ -133,7 +135,7 @@ func TestUnresponsive(t *testing.T) {
 			dead.serve("look", "pay", "long")
 			eventually(b.t, "both answer", func() bool { return len(b.bank.answerers(b.bank.self.methods["look"])) == 2 })
 			go b.server.echo()
-			for missed := 0; missed < maxMisses; {
+			for missed := 0; missed < 10*maxMisses && len(b.spawner.unwell) == 0; {
 				id := b.front.ask(wire.OpCall, look, 0, nil)
 				f := b.front.next()
 				if f.ID != id || f.Code != wire.OK && f.Code != wire.Deadline {
@@ -173,7 +175,11 @@ func TestUnresponsive(t *testing.T) {
 					}
 					return why, 0
 				}
-				why = <-l.spawner.unwell
+				select {
+				case why = <-l.spawner.unwell:
+				case <-time.After(patience):
+					why = "nobody"
+				}
 				return why, time.Since(began)
 			}
 			if tt.want == "" {
