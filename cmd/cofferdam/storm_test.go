@@ -161,6 +161,7 @@ type outcome string
 const (
 	done    outcome = "done"
 	maybe   outcome = "maybe done"
+	away    outcome = "away" // asked while the whole was killed and started
 	not     outcome = "not done"
 	nothing outcome = "no answer"
 )
@@ -212,7 +213,8 @@ func (s *storm) ask(method, path, id string) {
 		why = err.Error()
 	}
 	if got == nothing && (mayFail || s.down.Load()) {
-		got = maybe
+		got = away
+		time.Sleep(20 * time.Millisecond)
 	}
 	if got == nothing {
 		s.t.Errorf("%s %s has no answer: %s", method, path, why)
@@ -303,8 +305,10 @@ func TestStorm(t *testing.T) {
 	s.start()
 	s.awaitAnswerOf("/has?0")
 
-	// Harm is done on and on, but for the last fifth of the requests: then the whole is killed.
-	var asked atomic.Int64
+	// Harm is done on and on, as often as makes a storm of that many requests, and however quick these
+	// are. Then the whole is killed, and a fifth of the requests is still to come.
+	var asked, times atomic.Int64
+	var over atomic.Bool
 	calm, harmed := make(chan struct{}), make(chan map[string]int)
 	go func() {
 		random, harms := rand.New(rand.NewPCG(seed, 1)), map[string]int{}
@@ -315,6 +319,7 @@ func TestStorm(t *testing.T) {
 				return
 			case <-time.After(time.Duration(20+random.IntN(200)) * time.Millisecond):
 				harms[s.harm(random)]++
+				times.Add(1)
 			}
 		}
 	}()
@@ -323,11 +328,8 @@ func TestStorm(t *testing.T) {
 	for n := range 32 {
 		clients.Go(func() {
 			random := rand.New(rand.NewPCG(seed, uint64(2+n)))
-			for {
+			for !over.Load() {
 				id := asked.Add(1)
-				if id > int64(requests) {
-					return
-				}
 				switch random.IntN(3) {
 				case 0:
 					s.ask("GET", "/has", "none")
@@ -339,9 +341,14 @@ func TestStorm(t *testing.T) {
 			}
 		})
 	}
-	for asked.Load() < int64(requests*4/5) {
-		time.Sleep(5 * time.Millisecond)
+	await := func(n *atomic.Int64, least int64) {
+		for n.Load() < least {
+			time.Sleep(5 * time.Millisecond)
+		}
 	}
+	await(&times, int64(requests/100))
+	await(&asked, int64(requests*4/5))
+	before := asked.Load()
 	close(calm)
 	harms := <-harmed
 	s.down.Store(true)
@@ -349,18 +356,20 @@ func TestStorm(t *testing.T) {
 	s.start()
 	s.awaitAnswerOf("/has?0")
 	s.down.Store(false)
+	await(&asked, max(before+int64(requests/5), int64(requests)))
+	over.Store(true)
 	clients.Wait()
 	took := time.Since(began)
 
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	times := map[string]int{}
+	written := map[string]int{}
 	for line := range strings.FieldsSeq(s.get(ctx, "/all")) {
-		times[line]++
+		written[line]++
 	}
 	lost, twice, wrong := 0, 0, 0
 	for id, got := range s.told {
-		switch n := times[id]; {
+		switch n := written[id]; {
 		case got == done && n == 0:
 			lost++
 		case n > 1:
@@ -372,7 +381,7 @@ func TestStorm(t *testing.T) {
 	if lost+twice+wrong > 0 {
 		t.Errorf("%d lost, %d done twice, %d done though it was said that they were not", lost, twice, wrong)
 	}
-	t.Logf("%d requests of 32 clients in %v, of which %v", requests, took.Round(time.Millisecond), harms)
+	t.Logf("%d requests of 32 clients in %v, of which %v", asked.Load(), took.Round(time.Millisecond), harms)
 	for _, kind := range []string{"GET /has", "POST /put", "POST /add"} {
 		all := s.took[kind]
 		slices.Sort(all)
@@ -382,7 +391,7 @@ func TestStorm(t *testing.T) {
 		t.Logf("%-9s %5d: %v; median %v, 99th percentile %v, longest %v", kind, len(all), s.count[kind],
 			all[len(all)/2].Round(10*time.Microsecond), all[len(all)*99/100].Round(time.Millisecond), all[len(all)-1].Round(time.Millisecond))
 	}
-	t.Logf("%d lost, %d done twice, %d wrongly said not to be done, %d on the ledger", lost, twice, wrong, len(times))
+	t.Logf("%d lost, %d done twice, %d wrongly said not to be done, %d on the ledger", lost, twice, wrong, len(written))
 	if n := s.count["POST /put"][done] + s.count["POST /add"][done]; n == 0 || len(harms) < 2 {
 		t.Errorf("%d were done, among %v: that is no storm", n, harms)
 	}
