@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -259,10 +260,13 @@ func TestMountForAnyone(t *testing.T) {
 	}
 
 	// With the instance its mounts are gone, and the next one has its own.
-	for key, e := range d.started {
+	d.mu.Lock()
+	ended := maps.Clone(d.started)
+	clear(d.started)
+	d.mu.Unlock()
+	for _, e := range ended {
 		shown[0].end()
 		l.m.Remove(e)
-		delete(d.started, key)
 	}
 	if left := l.m.Mounts(); len(left) != 0 {
 		t.Errorf("after the instance has ended: %+v", left)

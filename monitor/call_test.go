@@ -360,7 +360,11 @@ func TestQueueIsBoundedForAll(t *testing.T) {
 			p.call("bank.balance", "")
 		}
 		p.until(p.call("bank.balance", ""), wire.Busy) // that is for one, or for all
-		if n := len(l.m.policy.Load().services["bank"].methods["balance"].shared.queue); n != min(MaxQueued, (i+1)*maxQueuedEach) {
+		md := l.m.policy.Load().services["bank"].methods["balance"]
+		md.of.mu.Lock()
+		n := len(md.shared.queue)
+		md.of.mu.Unlock()
+		if n != min(MaxQueued, (i+1)*maxQueuedEach) {
 			t.Fatalf("%d calls wait after those of %d callers", n, i+1)
 		}
 		if i == MaxQueued/maxQueuedEach {
