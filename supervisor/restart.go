@@ -108,7 +108,7 @@ func (u *unit) become(spec *manifest.Service) {
 	u.mu.Unlock()
 }
 
-// halted tells whether there is to be no next instance for now.
+// halted tells whether there is to be no next instance until an order starts one.
 func (u *unit) halted() bool { return u.halt != nil }
 
 // turns tells whether the next instance is to start at once, now that one has ended: for an

@@ -73,21 +73,29 @@ type victim struct {
 	ended  chan error
 }
 
+// howOften is what env says, or else usual, or short with -short; and the seed of what is
+// random meanwhile, which is printed to have it again.
+func howOften(t *testing.T, env string, usual, short int) (n int, seed uint64) {
+	t.Helper()
+	n = usual
+	if testing.Short() {
+		n = short
+	}
+	if said, err := strconv.Atoi(os.Getenv(env)); err == nil {
+		n = said
+	}
+	seed = uint64(time.Now().UnixNano())
+	if said, err := strconv.ParseUint(os.Getenv(killSeedEnv), 10, 64); err == nil {
+		seed = said
+	}
+	t.Logf("%s=%d", killSeedEnv, seed)
+	return n, seed
+}
+
 // Whatever is killed, and whenever: what was running is gone, what was answered is
 // kept, and the next one starts as if nothing had been.
 func TestKilledAtRandom(t *testing.T) {
-	kills := 30
-	if testing.Short() {
-		kills = 10
-	}
-	if n, err := strconv.Atoi(os.Getenv(killsEnv)); err == nil {
-		kills = n
-	}
-	seed := uint64(time.Now().UnixNano())
-	if n, err := strconv.ParseUint(os.Getenv(killSeedEnv), 10, 64); err == nil {
-		seed = n
-	}
-	t.Logf("%s=%d", killSeedEnv, seed)
+	kills, seed := howOften(t, killsEnv, 30, 10)
 	if err := census.Adopt(); err != nil {
 		t.Fatal(err)
 	}

@@ -285,18 +285,7 @@ func (s *storm) harm(random *rand.Rand) string {
 // killed and started again, every request has an answer, what was said to be
 // done is done once, and what was said not to be is not.
 func TestStorm(t *testing.T) {
-	requests := 1000
-	if testing.Short() {
-		requests = 300
-	}
-	if n, err := strconv.Atoi(os.Getenv(stormEnv)); err == nil {
-		requests = n
-	}
-	seed := uint64(time.Now().UnixNano())
-	if n, err := strconv.ParseUint(os.Getenv(killSeedEnv), 10, 64); err == nil {
-		seed = n
-	}
-	t.Logf("%s=%d", killSeedEnv, seed)
+	requests, seed := howOften(t, stormEnv, 1000, 300)
 	s := &storm{
 		victim: newVictimOf(t, seed, stormManifest, "stormy"),
 		client: http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64}},
