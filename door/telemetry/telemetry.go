@@ -53,7 +53,7 @@ const (
 	patience       = 10 * time.Second
 )
 
-// Main is the program. It returns when ctx ends, or when the feed does.
+// Main is the program. It returns when ctx ends, or when what it sends or serves can go on no more.
 func Main(ctx context.Context, getenv func(string) string, stderr io.Writer) error {
 	var c Config
 	if err := json.Unmarshal([]byte(getenv(ConfigEnv)), &c); err != nil {
