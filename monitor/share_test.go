@@ -515,6 +515,7 @@ func TestMaxMounting(t *testing.T) {
 	p.unmount(m)
 	hold = l.in.holding()
 	id := p.ask(wire.OpMount, "", 0, m.Append(nil))
+	eventually(t, "it is under way", func() bool { return l.front.inFlight.Load() == 1 })
 	p.send(wire.Frame{Header: wire.Header{Op: wire.OpCancel, ID: id}})
 	eventually(t, "it is withdrawn", func() bool { return l.front.inFlight.Load() == 0 })
 	close(hold)
