@@ -1,122 +1,115 @@
 // Command bench measures this software beside named peers, in turn and in one
 // run, and prints ratios: numbers of one machine mean little, ratios travel.
 //
-//	go run ./bench            all of it; needs bin/cofferdam (make build)
-//	go run ./bench start      one of: start call relay view memory stress
+//	go run ./bench                 all of it; needs what make bench makes
+//	go run ./bench start call      those whose names begin so, see --list
 //
 // Every measurement compares the answer it got with the right one, so that
-// nothing fast is wrong. The same binary plays the programs inside the
-// environments, in the roles at the end of main.
+// nothing fast is wrong. Ours is measured by package own, which `cofferdam bench`
+// is as well; here are the peers. Those that are Go modules are programs of a module
+// of their own, bench/peers, and plots are drawn by another, bench/plot: neither
+// is ever linked with what they are beside.
 //
 // Trusted: no. It only measures.
 package main
 
 import (
-	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"runtime"
+	"path/filepath"
 	"strings"
-	"time"
+
+	"cofferdam/bench/own"
 )
 
-// measurement is one line of the result.
-type measurement struct {
-	Name   string  `json:"name"`
-	Ours   float64 `json:"ours"`
-	Peer   float64 `json:"peer"`
-	Unit   string  `json:"unit"`
-	Versus string  `json:"versus"`
-	Ratio  float64 `json:"ratio"`  // ours / peer
-	Spread string  `json:"spread"` // lowest and highest ratio of the rounds
-	Target string  `json:"target"`
-	Met    bool    `json:"met"`
-}
-
-var suites = []struct {
-	name string
-	run  func() ([]measurement, error)
-}{
-	{"start", benchStart},
-	{"call", benchCall},
-	{"relay", benchRelay},
-	{"view", benchView},
-	{"memory", benchMemory},
-	{"stress", benchStress},
-}
-
 func main() {
-	if len(os.Args) > 1 && strings.HasPrefix(os.Args[1], "role-") {
-		if err := runRole(os.Args[1], os.Args[2:]); err != nil {
+	if len(os.Args) > 1 && os.Args[1] == own.PlayRole {
+		if err := play(os.Args[2:]); err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 			os.Exit(1)
 		}
 		return
 	}
-	format := flag.String("format", "table", "table or json")
-	flag.Parse()
-	var results []measurement
-	failed := false
-	for _, s := range suites {
-		if flag.NArg() > 0 && !wanted(flag.Args(), s.name) {
-			continue
-		}
-		fmt.Fprintf(os.Stderr, "measuring %s …\n", s.name)
-		ms, err := s.run()
-		if err != nil {
-			fmt.Fprintf(os.Stderr, "bench: %s: %v\n", s.name, err)
-			failed = true
-			continue
-		}
-		results = append(results, ms...)
-	}
-	print(*format, results)
-	if failed {
+	// Servers that scripts/install unpacked, so that they do not start by themselves.
+	unpacked := filepath.Join(tools, "debian/usr")
+	os.Setenv("PATH", strings.Join([]string{os.Getenv("PATH"), filepath.Join(unpacked, "sbin"), filepath.Join(unpacked, "bin")}, ":"))
+	if err := measure(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func wanted(args []string, name string) bool {
-	for _, a := range args {
-		if a == name {
-			return true
-		}
-	}
-	return false
+// settings are what the command line says.
+type settings struct {
+	format string
+	list   bool
+	rounds int    // 0 for what each scenario takes
+	count  int    // the same
+	docs   string // where to write what was found, or nowhere
 }
 
-func print(format string, results []measurement) {
-	if format == "json" {
-		enc := json.NewEncoder(os.Stdout)
-		enc.SetIndent("", "  ")
-		enc.Encode(results)
-		return
-	}
-	fmt.Printf("%s, %d cores, %s\n\n", kernel(), runtime.NumCPU(), time.Now().UTC().Format("2006-01-02"))
-	fmt.Println("| what | ours | peer | | ratio | spread | target | met |")
-	fmt.Println("|---|---|---|---|---|---|---|---|")
-	for _, m := range results {
-		met := "yes"
-		if !m.Met {
-			met = "**no**"
-		}
-		fmt.Printf("| %s | %s | %s | %s | %.2f | %s | %s | %s |\n",
-			m.Name, number(m.Ours, m.Unit), number(m.Peer, m.Unit), m.Versus, m.Ratio, m.Spread, m.Target, met)
-	}
-}
-
-func number(v float64, unit string) string {
-	if v == 0 {
-		return "–"
-	}
-	return fmt.Sprintf("%.3g %s", v, unit)
-}
-
-func kernel() string {
-	b, err := os.ReadFile("/proc/sys/kernel/osrelease")
+func measure(args []string) error {
+	var s settings
+	flags := flag.NewFlagSet("bench", flag.ExitOnError)
+	flags.StringVar(&s.format, "format", "table", "table, json or jsonl")
+	flags.BoolVar(&s.list, "list", false, "list the scenarios and measure nothing")
+	flags.IntVar(&s.rounds, "rounds", 0, "rounds of each scenario, instead of its own number")
+	flags.IntVar(&s.count, "count", 0, "how often each does it in a round, instead of the scenario's own number")
+	flags.StringVar(&s.docs, "write", "", "a directory of documents: benchmarks/latest.json and the tables of BENCHMARKS.md in it are brought up to date")
+	flags.Parse(args)
+	print, err := printerOf(s.format)
 	if err != nil {
-		return "unknown kernel"
+		return err
 	}
-	return "Linux " + strings.TrimSpace(string(b))
+	wanted, err := choose(scenarios(), flags.Args())
+	if err != nil {
+		return err
+	}
+	if s.list {
+		for _, sc := range wanted {
+			fmt.Printf("%-16s %s\n", sc.name, sc.what)
+		}
+		return nil
+	}
+	found := report{Machine: thisMachine()}
+	var failed []error
+	for _, sc := range wanted {
+		r, err := sc.run(s)
+		if err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", sc.name, err))
+			fmt.Fprintf(os.Stderr, "bench: %s: %v\n", sc.name, err)
+			continue
+		}
+		found.Scenarios = append(found.Scenarios, r)
+	}
+	if err := print(os.Stdout, found); err != nil {
+		return err
+	}
+	if s.docs != "" {
+		failed = append(failed, write(s.docs, found))
+	}
+	return errors.Join(failed...)
+}
+
+// choose gives the scenarios whose names begin with one of the words, or all but
+// those that only run if they are asked for.
+func choose(all []scenario, words []string) ([]scenario, error) {
+	var out []scenario
+	for _, sc := range all {
+		if len(words) == 0 && !sc.asked {
+			out = append(out, sc)
+		}
+		for _, w := range words {
+			if sc.name == w || strings.HasPrefix(sc.name, w+"-") {
+				out = append(out, sc)
+				break
+			}
+		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("there is no scenario %q; see --list", words)
+	}
+	return out, nil
 }

@@ -8,36 +8,58 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"cofferdam/bench/own"
 )
 
 const zoobarManifest = "examples/zoobar/cofferdam.yaml"
 
-// benchMemory adds up the proportional set sizes of all processes that are
-// ours while zoobar idles: up, the spawner, the inits and the gateway.
-func benchMemory() ([]measurement, error) {
-	dir, err := newDir()
+// memory adds up the proportional set sizes of all processes that are ours while
+// zoobar idles: up, the spawner, the inits and the gateway.
+func memory() scenario {
+	const bound = 60
+	return scenario{
+		name: "memory", what: "idle memory of zoobar, ours: up, the spawner, the inits and the gateway", unit: "MiB", rounds: 1, count: 1,
+		contestants: []contestant{
+			{name: "cofferdam", how: "proportional set sizes, two seconds after up -d", open: func() (runner, error) {
+				return runner{run: func(int) (own.Reading, error) {
+					mib, err := idleMemory()
+					return own.Reading{Value: mib}, err
+				}}, nil
+			}},
+			{name: "the bound", open: func() (runner, error) {
+				return runner{run: func(int) (own.Reading, error) { return own.Reading{Value: bound}, nil }}, nil
+			}},
+		},
+		ratios: []pair{{of: "cofferdam", to: "the bound", most: 1}},
+	}
+}
+
+// idleMemory is in MiB.
+func idleMemory() (float64, error) {
+	p, err := ours()
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	a := &app{dir: dir, manifest: zoobarManifest}
-	if err := a.command("up", "-d").Run(); err != nil {
-		return nil, fmt.Errorf("up: %w", err)
+	a, err := p.UpFile(zoobarManifest)
+	if err != nil {
+		return 0, err
 	}
-	defer a.stop()
+	defer a.Down()
 	time.Sleep(2 * time.Second)
-	out, err := a.command("ps", "--format", "json").Output()
+	out, err := a.Command("ps", "--format", "json").Output()
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
 	var services []struct {
 		Service string `json:"service"`
 		Pid     int    `json:"pid"`
 	}
 	if err := json.Unmarshal(out, &services); err != nil {
-		return nil, err
+		return 0, err
 	}
 	if len(services) == 0 {
-		return nil, fmt.Errorf("ps lists nothing")
+		return 0, fmt.Errorf("ps lists nothing")
 	}
 	total := 0
 	inits := make(map[int]bool)
@@ -55,11 +77,7 @@ func benchMemory() ([]measurement, error) {
 		total += pss(pid)
 	}
 	total += pss(spawner) + pss(parent(spawner))
-	mib := float64(total) / 1024
-	return []measurement{{
-		Name: "idle memory of zoobar, ours", Ours: mib, Peer: 60, Unit: "MiB", Versus: "the bound",
-		Ratio: mib / 60, Spread: "one run", Target: "< 60 MiB", Met: mib < 60 && total > 0,
-	}}, nil
+	return float64(total) / 1024, nil
 }
 
 func parent(pid int) int { return statusNumber(pid, "PPid:") }

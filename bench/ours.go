@@ -1,0 +1,100 @@
+package main
+
+import (
+	"os"
+	"strconv"
+	"strings"
+
+	"cofferdam/bench/own"
+	"cofferdam/executor/namespace"
+)
+
+// binary is what is measured.
+const binary = "bin/cofferdam"
+
+// ours is the measured binary, and this program as what plays inside.
+func ours() (own.Program, error) {
+	self, err := os.Executable()
+	return own.Program{Binary: binary, Player: self}, err
+}
+
+// starting is ours, asked to start environments by who wants them, as the supervisor
+// asks. blanks is how many blank ones wait ahead; 0 for the usual number.
+func starting(name, how string, blanks int, p program, at pace) contestant {
+	return contestant{name: name, how: how, open: func() (runner, error) {
+		x, err := namespace.New(namespace.Options{Executable: []string{binary, "spawner"}, App: "bench", Warm: blanks})
+		if err != nil {
+			return runner{}, err
+		}
+		return at.runner(func() error { return own.Start(x, p.want, p.args...) }, func() { x.Close() }), nil
+	}}
+}
+
+// up is ours as an application of that manifest, measured by what measure does.
+func up(name, how, manifest string, measure func(a *own.App, count int) (own.Reading, error)) contestant {
+	return contestant{name: name, how: how, open: func() (runner, error) {
+		p, err := ours()
+		if err != nil {
+			return runner{}, err
+		}
+		a, err := p.Up(manifest, nil)
+		if err != nil {
+			return runner{}, err
+		}
+		return runner{close: a.Down, run: func(count int) (own.Reading, error) { return measure(a, count) }}, nil
+	}}
+}
+
+// outside is a peer that this program plays by itself on the host.
+func outside(name, how string, measure func(p own.Program, count int) (own.Reading, error)) contestant {
+	return contestant{name: name, how: how, open: func() (runner, error) {
+		p, err := ours()
+		return runner{run: func(count int) (own.Reading, error) { return measure(p, count) }}, err
+	}}
+}
+
+// snippets is ours as an application whose template runs Python.
+func snippets(name, how, extra string, workers int) contestant {
+	manifest := strings.Replace(own.Snippets, "SNIPPET", snippetText, 1) + extra
+	return up(name, how, manifest, func(a *own.App, count int) (own.Reading, error) {
+		return a.Spawn(workers, count, snippet.want)
+	})
+}
+
+// site is ours as a gateway and a service behind it.
+func site(conns int) contestant {
+	return contestant{name: "cofferdam", how: "the gateway and a service behind it, with what is granted, recorded and limited by default", open: func() (runner, error) {
+		p, err := ours()
+		if err != nil {
+			return runner{}, err
+		}
+		addr, err := freePort()
+		if err != nil {
+			return runner{}, err
+		}
+		a, err := p.Up(strings.Replace(own.Site, "ADDR", addr, 1), nil)
+		if err != nil {
+			return runner{}, err
+		}
+		return runner{close: a.Down, run: func(count int) (own.Reading, error) { return p.Load(addr, addr, conns, count) }}, nil
+	}}
+}
+
+// play plays what package own does not: what only peers need.
+func play(args []string) error {
+	if len(args) > 0 {
+		switch args[0] {
+		case "crun":
+			return crunLoop(args[1:])
+		case "splice-proxy":
+			return spliceProxy(args[1:])
+		case "veth":
+			return vethPair(args[1:])
+		case "veth-far":
+			return vethFar()
+		}
+	}
+	return own.Play(args)
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }

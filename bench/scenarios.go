@@ -1,0 +1,124 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"cofferdam/bench/own"
+)
+
+// pooledPause is long enough for what is prepared ahead to be prepared again, and too
+// short for the kernel's cgroup lock of version 1 to fall asleep.
+const pooledPause = 5 * time.Millisecond
+
+// scenarios are all, in the order in which they are told. The targets are those that
+// were set before anything was measured.
+func scenarios() []scenario {
+	var all []scenario
+	one := pace{workers: 1}
+	all = append(all, scenario{
+		name: "start-cold", what: "a complete environment from nothing to the known exit of /bin/true", unit: "ms", rounds: 7, count: 40,
+		contestants: []contestant{
+			starting("cofferdam", "as up runs it: four blank inits wait ahead, and are used up as fast as they are made", 0, nothing, one),
+			starting("cofferdam, nothing ahead", "the same without blank inits", -1, nothing, one),
+			bwrap.contestant(nothing, one), crun(nothing, one), nsjail.contestant(nothing, one), minijail.contestant(nothing, one), forkExec(nothing, one),
+		},
+		ratios: []pair{
+			{of: "cofferdam", to: "bwrap", most: 0.6}, {of: "cofferdam", to: "crun"}, {of: "cofferdam", to: "nsjail"}, {of: "cofferdam", to: "minijail0"},
+			{of: "cofferdam", to: "fork+exec"}, {of: "cofferdam, nothing ahead", to: "bwrap"},
+		},
+	}, scenario{
+		name: "start-pooled", what: "the same after a pause of 5 ms, in which whoever prepares anything ahead can", unit: "ms", rounds: 7, count: 40,
+		contestants: []contestant{
+			starting("cofferdam", "four blank inits wait ahead", 0, nothing, pace{1, pooledPause}),
+			judge(nothing, pace{1, pooledPause}), forkExec(nothing, pace{1, pooledPause}),
+		},
+		ratios: []pair{{of: "cofferdam", to: "fork+exec", most: 1.5}, {of: "cofferdam", to: "go-judge", most: 0.25}},
+	})
+	for _, workers := range []int{2, 8} {
+		at := pace{workers: workers}
+		least := 0.0
+		if workers == 8 {
+			least = 4
+		}
+		all = append(all, scenario{
+			name: fmt.Sprintf("start-%d", workers), what: fmt.Sprintf("/bin/true in environments, started by %d at once", workers), unit: "per s", more: true, rounds: 5, count: 200,
+			contestants: []contestant{
+				starting("cofferdam", "as up runs it", 0, nothing, at),
+				bwrap.contestant(nothing, at), crun(nothing, at), judge(nothing, at), forkExec(nothing, at),
+			},
+			ratios: []pair{{of: "cofferdam", to: "bwrap", least: least}, {of: "cofferdam", to: "crun"}, {of: "cofferdam", to: "go-judge"}, {of: "cofferdam", to: "fork+exec"}},
+		})
+	}
+	for _, workers := range []int{1, 2, 8} {
+		at := pace{workers: workers}
+		sc := scenario{
+			name: "python", what: "python3 -I -c 'print(6*7)' in an environment of its own, asked for by a service", unit: "ms", rounds: 5, count: 20,
+			contestants: []contestant{
+				snippets("cofferdam", "a template, spawned through the monitor", "", workers),
+				bwrap.contestant(snippet, at), judge(snippet, at), forkExec(snippet, at),
+			},
+			ratios: []pair{{of: "cofferdam", to: "bwrap", most: 0.2}, {of: "cofferdam", to: "go-judge"}, {of: "cofferdam", to: "fork+exec"}},
+		}
+		if workers > 1 {
+			sc.name, sc.unit, sc.more, sc.count = fmt.Sprintf("python-%d", workers), "per s", true, 60
+			sc.what = fmt.Sprintf("the same, asked for by %d at once", workers)
+			if workers == 2 {
+				sc.ratios[0].least, sc.ratios[1].least = 6, 5
+			}
+			sc.ratios[0].most = 0
+		}
+		all = append(all, sc)
+	}
+	for _, size := range []int{64, 64 << 10} {
+		sc := scenario{
+			name: "call", what: "64 bytes from one environment to another and back", unit: "µs", rounds: 7, count: 4000,
+			ratios: []pair{{of: "cofferdam", to: "socket pair", most: 2.2}, {of: "cofferdam", to: "gRPC", most: 0.5}, {of: "cofferdam", to: "NATS", most: 0.5}},
+		}
+		if size > 64 {
+			sc.name, sc.what, sc.count = "call-64k", "64 KiB from one environment to another and back", 1000
+			sc.ratios = []pair{{of: "cofferdam", to: "socket pair", most: 2.5}, {of: "cofferdam", to: "gRPC"}, {of: "cofferdam", to: "NATS"}}
+		}
+		sc.contestants = []contestant{
+			up("cofferdam", "the Go SDK on both sides, every call decided and recorded; three processes", own.Pair, func(a *own.App, n int) (own.Reading, error) { return a.Call(size, n) }),
+			outside("socket pair", "two Go programs and a Unix socket pair", func(p own.Program, n int) (own.Reading, error) { return p.Pairs(size, n) }),
+			grpcPeer.contestant(size), natsPeer.contestant(size),
+		}
+		all = append(all, sc)
+		if size == 64 {
+			sc.name, sc.what = "call-one-core", "the same, with all processes on one core: to wake another costs more than the rest on virtual machines"
+			sc.contestants = pinned(sc.contestants)
+			all = append(all, sc)
+		}
+	}
+	all = append(all, scenario{
+		name: "bulk-relay", what: "1 GiB over one connection of an unmodified program from one environment to another", unit: "GB/s", more: true, rounds: 5, count: 1024,
+		contestants: []contestant{
+			up("cofferdam", "relayed by the monitor", own.Pair, func(a *own.App, n int) (own.Reading, error) { return a.Bulk(n * bulkBytes) }),
+			loopback("bulk-serve", "bulk", bulkBytes), spliced("bulk-serve", "bulk", bulkBytes), veth("bulk-serve", "bulk", bulkBytes),
+		},
+		ratios: []pair{{of: "cofferdam", to: "loopback", least: 0.6}, {of: "cofferdam", to: "splice proxy"}, {of: "cofferdam", to: "veth pair"}},
+	}, scenario{
+		name: "latency-relay", what: "64 bytes there and back over such a connection", unit: "µs", rounds: 7, count: 4000,
+		contestants: []contestant{
+			up("cofferdam", "relayed by the monitor", own.Pair, func(a *own.App, n int) (own.Reading, error) { return a.Ping(n) }),
+			loopback("ping-serve", "ping", 1), spliced("ping-serve", "ping", 1), veth("ping-serve", "ping", 1),
+		},
+		ratios: []pair{{of: "cofferdam", to: "loopback"}, {of: "cofferdam", to: "splice proxy"}, {of: "cofferdam", to: "veth pair"}},
+	}, scenario{
+		name: "http", what: "requests over 64 connections that are kept, for 528 bytes", unit: "per s", more: true, rounds: 5, count: 30000,
+		contestants: []contestant{site(64), nginx.contestant(64), caddy.contestant(64), alone(64)},
+		ratios: []pair{
+			{of: "cofferdam", to: "nginx", least: 0.8}, {of: "cofferdam", to: "nginx", p99: true, most: 1.5},
+			{of: "cofferdam", to: "Caddy"}, {of: "cofferdam", to: "backend alone"},
+		},
+	}, scenario{
+		name: "label", what: "may it flow? 4 clauses of 3 names on each side, 64 pairs in turn", unit: "million per s", more: true, rounds: 5, count: 20000,
+		contestants: []contestant{
+			checks("cofferdam", "Label.FlowsTo; pairs that were asked before", func(q *labelled) bool { return q.from.FlowsTo(q.to) }),
+			checks("plain sets", "the definition written down over slices of strings", func(q *labelled) bool { return plainFlows(q.fromSet, q.toSet) }),
+		},
+		ratios: []pair{{of: "cofferdam", to: "plain sets"}},
+	}, memory())
+	return append(all, stressed()...)
+}
