@@ -50,8 +50,10 @@ func (x *side) halfClose() {
 // stream is one direction of a relay: what the program at from writes, on its way to
 // the one at to.
 //
-// The bytes stay in the kernel, in a pipe, unless their rate is bounded or the reader
-// is hidden from the writer.
+// Its bytes are copied. The kernel would move them from socket to socket without (splice(2)),
+// but by reference: what a program sends from a file (sendfile(2)) would stay its own memory
+// until it is read at the other end, which then would see what is written there after
+// the stream was cut.
 type stream struct {
 	from, to *side
 	through  *meter // that counts the bytes; nil for none
@@ -67,17 +69,18 @@ type stream struct {
 	rest  []byte     // but for this,
 	keeps *store     // which is counted here
 
-	hose [2]int // the pipe; zero if there is none
-	held int    // bytes in it
-	buf  []byte
-	late *late // where bytes wait for a reader that is hidden; nil as long as it is not
+	buf  *[chunk]byte // what take has read into; nil as long as there is nothing
+	late *late        // where bytes wait for a reader that is hidden; nil as long as it is not
 }
 
 const (
-	chunk     = 1 << 20  // that the kernel moves at a time, at most
-	readChunk = 32 << 10 // that are read at a time
+	chunk     = 64 << 10 // that are read at a time
+	readChunk = 32 << 10 // where they are counted, or wait for a reader that is hidden
 	maxRest   = 1 << 20  // that a cut takes of what is in the buffer of a socket
 )
+
+// chunks are buffers that nobody uses: a stream has one only while it has something in it.
+var chunks = sync.Pool{New: func() any { return new([chunk]byte) }}
 
 var (
 	errCut     = errors.New("the writer is not to be heard any more")
@@ -139,13 +142,15 @@ func (s *stream) run() error {
 		if rest, cut := s.last(); cut {
 			return s.giveRest(rest)
 		}
-		n, err := s.take()
-		if n > 0 {
+		b, err := s.take()
+		if len(b) > 0 {
 			if s.count != nil {
-				s.count.Add(uint64(n))
+				s.count.Add(uint64(len(b)))
 			}
-			if err := s.give(n); err != nil {
-				return &readerGone{err}
+			failed := s.give(b)
+			chunks.Put(s.buf)
+			if s.buf = nil; failed != nil {
+				return &readerGone{failed}
 			}
 		}
 		if err != nil && !s.isCut() {
@@ -157,9 +162,8 @@ func (s *stream) run() error {
 // giveRest is the end of a stream that was cut.
 func (s *stream) giveRest(b []byte) error {
 	defer s.keeps.give(len(b))
-	s.buf = b
 	if len(b) > 0 {
-		if err := s.give(len(b)); err != nil {
+		if err := s.give(b); err != nil {
 			return &readerGone{err}
 		}
 	}
@@ -171,16 +175,17 @@ type readerGone struct{ err error }
 
 func (e *readerGone) Error() string { return e.err.Error() }
 
-// take reads some of what there is, into the pipe or into buf; after a cut, nothing.
-func (s *stream) take() (n int, err error) {
-	step, limit := s.splice, chunk
-	if s.through != nil || s.late != nil || !s.hoseReady() {
-		step, limit = s.read, readChunk
-		if s.through != nil {
-			limit = s.through.chunk
-		}
+// take reads some of what there is; after a cut, nothing. What it returns is in buf.
+func (s *stream) take() (b []byte, err error) {
+	limit := chunk
+	if s.late != nil {
+		limit = readChunk
+	}
+	if s.through != nil {
+		limit = s.through.chunk
 	}
 	for {
+		n := 0
 		rawErr := s.from.raw.Read(func(fd uintptr) bool {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -188,7 +193,11 @@ func (s *stream) take() (n int, err error) {
 				n, err = 0, errCut
 				return true
 			}
-			n, err = step(int(fd), limit)
+			s.buf = chunks.Get().(*[chunk]byte)
+			if n, err = unix.Read(int(fd), s.buf[:limit]); n <= 0 {
+				chunks.Put(s.buf)
+				s.buf = nil
+			}
 			return err != unix.EAGAIN
 		})
 		switch {
@@ -196,16 +205,17 @@ func (s *stream) take() (n int, err error) {
 			s.from.SetReadDeadline(time.Time{}) // it was to be woken; see stop
 			continue
 		case rawErr != nil:
-			return 0, rawErr
+			return nil, rawErr
 		case err == unix.EINTR:
 			continue
 		case err == nil && n <= 0:
-			return 0, io.EOF
+			return nil, io.EOF
 		}
 		if n > 0 {
 			s.taken()
+			b = s.buf[:n]
 		}
-		return max(n, 0), err
+		return b, err
 	}
 }
 
@@ -220,28 +230,13 @@ func (s *stream) taken() {
 	}
 }
 
-func (s *stream) splice(fd, limit int) (int, error) {
-	n, err := unix.Splice(fd, nil, s.hose[1], nil, limit, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
-	s.held += int(max(n, 0))
-	return int(n), err
-}
-
-func (s *stream) read(fd, limit int) (int, error) {
-	s.buf = slices.Grow(s.buf[:0], limit)[:limit]
-	return unix.Read(fd, s.buf)
-}
-
-// give writes what take has read, the n bytes of buf or all that is in the pipe.
-func (s *stream) give(n int) error {
+// give writes what take has read.
+func (s *stream) give(b []byte) error {
 	if s.through != nil {
-		if err := s.through.pay(n, s.ended); err != nil {
+		if err := s.through.pay(len(b), s.ended); err != nil {
 			return err
 		}
 	}
-	if s.held > 0 {
-		return s.pump()
-	}
-	b := s.buf[:n]
 	if s.late == nil {
 		n, err := s.to.Write(b)
 		if err == nil {
@@ -261,58 +256,7 @@ func (s *stream) woken(err error) bool {
 	return errors.Is(err, os.ErrDeadlineExceeded) && s.to.hidden.Load()
 }
 
-// pump empties the pipe.
-func (s *stream) pump() error {
-	for s.held > 0 {
-		var n int64
-		var err error
-		rawErr := s.to.raw.Write(func(fd uintptr) bool {
-			n, err = unix.Splice(s.hose[0], nil, int(fd), nil, s.held, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
-			return err != unix.EAGAIN
-		})
-		switch {
-		case s.woken(rawErr):
-			s.startLate()
-			b := make([]byte, s.held)
-			if _, err := io.ReadFull(pipeReader(s.hose[0]), b); err != nil {
-				return err
-			}
-			s.held = 0
-			return s.late.put(b)
-		case rawErr != nil:
-			return rawErr
-		case err == unix.EINTR:
-			continue
-		case err != nil:
-			return err
-		}
-		s.held -= int(n)
-	}
-	return nil
-}
-
-type pipeReader int
-
-func (fd pipeReader) Read(b []byte) (int, error) { return unix.Read(int(fd), b) }
-
-// hoseReady makes the pipe. Without one, bytes are copied.
-func (s *stream) hoseReady() bool {
-	if s.hose != [2]int{} {
-		return true
-	}
-	if unix.Pipe2(s.hose[:], unix.O_CLOEXEC|unix.O_NONBLOCK) != nil {
-		s.hose = [2]int{}
-		return false
-	}
-	unix.FcntlInt(uintptr(s.hose[0]), unix.F_SETPIPE_SZ, chunk) // or stays as it is
-	return true
-}
-
 func (s *stream) close() {
-	if s.hose != [2]int{} {
-		unix.Close(s.hose[0])
-		unix.Close(s.hose[1])
-	}
 	if s.late != nil {
 		close(s.late.queue)
 		<-s.late.done
