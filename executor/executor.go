@@ -66,6 +66,11 @@ type Process interface {
 	// Dial connects to an address inside the environment's network.
 	Dial(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
 
+	// Reading is how many bytes that were written to c, a connection that Dial made,
+	// programs inside have read, and how many not: the first may be too few by what has passed
+	// meanwhile. An error that wraps ErrUnsupported is one of the host.
+	Reading(c net.Conn) (read int64, unread int, err error)
+
 	// Owns tells whether the process that pidfd refers to belongs to this
 	// environment. A dead or foreign process is false without an error.
 	Owns(pidfd *os.File) (bool, error)

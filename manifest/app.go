@@ -149,6 +149,9 @@ type Service struct {
 	// the label of the instance.
 	PortLabels map[int]Endpoint
 
+	// PortDeadlines are those of TCP that have one.
+	PortDeadlines map[int]time.Duration
+
 	Stdio string // "" or "lines"
 
 	Provides []Provide
@@ -233,6 +236,8 @@ type Use struct {
 	Private bool   // Egress: may lead to addresses that are not of the Internet
 	Rate    Rates  // all but Share
 
+	Deadline time.Duration // Connect: for what is sent there to be read, 0 for that of the port
+
 	ForAnyone bool // Connect and Share: in the name of any principal, to that one's instance
 
 	Endpoint         // Egress
@@ -278,6 +283,8 @@ type Grant struct {
 	Private  bool  // see Use
 	Rate     Rates // of the service that has it
 	Provided Rates // of a call: of each that has it
+
+	Deadline time.Duration // of tcp: within which what is sent there has to be read, 0 for none
 
 	Endpoint         // of an egress
 	Out, In  Formula // see Use

@@ -99,6 +99,8 @@ func (a *App) Differs(before *App, now, then map[string]string) *Diff {
 			from, to := under(x, key), under(y, key)
 			switch {
 			case same(from, to), key == "uses":
+			case key == "tcp" && same(unwatched(from), unwatched(to)):
+				d.Live = append(d.Live, "services."+s.Name+".tcp")
 			case key == "provides" && same(served(from), served(to)):
 				d.Live = append(d.Live, "services."+s.Name+".provides")
 			default:
@@ -180,6 +182,22 @@ func served(n *yaml.Node) *yaml.Node {
 	out.Content = nil
 	for _, c := range n.Content {
 		out.Content = append(out.Content, but(c, "from", "rate"))
+	}
+	return &out
+}
+
+// unwatched is tcp without deadlines, which are asked of the policy with each connection.
+func unwatched(n *yaml.Node) *yaml.Node {
+	if n == nil {
+		return nil
+	}
+	out := *n
+	out.Content = nil
+	for _, c := range n.Content {
+		if c = but(c, "deadline"); len(c.Content) == 2 && c.Content[0].Value == "port" {
+			c = c.Content[1]
+		}
+		out.Content = append(out.Content, c)
 	}
 	return &out
 }

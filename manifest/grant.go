@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"cofferdam/address"
 )
@@ -32,7 +33,7 @@ func (a *App) Grants() []Grant {
 		}
 		for _, d := range a.Gateway.TCP {
 			if to, port := d.Port(); a.Service(to) != nil && port != 0 {
-				all = append(all, Grant{From: gatewayName, Kind: "tcp", To: to, Name: strconv.Itoa(port), Rule: a.rule(d.Pos)})
+				all = append(all, Grant{From: gatewayName, Kind: "tcp", To: to, Name: strconv.Itoa(port), Rule: a.rule(d.Pos), Deadline: a.Service(to).PortDeadlines[port]})
 			}
 		}
 		if who := a.Gateway.Authenticate; who != nil {
@@ -95,7 +96,7 @@ func (a *App) used(u Use) (Grant, bool) {
 			if port == s.HTTP {
 				kind = "http"
 			}
-			return Grant{Kind: kind, To: to, Name: strconv.Itoa(port)}, true
+			return Grant{Kind: kind, To: to, Name: strconv.Itoa(port), Deadline: sooner(u.Deadline, s.PortDeadlines[port])}, true
 		}
 	case u.Post != "" && a.Mailbox(u.Post) != nil:
 		return Grant{Kind: "post", To: u.Post}, true
@@ -111,6 +112,14 @@ func (a *App) used(u Use) (Grant, bool) {
 		}
 	}
 	return Grant{}, false
+}
+
+// sooner is the shorter of two deadlines, of which 0 is none.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
 }
 
 // use is how s uses a call, nil if it does not say.

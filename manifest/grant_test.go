@@ -523,3 +523,32 @@ services:
 		}
 	}
 }
+
+// Of the deadlines that a port and a line have the shorter holds, and a door has that of
+// the port.
+func TestDeadlinesOfConnections(t *testing.T) {
+	app, err := Parse("m.yaml", []byte(`
+version: 1
+gateway: {tcp: [{listen: '127.0.0.1:82', to: 'server:4711'}]}
+services:
+  server: {runtime: host, command: [/bin/true], tcp: [4710, {port: 4711, deadline: 30s}]}
+  client: {runtime: host, command: [/bin/true], uses: [{connect: 'server:4710', deadline: 5s}, {connect: 'server:4711', deadline: 1m}]}
+  other: {runtime: host, command: [/bin/true], uses: [{connect: 'server:4710'}, {connect: 'server:4711', deadline: 1s}]}
+`), "/", HostPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]string)
+	for _, g := range app.Grants() {
+		got[g.From+" "+g.Object()] = g.Deadline.String()
+	}
+	want := map[string]string{
+		"gateway server:4711": "30s", "client server:4710": "5s", "client server:4711": "30s", "other server:4710": "0s", "other server:4711": "1s",
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if server, client := app.Service("server"), app.Service("client"); !app.Paced(server) || app.Paced(client) {
+		t.Error("whose connections have a deadline is not told")
+	}
+}

@@ -387,6 +387,9 @@ func useKeys() table[Use] {
 		{"rate", someRates, false, "see there", "With all but share: what passes, of all its instances together, or of those that run for the same principal.", func(r *reader, v value, u *Use) {
 			readRates(r, v, &u.Rate)
 		}},
+		{"deadline", aTime, false, "that of the port", "With connect, unless it is HTTP: how long what is sent there may lie there unread, at most 10m; see tcp. If both say, the shorter holds.", func(r *reader, v value, u *Use) {
+			u.Deadline = r.duration(v, aTime, maxDeadline)
+		}},
 		{"for", anyoneWord, false, "for whom it runs itself, if for anybody", "With connect, and with share and into: the other service has an instance for each principal, and this one says for each connection and each mount whose is meant. It is believed.", func(r *reader, v value, u *Use) {
 			_, u.ForAnyone = r.oneOf(v, anyoneWord, "anyone")
 		}},

@@ -2,13 +2,15 @@ package manifest
 
 import (
 	"slices"
+	"time"
 
 	"go.yaml.in/yaml/v4"
 )
 
-// Port is a port inside as the manifest has it: a number, or one with labels.
+// Port is a port inside as the manifest has it: a number, or one with labels and a deadline.
 type port struct {
-	number int
+	number   int
+	deadline time.Duration
 	Endpoint
 }
 
@@ -22,6 +24,9 @@ func portKeys() table[port] {
 		}},
 		{"answer", aLabel, false, serviceLabel, "Label of what it sends.", func(r *reader, v value, p *port) {
 			p.Answer = r.label(v)
+		}},
+		{"deadline", aTime, false, "none", "With tcp: how long what it is sent on a connection may lie there unread, at most 10m. One that lets it pass may be found unresponsive.", func(r *reader, v value, p *port) {
+			p.deadline = r.duration(v, aTime, maxDeadline)
 		}},
 	}}
 }
@@ -40,6 +45,12 @@ func (r *reader) port(v value, s *Service) int {
 	if p.number == 0 {
 		return 0
 	}
+	if p.deadline > 0 {
+		if s.PortDeadlines == nil {
+			s.PortDeadlines = make(map[int]time.Duration)
+		}
+		s.PortDeadlines[p.number] = p.deadline
+	}
 	if p.Request.given || p.Answer.given {
 		if s.PortLabels == nil {
 			s.PortLabels = make(map[int]Endpoint)
@@ -49,7 +60,13 @@ func (r *reader) port(v value, s *Service) int {
 	return p.number
 }
 
-func readHTTP(r *reader, v value, s *Service) { s.HTTP = r.port(v, s) }
+func readHTTP(r *reader, v value, s *Service) {
+	s.HTTP = r.port(v, s)
+	if s.PortDeadlines[s.HTTP] > 0 {
+		r.refuse(v, "write gateway.limits.answer", "a deadline goes with tcp: of HTTP the gateway knows when a request is whole")
+		delete(s.PortDeadlines, s.HTTP)
+	}
+}
 
 func readTCP(r *reader, v value, s *Service) {
 	add := func(v value) {
@@ -88,14 +105,32 @@ func (s *Service) fillPorts(own Endpoint) {
 	}
 }
 
+// Paced tells whether connections to a port of s have a deadline.
+func (a *App) Paced(s *Service) bool {
+	if len(s.PortDeadlines) > 0 {
+		return true
+	}
+	for _, other := range a.Services {
+		for _, u := range other.Uses {
+			if to, _, _ := splitPort(u.Connect); u.Deadline > 0 && to == s.Name {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 func (s *Service) portNode(n int) *yaml.Node {
-	labels := s.labelsNode(s.PortLabels[n])
-	if n == 0 || len(labels.node.Content) == 0 {
+	labels, deadline := s.labelsNode(s.PortLabels[n]), s.PortDeadlines[n]
+	if n == 0 || len(labels.node.Content) == 0 && deadline == 0 {
 		return somePort(n)
 	}
 	var o object
 	o.add("port", count(n))
 	o.node.Content = append(o.node.Content, labels.node.Content...)
+	if deadline > 0 {
+		o.add("deadline", text(formatDuration(deadline)))
+	}
 	return o.done()
 }
 

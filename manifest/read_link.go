@@ -84,6 +84,9 @@ func readUses(r *reader, v value, s *Service) {
 		case u.ForAnyone && u.Connect == "" && (u.Share == "" || u.Into == itself):
 			r.refuse(v, "", "for goes with connect, and with share and into another service")
 			return
+		case u.Deadline > 0 && u.Connect == "":
+			r.refuse(v, "", "deadline goes with connect only")
+			return
 		case u.Into != "" && u.Share == "":
 			r.refuse(v, "", "into goes with share only")
 			return
@@ -223,6 +226,11 @@ func (r *reader) checkUse(v value, a *App, s *Service, u *Use) {
 		if p := to.provide(method); p != nil && p.From != nil && !slices.Contains(p.From, s.Name) {
 			r.refuse(v, fmt.Sprintf("add %s to that list, or drop this use", s.Name),
 				"%s does not let %q call it: its from at %s is the whole list", u.Call, s.Name, r.where(p.Pos))
+		}
+	}
+	if service, port, ok := splitPort(u.Connect); ok && u.Deadline > 0 {
+		if to := a.Service(service); to != nil && to.HTTP != 0 && (port == to.HTTP || port == 0 && len(to.TCP) == 0) {
+			r.refuse(v, "write gateway.limits.answer", "a deadline goes with what is not HTTP: of that the gateway knows when a request is whole")
 		}
 	}
 	if service, port, ok := splitPort(u.Connect); ok && port == 0 && u.Connect != "" {

@@ -281,6 +281,9 @@ func (s *Service) node() *yaml.Node {
 		o.add("answer", someLabel(u.Answer, Label{}))
 		o.add("private", truth(u.Private))
 		o.add("rate", u.Rate.node())
+		if u.Deadline > 0 {
+			o.add("deadline", text(formatDuration(u.Deadline)))
+		}
 		if u.ForAnyone {
 			o.add("for", text("anyone"))
 		}

@@ -37,6 +37,7 @@ type Env struct {
 	retired  atomic.Bool // another one is asked in its place
 
 	silences map[int]misses // requests to a port that were not answered, see carried; guarded by mu
+	reading  Reading        // see Watching; guarded by mu
 	heard    atomic.Uint64  // counts what comes from it: frames, and bytes of connections to it; see overdue.go
 	reported atomic.Uint64  // one more than heard when it was found to be silent
 

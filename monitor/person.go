@@ -106,7 +106,8 @@ func (e *Env) visitsFor(ctx context.Context, v *visit, object string) (*visit, e
 		}
 		return v, ErrDenied
 	}
-	v.traffic = v.has.grants[KindConnect][object].traffic
+	g := v.has.grants[KindConnect][object]
+	v.traffic, v.limit = g.traffic, g.Deadline
 	people, err := v.onBehalf(line)
 	if much := (*tooMuch)(nil); errors.As(err, &much) {
 		return v, err

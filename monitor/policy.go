@@ -161,6 +161,10 @@ type Grant struct {
 	// ask for.
 	Out, In label.Formula
 
+	// Deadline is, of a connection that is not HTTP, how long what is sent on it may lie unread
+	// before the one that it leads to is found unresponsive. 0 is for ever.
+	Deadline time.Duration
+
 	// ForAnyone says of a connection, and of a share that another service is shown, that it
 	// is in the name of whatever principal From says, to that one's instance.
 	ForAnyone bool

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cofferdam/guard"
@@ -133,6 +134,7 @@ type relay struct {
 	cut     chan struct{}      // closed by close
 	out     stream             // near to far
 	in      stream
+	asks    atomic.Bool // what has come last was from near
 
 	mu     sync.Mutex // taken last, and alone
 	closed bool
@@ -150,6 +152,7 @@ func (m *Monitor) newRelay(c net.Conn, stop context.CancelFunc) (*relay, error) 
 	}
 	r := &relay{near: near, orphans: &m.orphans, stop: stop, cut: make(chan struct{})}
 	r.out.from, r.out.ended, r.in.ended = near, r.cut, r.cut
+	r.out.asks, r.in.answered = &r.asks, &r.asks
 	return r, nil
 }
 
@@ -256,6 +259,9 @@ func (r *relay) run() {
 func (r *relay) move(s *stream) {
 	err := s.run()
 	s.err = err
+	if s.answers != nil {
+		s.answers.end() // who has said all may leave what else comes
+	}
 	var unread *readerGone
 	switch {
 	case err == errCut:
@@ -352,6 +358,9 @@ func (e *Env) relay(ctx context.Context, r *relay, to string, port int) {
 	}
 	r.at(v.meter)
 	defer v.traffic.counts(r)()
+	if v.limit > 0 && v.by.self == v.to {
+		defer by.watch(r, e.id.Instance, port, v.limit)()
+	}
 	if e.id.Service == door.Service && v.to.HTTP == port {
 		r.out.request = &carried{by: by, port: port}
 	}

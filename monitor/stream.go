@@ -60,6 +60,10 @@ type stream struct {
 	count    *numbers.Counter
 	heard    *atomic.Uint64 // counts that something has come; nil for nobody who counts
 	request  *carried       // that this is, of a door that carries one on each connection
+	asks     *atomic.Bool   // is set when something has come; nil if this is the way back
+	answered *atomic.Bool   // is cleared then; nil if it is the way there
+	pace     *pace          // of the connection, by how the reader takes this; nil for none
+	answers  *pace          // the same, if the writer is who has a deadline
 	any      bool           // something has come; read and written by who runs it, as err
 	err      error          // how it has ended
 	ended    chan struct{}  // closed when the relay is
@@ -147,7 +151,7 @@ func (s *stream) run() error {
 			if s.count != nil {
 				s.count.Add(uint64(len(b)))
 			}
-			failed := s.give(b)
+			failed := s.pass(b)
 			chunks.Put(s.buf)
 			if s.buf = nil; failed != nil {
 				return &readerGone{failed}
@@ -157,6 +161,19 @@ func (s *stream) run() error {
 			return err
 		}
 	}
+}
+
+// pass is give, seen by who watches how the connection goes on.
+func (s *stream) pass(b []byte) error {
+	switch {
+	case s.answers != nil:
+		s.answers.holds(true)
+		defer s.answers.holds(false)
+	case s.pace != nil:
+		s.pace.gives() // which may take as long as the reader likes
+		defer s.pace.gives()
+	}
+	return s.give(b)
 }
 
 // giveRest is the end of a stream that was cut.
@@ -222,6 +239,12 @@ func (s *stream) take() (b []byte, err error) {
 // taken notes that something has come.
 func (s *stream) taken() {
 	s.any = true
+	switch {
+	case s.asks != nil:
+		s.asks.Store(true)
+	case s.answered != nil:
+		s.answered.Store(false)
+	}
 	if s.heard != nil {
 		s.heard.Add(1)
 	}

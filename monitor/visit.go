@@ -25,8 +25,9 @@ type visit struct {
 	principal string // for whom it is
 	at        guard.Endpoint
 	with      label.Privileges
-	quiet     bool   // see terms
-	meter     *meter // nil if nothing is counted
+	quiet     bool          // see terms
+	meter     *meter        // nil if nothing is counted
+	limit     time.Duration // see Grant.Deadline
 
 	traffic *traffic // of the grant
 
@@ -58,7 +59,7 @@ func (e *Env) visits(ctx context.Context, v *visit, object string) (*visit, erro
 		return v, ErrDenied // the policy grants what is not there
 	}
 	g := v.has.grants[KindConnect][object]
-	v.traffic = g.traffic
+	v.traffic, v.limit = g.traffic, g.Deadline
 	detail, err := "", error(nil)
 	if g.ForAnyone {
 		detail, err = v.isFor(ctx)

@@ -270,6 +270,10 @@ func (in *instance) awaitReady(ctx context.Context, timeout time.Duration) error
 	// but for its effects: so look, often at first.
 	for pause := firstLook; ; pause = min(2*pause, 100*time.Millisecond) {
 		if in.env.Serving() && in.listens(ctx, ports) {
+			if err := in.watchable(ctx); err != nil {
+				return err
+			}
+			in.env.Watching(in.proc.Reading)
 			in.env.Listening(in.dial)
 			in.served.Store(true)
 			in.watching.Do(func() { go in.watch() })
@@ -298,6 +302,23 @@ func (in *instance) listens(ctx context.Context, ports []int) bool {
 		c.Close()
 	}
 	return true
+}
+
+// watchable is an error if connections to it have a deadline and this host cannot tell
+// what is not read on them.
+func (in *instance) watchable(ctx context.Context) error {
+	if !in.s.now().app.Paced(in.svc) {
+		return nil
+	}
+	c, err := in.dial(ctx, in.svc.TCP[0])
+	if err != nil {
+		return nil // it is about to end
+	}
+	defer c.Close()
+	if _, _, err = in.proc.Reading(c); errors.Is(err, executor.ErrUnsupported) {
+		return fmt.Errorf("deadline of connections: %w", err)
+	}
+	return nil
 }
 
 func (in *instance) dial(ctx context.Context, port int) (net.Conn, error) {

@@ -240,7 +240,7 @@ func edges(app *manifest.App) []edge {
 		case "post", "put", "take":
 			e.grant.Kind, e.grant.To = monitor.Kind(g.Kind), g.To
 		default: // http, tcp
-			e.grant.Kind, e.grant.To = monitor.KindConnect, g.To+":"+g.Name
+			e.grant.Kind, e.grant.To, e.grant.Deadline = monitor.KindConnect, g.To+":"+g.Name, g.Deadline
 			e.port, _ = strconv.Atoi(g.Name)
 			if g.Kind == "http" && g.From == gatewayName {
 				bridged[e.grant.To] = true

@@ -115,6 +115,10 @@ func program(args []string) error {
 			return err
 		}
 		return ailing(ctx, workers)
+	case "linger":
+		return linger()
+	case "talk":
+		return talk(args[1:])
 	case "unread":
 		n, err := strconv.Atoi(args[2])
 		if err != nil {

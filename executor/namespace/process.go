@@ -34,6 +34,7 @@ type Process struct {
 
 	mu      sync.Mutex
 	sockets map[bool][]int // guarded by mu: unconnected sockets inside, by whether IPv6
+	diag    *diag          // guarded by mu: nil until it is asked
 	ended   bool           // guarded by mu
 	started bool           // guarded by mu
 	early   *link.Kill     // guarded by mu: a kill that came before started
@@ -235,6 +236,9 @@ func (p *Process) finish(exit executor.Exit) {
 		linux.CloseFDs(fds)
 	}
 	p.sockets = nil
+	if p.diag != nil {
+		p.diag.close()
+	}
 	p.mu.Unlock()
 	exit.Usage.OutputBytes = p.streams.bytes()
 	p.exit = exit

@@ -116,11 +116,13 @@ type Reach struct {
 	Listen []netip.AddrPort
 }
 
-// Dial asks for unconnected TCP sockets in its network.
+// Dial asks for unconnected TCP sockets in its network; or, with Diag, for one of
+// sock_diag(7), by which the kernel says how those fare that are there.
 type Dial struct {
 	Env   uint64
 	V6    bool
 	Count int
+	Diag  bool
 }
 
 // Exec runs a further program in it; the reply comes when that has ended.

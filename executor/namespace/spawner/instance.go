@@ -260,6 +260,14 @@ func (i *instance) dial(d *link.Dial) (fds []int, err error) {
 	}
 	defer unix.Close(net)
 	err = inside(net, func() error {
+		if d.Diag {
+			fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_SOCK_DIAG)
+			if err != nil {
+				return fmt.Errorf("make a socket of sock_diag inside: %w", err)
+			}
+			fds = append(fds, fd)
+			return nil
+		}
 		for range min(max(d.Count, 1), 32) {
 			fd, err := socket(d.V6)
 			if err != nil {
