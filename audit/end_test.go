@@ -22,7 +22,7 @@ func TestEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		var last Record
-		if err := scan(strings.NewReader(read(t, l.Path())), false, func(r Record) error { last = r; return nil }); err != nil {
+		if err := scan(strings.NewReader(read(t, l.Path())), 0, false, func(r Record) error { last = r; return nil }); err != nil {
 			t.Fatal(err)
 		}
 		if !reflect.DeepEqual(last.End, want) {

@@ -404,7 +404,7 @@ func TestCheckpoints(t *testing.T) {
 		}
 		must(t, l.Close())
 		var got []string
-		must(t, scan(strings.NewReader(read(t, path)), false, func(r Record) error {
+		must(t, scan(strings.NewReader(read(t, path)), 0, false, func(r Record) error {
 			if r.Checkpoint == nil {
 				got = append(got, "r")
 				return nil
@@ -607,7 +607,7 @@ func TestDegraded(t *testing.T) {
 	}
 	text := read(t, path)
 	var got []string
-	must(t, scan(strings.NewReader(text), false, func(r Record) error { got = append(got, r.Degraded); return nil }))
+	must(t, scan(strings.NewReader(text), 0, false, func(r Record) error { got = append(got, r.Degraded); return nil }))
 	if weak := "landlock cgroup.pids"; !slices.Equal(got, []string{weak, weak, weak, "", ""}) {
 		t.Errorf("degraded: %q in\n%s", got, text)
 	}

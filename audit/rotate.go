@@ -130,7 +130,7 @@ func firstOf(path string) (seq uint64, err error) {
 		return 0, err
 	}
 	defer f.Close()
-	err = scan(io.LimitReader(f, MaxLine), true, func(r Record) error {
+	err = scan(io.LimitReader(f, MaxLine), 0, true, func(r Record) error {
 		seq = r.Seq
 		return errFound
 	})

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"syscall"
@@ -98,48 +99,90 @@ func (s *Segments) Path() string { return s.path }
 
 // each calls f for every file, the oldest first.
 func (s *Segments) each(f func(path string, r io.Reader, last bool) error) error {
-	for _, seg := range s.full {
-		file, err := openRegular(seg.path)
-		if err != nil {
-			return err
-		}
-		err = f(seg.path, file, false)
-		file.Close()
+	for i := range s.count() {
+		err := s.with(i, func(path string, file *os.File, last bool) error { return f(path, file, last) })
 		if err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// count is how many files there are.
+func (s *Segments) count() int {
 	if s.last == nil {
-		return nil
+		return len(s.full)
 	}
-	if _, err := s.last.Seek(0, io.SeekStart); err != nil {
+	return len(s.full) + 1
+}
+
+// with calls f for file i, from its beginning.
+func (s *Segments) with(i int, f func(path string, file *os.File, last bool) error) error {
+	if i == len(s.full) {
+		if _, err := s.last.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+		return f(s.path, s.last, true)
+	}
+	path := s.full[i].path
+	file, err := openRegular(path)
+	if err != nil {
 		return err
 	}
-	return f(s.path, s.last, true)
+	defer file.Close()
+	return f(path, file, false)
 }
 
 // Scan calls f for every record, in order, and stops at the first error of f, which
 // it returns as it is. A line that is no record is an error that wraps [ErrDamaged]; a
 // torn last line is passed over, for the log may be in use. The chain is not checked.
 //
-// before, unless nil, tells of a record that neither it nor any before it is wanted:
-// segments of which that is true are not read.
+// before, unless nil, tells of a record that neither it nor any before it is wanted. Those are
+// not read, but for a few: where they end is found by halving.
 func (s *Segments) Scan(before func(Record) bool, f func(Record) error) error {
 	skip, err := s.skip(before)
 	if err != nil {
 		return err
 	}
-	n := 0
-	return s.each(func(path string, r io.Reader, last bool) error {
-		if n++; n <= skip {
-			return nil
+	for i := skip; i < s.count(); i++ {
+		err := s.with(i, func(path string, file *os.File, last bool) error {
+			from := int64(0)
+			if i == skip && before != nil {
+				if from, err = skipIn(file, before); err != nil {
+					return err
+				}
+				if _, err := file.Seek(from, io.SeekStart); err != nil {
+					return err
+				}
+			}
+			err := scan(file, from, last, f)
+			if errors.Is(err, ErrDamaged) {
+				err = fmt.Errorf("%s: %w", path, err)
+			}
+			return err
+		})
+		if err != nil {
+			return err
 		}
-		err := scan(r, last, f)
-		if errors.Is(err, ErrDamaged) {
-			err = fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+// ScanBack is Scan from the last record to the first.
+func (s *Segments) ScanBack(f func(Record) error) error {
+	for i := s.count() - 1; i >= 0; i-- {
+		err := s.with(i, func(path string, file *os.File, last bool) error {
+			err := scanBack(file, last, f)
+			if errors.Is(err, ErrDamaged) {
+				err = fmt.Errorf("%s: %w", path, err)
+			}
+			return err
+		})
+		if err != nil {
+			return err
 		}
-		return err
-	})
+	}
+	return nil
 }
 
 // Scan calls f for every record of the log at path: see [Segments.Scan].
@@ -158,21 +201,20 @@ func (s *Segments) skip(before func(Record) bool) (n int, err error) {
 	if before == nil {
 		return 0, nil
 	}
-	i := 0
-	err = s.each(func(_ string, r io.Reader, _ bool) error {
-		err := scan(r, true, func(first Record) error {
-			if before(first) {
-				n = i
-			}
-			return errFound
+	n = sort.Search(s.count(), func(i int) bool {
+		wanted := true // what cannot be read is not passed over
+		readErr := s.with(i, func(_ string, file *os.File, _ bool) error {
+			return scan(file, 0, true, func(first Record) error {
+				wanted = !before(first)
+				return errFound
+			})
 		})
-		i++
-		if err != nil && !errors.Is(err, errFound) && !errors.Is(err, ErrDamaged) {
-			return err
+		if readErr != nil && !errors.Is(readErr, errFound) && !errors.Is(readErr, ErrDamaged) {
+			err = readErr
 		}
-		return nil
+		return wanted
 	})
-	return n, err
+	return max(n-1, 0), err
 }
 
 // Find returns the record with number seq, or [ErrNotFound].

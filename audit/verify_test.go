@@ -453,7 +453,7 @@ func FuzzVerify(f *testing.F) {
 		}
 		again := []byte{}
 		prev := noLine()
-		if err := scan(strings.NewReader(s), false, func(r Record) error {
+		if err := scan(strings.NewReader(s), 0, false, func(r Record) error {
 			if r.Seq == 1 || len(again) > 0 { // what rotation left begins with another hash
 				r.Prev = string(prev[:])
 			}

@@ -39,6 +39,9 @@ type App struct {
 
 	source  source  // what it was read from
 	revoked []Grant // that are not given, though they are written
+
+	names *names   // nil while it is being read
+	table *granted // of its grants; nil for one that is not remembered
 }
 
 // Pos is a place in the manifest.

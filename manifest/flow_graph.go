@@ -238,10 +238,7 @@ func (g *flowGraph) instance(s *Service, principal, via, gate string) *flowNode 
 			}
 		}
 	}
-	for _, grant := range g.grants {
-		if grant.Kind != "share" || grant.To != s.Name {
-			continue
-		}
+	for _, grant := range g.app.SharesIn(s.Name) {
 		share := g.app.Share(grant.Name)
 		o := g.object(atShare, share.Name, nobody, share.Label)
 		g.link(&link{kind: toMount, from: n, to: o})
@@ -269,10 +266,7 @@ func (g *flowGraph) link(l *link) {
 
 // links makes what the grants let n do.
 func (g *flowGraph) links(n *flowNode) {
-	for _, grant := range g.grants {
-		if grant.From != n.name {
-			continue
-		}
+	for _, grant := range g.app.GrantsOf(n.name) {
 		rule := fmt.Sprintf("%s: %s may %s %s", grant.Rule, grant.From, grant.Kind, grant.Object())
 		switch grant.Kind {
 		case "call":

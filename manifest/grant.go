@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"cofferdam/address"
@@ -21,8 +22,51 @@ import (
 //   - a call to the gateway, of who authenticates.
 //
 // The kind of a connection is http if the port is the service's http port.
-func (a *App) Grants() []Grant {
+//
+// It is not the caller's to change.
+func (a *App) Grants() []Grant { return a.granted().all }
+
+// GrantsOf are those of them that a service has.
+func (a *App) GrantsOf(service string) []Grant {
+	all := a.Grants()
+	from := func(g Grant, name string) int { return strings.Compare(g.From, name) }
+	begin, _ := slices.BinarySearchFunc(all, service, from)
+	end := begin
+	for end < len(all) && all[end].From == service {
+		end++
+	}
+	return all[begin:end:end]
+}
+
+// SharesIn are those of them by which directories of the host can be shown to a service.
+func (a *App) SharesIn(service string) []Grant { return a.granted().shares[service] }
+
+// granted is the table of the grants.
+type granted struct {
+	once   sync.Once
+	all    []Grant
+	shares map[string][]Grant // by who is shown them
+}
+
+func (a *App) granted() *granted {
+	t := a.table
+	if t == nil {
+		t = new(granted)
+	}
+	t.once.Do(func() {
+		t.all, t.shares = a.grants(), make(map[string][]Grant)
+		for _, g := range t.all {
+			if g.Kind == "share" {
+				t.shares[g.To] = append(t.shares[g.To], g)
+			}
+		}
+	})
+	return t
+}
+
+func (a *App) grants() []Grant {
 	var all []Grant
+	uses := make(map[*Service]map[string]*Use) // of who is in a list
 	if a.Gateway != nil {
 		for _, route := range a.Gateway.Routes {
 			for _, to := range []string{route.To, route.Nobody} {
@@ -48,7 +92,10 @@ func (a *App) Grants() []Grant {
 			for i, from := range p.From {
 				if caller := a.Service(from); caller != nil {
 					g := Grant{From: from, Kind: "call", To: s.Name, Name: p.Call, Rule: a.rule(p.fromPos(i))}
-					if u := caller.use(s.Name + "." + p.Call); u != nil {
+					if uses[caller] == nil {
+						uses[caller] = caller.calls()
+					}
+					if u := uses[caller][s.Name+"."+p.Call]; u != nil {
 						g.Bound, g.Out, g.In, g.Rate = u.Bound, u.Out, u.In, u.Rate
 					}
 					g.Provided = p.Rate
@@ -70,9 +117,10 @@ func (a *App) Grants() []Grant {
 	}
 	slices.SortStableFunc(all, compareGrants)
 	all = slices.CompactFunc(all, func(x, y Grant) bool { return compareGrants(x, y) == 0 })
-	return slices.DeleteFunc(all, func(g Grant) bool {
-		return slices.ContainsFunc(a.revoked, func(no Grant) bool { return compareGrants(g, no) == 0 })
-	})
+	if len(a.revoked) > 0 {
+		all = slices.DeleteFunc(all, a.Revoked)
+	}
+	return all
 }
 
 // used is what a use grants by itself: nothing if the provider has a list.
@@ -122,14 +170,15 @@ func sooner(a, b time.Duration) time.Duration {
 	return min(a, b)
 }
 
-// use is how s uses a call, nil if it does not say.
-func (s *Service) use(call string) *Use {
+// calls is how s uses calls, by name.
+func (s *Service) calls() map[string]*Use {
+	all := make(map[string]*Use)
 	for i := range s.Uses {
-		if s.Uses[i].Call == call {
-			return &s.Uses[i]
+		if call := s.Uses[i].Call; call != "" {
+			all[call] = &s.Uses[i]
 		}
 	}
-	return nil
+	return all
 }
 
 func (p *Provide) fromPos(i int) Pos {

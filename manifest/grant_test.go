@@ -46,7 +46,7 @@ func checkGrants(t testing.TB, a *App) {
 				t.Errorf("grant %+v past the list %v", g, p.From)
 			} else if g.From == gatewayName && (a.Gateway == nil || a.Gateway.Authenticate == nil || a.Gateway.Authenticate.Call != g.To+"."+g.Name) {
 				t.Errorf("grant %+v to the gateway, which does not need it", g)
-			} else if g.From != gatewayName && p.From == nil && a.Service(g.From).use(g.To+"."+g.Name) == nil {
+			} else if g.From != gatewayName && p.From == nil && a.Service(g.From).calls()[g.To+"."+g.Name] == nil {
 				t.Errorf("grant %+v that nobody wrote", g)
 			}
 		case "spawn":

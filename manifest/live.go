@@ -141,7 +141,7 @@ func (a *App) With(live []Live, revoked []Grant) (*App, error) {
 			return nil, fmt.Errorf("grant %d: no service %q", l.Number, l.Service)
 		}
 	}
-	with.Name, with.revoked = a.Name, revoked
+	with.Name, with.revoked, with.table = a.Name, revoked, new(granted)
 	return with, nil
 }
 
@@ -152,11 +152,13 @@ func (a *App) Granted(service, kind, object, into string) (Grant, bool) {
 		object = into + ":" + object
 	}
 	open := *a
-	open.revoked = nil
+	if len(a.revoked) > 0 {
+		open.revoked, open.table = nil, nil
+	}
 	var found []Grant
-	for _, g := range open.Grants() {
+	for _, g := range open.GrantsOf(service) {
 		same := g.Kind == kind || kind == "connect" && (g.Kind == "http" || g.Kind == "tcp")
-		if g.From == service && same && (g.Object() == object || kind == "connect" && g.To == object) {
+		if same && (g.Object() == object || kind == "connect" && g.To == object) {
 			found = append(found, g)
 		}
 	}

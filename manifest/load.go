@@ -49,6 +49,7 @@ func readWith(file string, data []byte, dir string, resolve func(string) (string
 			l.write(top.node)
 		}
 		mapping(r, top, "a mapping: the manifest", appKeys(), app)
+		app.names, app.table = namesOf(app), new(granted)
 		app.fillDefaults()
 		for _, question := range r.later {
 			question(app)

@@ -27,16 +27,18 @@ type Mailbox struct {
 }
 
 func readMailboxes(r *reader, v value, a *App) {
+	known := make(map[string]Pos)
 	r.list(v, someMailboxes, maxList, func(v value) {
 		m := Mailbox{Pos: v.pos()}
 		if !mapping(r, v, aMailbox, mailboxKeys(), &m) {
 			r.flawedMailboxes = true
 			return
 		}
-		if other := a.Mailbox(m.Name); other != nil {
-			r.refuse(v, "", "the mailbox %q stands at %s already", m.Name, r.where(other.Pos))
+		if at, twice := known[m.Name]; twice {
+			r.refuse(v, "", "the mailbox %q stands at %s already", m.Name, r.where(at))
 			return
 		}
+		known[m.Name] = m.Pos
 		if slices.Contains(append([]string{theInternet, thePeople}, reserved...), m.Name) {
 			r.refuse(v, "", "the name %q is reserved", m.Name)
 			return
@@ -48,16 +50,6 @@ func readMailboxes(r *reader, v value, a *App) {
 			}
 		})
 	})
-}
-
-// Mailbox is the mailbox of that name, nil if there is none.
-func (a *App) Mailbox(name string) *Mailbox {
-	for i := range a.Mailboxes {
-		if a.Mailboxes[i].Name == name {
-			return &a.Mailboxes[i]
-		}
-	}
-	return nil
 }
 
 func mailboxKeys() table[Mailbox] {

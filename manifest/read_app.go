@@ -11,7 +11,7 @@ import (
 
 // Bounds of lists; a manifest beyond them is no longer one a person reads.
 const (
-	maxServices = 256
+	maxServices = 1024
 	maxList     = 1024
 	maxVolumes  = 16   // of a service
 	maxWarm     = 256  // spares of a service
@@ -206,14 +206,4 @@ func (r *reader) unknownService(v value, a *App, name string) {
 		names[i] = s.Name
 	}
 	r.refuse(v, r.didYouMean(name, names), "no service %.64q", name)
-}
-
-// Service is the service or template of that name, nil if there is none.
-func (a *App) Service(name string) *Service {
-	for _, s := range a.Services {
-		if s.Name == name {
-			return s
-		}
-	}
-	return nil
 }

@@ -39,6 +39,7 @@ func (s *Service) provide(call string) *Provide {
 // readProvideFrom keeps an empty list apart from none: it is nobody.
 func readProvideFrom(r *reader, v value, p *Provide) {
 	p.From = []string{}
+	known := make(map[string]bool)
 	r.list(v, someCallers, maxServices, func(v value) {
 		if text, _, _ := strings.Cut(v.node.Value, "."); text == "any" {
 			r.refuse(v, "name each of the callers", `"any" is not part of this version`)
@@ -53,9 +54,10 @@ func readProvideFrom(r *reader, v value, p *Provide) {
 		}
 		switch {
 		case name == "":
-		case slices.Contains(p.From, name):
+		case known[name]:
 			r.refuse(v, "", "%q stands twice", name)
 		default:
+			known[name] = true
 			p.From = append(p.From, name)
 			p.FromPos = append(p.FromPos, v.pos())
 		}
@@ -63,6 +65,8 @@ func readProvideFrom(r *reader, v value, p *Provide) {
 }
 
 func readUses(r *reader, v value, s *Service) {
+	known := make(map[Use]Pos)
+	ways := 0 // out
 	r.list(v, someUses, maxList, func(v value) {
 		u := Use{Pos: v.pos()}
 		if !mapping(r, v, aUse, useKeys(), &u) {
@@ -99,20 +103,17 @@ func readUses(r *reader, v value, s *Service) {
 		}
 		r.checkEgress(v, &u)
 		r.fitRates(v, &u.Rate, u.what(), u.counts()...)
-		ways := 0
-		for _, other := range s.Uses {
-			if other.Egress != "" {
-				ways++
-			}
-			if other.object() == u.object() {
-				r.refuse(v, "", "this use stands at %s already", r.where(other.Pos))
+		if at, twice := known[u.object()]; twice {
+			r.refuse(v, "", "this use stands at %s already", r.where(at))
+			return
+		}
+		if u.Egress != "" {
+			if ways++; ways > maxEgress {
+				r.refuse(v, "", "more than %d ways out of one service", maxEgress)
 				return
 			}
 		}
-		if u.Egress != "" && ways >= maxEgress {
-			r.refuse(v, "", "more than %d ways out of one service", maxEgress)
-			return
-		}
+		known[u.object()] = u.Pos
 		i := len(s.Uses)
 		s.Uses = append(s.Uses, u)
 		r.check(func(a *App) { r.checkUse(v, a, s, &s.Uses[i]) })

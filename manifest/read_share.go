@@ -27,16 +27,6 @@ func readShares(r *reader, v value, a *App) {
 	})
 }
 
-// Share is the share of that name, nil if there is none.
-func (a *App) Share(name string) *Share {
-	for i := range a.Shares {
-		if a.Shares[i].Name == name {
-			return &a.Shares[i]
-		}
-	}
-	return nil
-}
-
 // ShareOf is the share that a clean absolute path lies in, nil if there is none.
 func (a *App) ShareOf(path string) *Share {
 	for i := range a.Shares {

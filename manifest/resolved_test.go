@@ -40,6 +40,7 @@ func bare(a *App) *App {
 		b.Metrics = &m
 	}
 	b.Budget.Pos, b.Budget.Principal.Pos, b.source = Pos{}, Pos{}, source{}
+	b.names, b.table = nil, nil
 	b.Services = nil
 	for _, s := range a.Services {
 		c := *s

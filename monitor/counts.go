@@ -124,8 +124,9 @@ func (m *Monitor) Count(s *numbers.Snapshot) {
 	m.mu.Lock()
 	envs := slices.Collect(maps.Values(m.envs))
 	m.mu.Unlock()
+	services := s.ByName()
 	for _, e := range envs {
-		if of := s.Service(e.id.Service); of != nil {
+		if of := services[e.id.Service]; of != nil {
 			of.MountRefs += e.references.count()
 		}
 	}

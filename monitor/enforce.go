@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"cmp"
 	"maps"
 	"reflect"
 	"slices"
@@ -45,18 +46,18 @@ func (m *Monitor) Enforce(p Policy) (Cut, error) {
 		before = &policy{}
 	}
 	m.mu.Lock()
-	next.succeed(m, before, m.envs)
+	envs := slices.SortedFunc(maps.Values(m.envs), func(a, b *Env) int { return cmp.Compare(a.number, b.number) })
+	running := make(map[string][]*Env)
+	for _, e := range envs {
+		running[e.id.Service] = append(running[e.id.Service], e)
+	}
+	next.succeed(m, before, running)
 	m.policy.Store(next)
-	envs := slices.Collect(maps.Values(m.envs))
 	for _, e := range envs {
 		e.rights.Store(next.rightsAfter(e))
-	}
-	for name, b := range next.mailboxes {
-		if b != before.mailboxes[name] {
-			for _, e := range envs {
-				if e.id.Service == b.owner {
-					b.join(e)
-				}
+		for _, b := range next.owned[e.id.Service] {
+			if b != before.mailboxes[b.name] {
+				b.join(e)
 			}
 		}
 	}
@@ -94,12 +95,12 @@ func (p *policy) rightsAfter(e *Env) *rights {
 	return none
 }
 
-// succeed makes or takes over what p is about.
-func (p *policy) succeed(m *Monitor, before *policy, envs map[string]*Env) {
-	p.services, p.mailboxes = make(map[string]*service), make(map[string]*mailbox)
+// succeed makes or takes over what p is about. running are the environments that there are, by service.
+func (p *policy) succeed(m *Monitor, before *policy, running map[string][]*Env) {
+	p.services, p.mailboxes, p.owned = make(map[string]*service), make(map[string]*mailbox), make(map[string][]*mailbox)
 	for _, s := range p.Services {
 		old := before.services[s.Name]
-		switch there := old.orOf(envs, s); {
+		switch there := old.orOf(running[s.Name], s); {
 		case there != nil:
 			p.services[s.Name] = there
 		default:
@@ -108,11 +109,13 @@ func (p *policy) succeed(m *Monitor, before *policy, envs map[string]*Env) {
 		}
 	}
 	for _, b := range p.Mailboxes {
-		i := slices.Index(before.Mailboxes, b)
-		if i >= 0 && p.services[b.Owner] == before.services[b.Owner] {
-			p.mailboxes[b.Name] = before.mailboxes[b.Name]
-		} else {
-			p.mailboxes[b.Name] = newMailbox(b)
+		box := before.mailboxes[b.Name]
+		if box == nil || box.as != b || p.services[b.Owner] != before.services[b.Owner] {
+			box = newMailbox(b)
+		}
+		p.mailboxes[b.Name] = box
+		if b.Owner != "" {
+			p.owned[b.Owner] = append(p.owned[b.Owner], box)
 		}
 	}
 	known := make(map[*limit]bool)
@@ -159,12 +162,12 @@ func (t *toll) succeed(old *toll, known map[*limit]bool) {
 
 // orOf is old, or one that it has taken the place of and of which there are instances still, if
 // it is as s says; nil if there is none.
-func (old *service) orOf(envs map[string]*Env, s Service) *service {
+func (old *service) orOf(running []*Env, s Service) *service {
 	if old != nil && old.Service.like(s) {
 		return old
 	}
-	for _, e := range envs {
-		if e.id.Service == s.Name && !e.retired.Load() && e.self.Service.like(s) {
+	for _, e := range running {
+		if !e.retired.Load() && e.self.Service.like(s) {
 			e.self.mu.Lock()
 			e.self.state = Up
 			e.self.notify()
@@ -194,7 +197,7 @@ func (s Service) like(t Service) bool {
 		return false
 	}
 	for _, one := range []*Service{&s, &t} {
-		one.For, one.Methods = nil, slices.Clone(one.Methods)
+		one.For, one.Granted, one.Methods = nil, nil, slices.Clone(one.Methods)
 		for i := range one.Methods {
 			one.Methods[i].Rates = Rates{} // which are asked of the policy
 		}

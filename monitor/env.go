@@ -205,10 +205,8 @@ func (e *Env) close() {
 	e.endMounts()
 	e.leaveChildren()
 	e.endFlow()
-	for _, b := range e.rights.Load().policy.mailboxes {
-		if b.owner == e.id.Service {
-			b.leave(e)
-		}
+	for _, b := range e.rights.Load().policy.owned[e.id.Service] {
+		b.leave(e)
 	}
 	for _, c := range conns {
 		c.close()

@@ -157,10 +157,8 @@ func TestAttackOfAsbestos(t *testing.T) {
 		})
 		p.Grants = append(p.Grants, Grant{From: "back", Kind: KindCall, To: "collector.m", Rule: "m.yaml:1"})
 		p.Services[1].Instances = PerPrincipal
-		p.Services[1].For = func(who string) (Service, []Grant, error) {
-			s := p.Services[1]
-			return s, []Grant{p.Grants[len(p.Grants)-1]}, nil
-		}
+		p.Services[1].For = func(string) (Service, error) { return p.Services[1], nil }
+		p.Services[1].Granted = func(string) ([]Grant, error) { return p.Grants[len(p.Grants)-1:], nil }
 		l := newLab(t, p)
 		d := instancesOf(l)
 		_, collector := l.server("collector", "collector-1", "m")

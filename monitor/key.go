@@ -78,13 +78,18 @@ func (p *policy) rightsOf(s *service, principal string) (as Service, has *rights
 	if s.For == nil || principal == "" {
 		return as, has, nil
 	}
-	var own []Grant
 	now := p.service(s.Name)
 	if now == nil || now.For == nil {
 		return as, has, fmt.Errorf("no service %q that has instances for somebody", s.Name)
 	}
-	if as, own, err = now.For(principal); err != nil {
+	if as, err = now.For(principal); err != nil {
 		return as, has, err
+	}
+	var own []Grant
+	if now.Granted != nil {
+		if own, err = now.Granted(principal); err != nil {
+			return as, has, err
+		}
 	}
 	has.grants, err = has.grants.as(as, own)
 	return as, has, err

@@ -177,15 +177,15 @@ func people(t testing.TB) Policy {
 	front.Flow.Clearance = aLabel(t, "alice & bob %% True")
 	back.Instances, back.HTTP, back.Ports = PerPrincipal, 8081, []int{9000, 8081}
 	plain := *back
-	back.For = func(principal string) (Service, []Grant, error) {
+	back.For = func(principal string) (Service, error) {
 		if principal == "server" {
-			return plain, nil, fmt.Errorf("%q is declared", principal)
+			return plain, fmt.Errorf("%q is declared", principal)
 		}
 		s := plain
 		who, err := label.NewFormula([]string{principal})
 		own := label.New(who, label.True)
 		s.Flow = Flow{State: guard.State{Label: own, Clearance: own}, Owns: who}
-		return s, nil, err
+		return s, err
 	}
 	p.Services = append(p.Services, Service{Name: "door"})
 	p.Grants = append(p.Grants,

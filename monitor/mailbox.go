@@ -44,14 +44,13 @@ type Mailbox struct {
 
 // check refuses what does not fit a frame or is beyond the bounds, and an owner of
 // which there are several instances that have nothing to do with each other.
-func (b Mailbox) check(services []Service) error {
-	i := slices.IndexFunc(services, func(s Service) bool { return s.Name == b.Owner })
+func (b Mailbox) check(owner *Service) error {
 	switch {
 	case !wire.ValidWord([]byte(b.Name)):
 		return fmt.Errorf("policy: mailbox %q: not a name of at most %d bytes", b.Name, wire.MaxName)
-	case b.Owner != "" && i < 0:
+	case b.Owner != "" && owner == nil:
 		return fmt.Errorf("policy: mailbox %q: no service %q", b.Name, b.Owner)
-	case b.Owner != "" && (services[i].Instances != Shared || services[i].Lines):
+	case b.Owner != "" && (owner.Instances != Shared || owner.Lines):
 		return fmt.Errorf("policy: mailbox %q: %q has instances for some of its callers each, and a mailbox has one owner", b.Name, b.Owner)
 	case b.Messages < 0 || b.Messages > MaxMessages:
 		return fmt.Errorf("policy: mailbox %q: %d messages, at most %d", b.Name, b.Messages, MaxMessages)
@@ -74,15 +73,15 @@ func tellable(l label.Label) error {
 
 // checkMail refuses grants of mailboxes that are not there, and of what nobody
 // can do to one that has an owner.
-func (p Policy) checkMail(g Grant) error {
+func (g *Grant) checkMail(boxes map[string]*Mailbox) error {
 	if g.Kind != KindPost && g.Kind != KindPut && g.Kind != KindTake {
 		return nil
 	}
-	i := slices.IndexFunc(p.Mailboxes, func(b Mailbox) bool { return b.Name == g.To })
-	if i < 0 {
+	b := boxes[g.To]
+	if b == nil {
 		return fmt.Errorf("policy %s: no mailbox %q", g.Rule, g.To)
 	}
-	if owner := p.Mailboxes[i].Owner; owner != "" && g.Kind != KindPost {
+	if owner := b.Owner; owner != "" && g.Kind != KindPost {
 		return fmt.Errorf("policy %s: %s %q: it has an owner, %q, to which others can only post", g.Rule, g.Kind, g.To, owner)
 	}
 	return nil
@@ -96,7 +95,8 @@ func (p Policy) checkMail(g Grant) error {
 // shared, and then who puts and who takes sees what the others do: both must be at
 // its label.
 type mailbox struct {
-	name         string // for the log, and in the manifest if it is declared
+	name         string  // for the log, and in the manifest if it is declared
+	as           Mailbox // how it was declared
 	label        label.Label
 	declared     bool
 	owner        string // the service, of a declared one; "" for a shared one
@@ -112,8 +112,8 @@ type mailbox struct {
 
 	received, dropped uint64 // messages that found room, and posts that did not
 
-	takers  []*wait
-	putters []*wait // those who wait for room: the queue is full, or they are none
+	takers  row
+	putters row     // those who wait for room: the queue is full, or they are none
 	entered []*wait // whose message has come into the queue; they are not told yet
 
 	// readers are those who may receive from one that has an owner, the first of
@@ -147,6 +147,7 @@ func newMailbox(b Mailbox) *mailbox {
 	}
 	return &mailbox{
 		name:         b.Name,
+		as:           b,
 		label:        b.Label,
 		declared:     true,
 		owner:        b.Owner,
@@ -178,10 +179,11 @@ func (o owned) gone(by *Env) {
 	o.mu.Lock()
 	o.ended, o.readers = true, nil
 	o.queue, o.held = nil, 0
-	waiting := o.takers
-	o.takers = nil
-	for _, w := range waiting {
+	var waiting []*wait
+	for w := o.takers.first; w != nil; w = o.takers.first {
+		o.takers.remove(w)
 		w.done = true
+		waiting = append(waiting, w)
 	}
 	o.mu.Unlock()
 	for _, w := range waiting {
@@ -232,10 +234,8 @@ func (b *mailbox) pop() message {
 // enter moves messages of those who wait for room into the queue, in their order.
 // The caller holds mu, and calls serve afterwards.
 func (b *mailbox) enter() {
-	for len(b.putters) > 0 && b.room(&b.putters[0].message) {
-		w := b.putters[0]
-		b.putters[0] = nil
-		b.putters = b.putters[1:]
+	for w := b.putters.first; w != nil && b.room(&w.message); w = b.putters.first {
+		b.putters.remove(w)
 		w.done = true
 		if w.claim() {
 			b.push(w.message)
@@ -259,9 +259,9 @@ func (b *mailbox) serve() {
 		b.entered = nil
 		var next *wait
 		if len(b.queue) > 0 {
-			i := slices.IndexFunc(b.takers, func(w *wait) bool { return b.shared || b.reads(w.env) })
-			if i >= 0 {
-				next = b.takers[i]
+			next = b.takers.first
+			for next != nil && !b.shared && !b.reads(next.env) { // of an owner that is being replaced
+				next = next.place.after
 			}
 		}
 		b.mu.Unlock()

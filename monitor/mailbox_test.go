@@ -473,7 +473,7 @@ func (l *lab) nobodyWaits() {
 	eventually(l.t, "nobody waits", func() bool {
 		for _, b := range l.m.policy.Load().mailboxes {
 			b.mu.Lock()
-			n := len(b.takers) + len(b.putters) + len(b.entered)
+			n := b.takers.count + b.putters.count + len(b.entered)
 			b.mu.Unlock()
 			if n > 0 {
 				return false
@@ -536,7 +536,7 @@ func TestWaitersEnd(t *testing.T) {
 		return func() bool {
 			b.mu.Lock()
 			defer b.mu.Unlock()
-			return len(b.putters) == n
+			return b.putters.count == n
 		}
 	}
 	eventually(t, "both wait", putters(2))

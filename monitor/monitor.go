@@ -202,10 +202,8 @@ func (m *Monitor) enter(e *Env, under *policy) (bool, error) {
 	m.admitted++
 	e.number = m.admitted
 	m.envs[e.id.Instance] = e
-	for _, b := range under.mailboxes {
-		if b.owner == e.id.Service {
-			b.join(e)
-		}
+	for _, b := range under.owned[e.id.Service] {
+		b.join(e)
 	}
 	return true, nil
 }

@@ -3,7 +3,6 @@ package monitor
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -114,10 +113,11 @@ type Service struct {
 	Name string
 	Flow Flow // of each of its instances that starts without another
 
-	// For is the service, and what it was granted, as they are for a principal. nil
+	// For is the service, and Granted what it was granted, as they are for a principal. nil
 	// unless each instance runs for one: then labels and privileges here name
 	// nobody, and those that hold are asked for with the name, again each time.
-	For func(principal string) (Service, []Grant, error)
+	For     func(principal string) (Service, error)
+	Granted func(principal string) ([]Grant, error)
 
 	Methods []Method
 	Ports   []int // that it listens on, inside
@@ -184,7 +184,8 @@ type Grant struct {
 type policy struct {
 	Policy
 	bySubject map[string]grants
-	shares    []Share
+	byName    map[string]*Service
+	byFrom    map[string]*Share // by the directory of the host
 	door      Door
 	egress    Door
 	totals    map[Kind]*toll // of each principal; nil for none
@@ -193,6 +194,7 @@ type policy struct {
 	// object, unless it has become something else.
 	services  map[string]*service
 	mailboxes map[string]*mailbox
+	owned     map[string][]*mailbox // of them, by the service that receives
 }
 
 // rights are what an environment may do under a policy. They are immutable.
@@ -205,12 +207,17 @@ type rights struct {
 type grants map[Kind]map[string]Grant
 
 func (p Policy) compile() (*policy, error) {
-	known, provided, flows := make(map[string]bool), make(map[string]*toll), make(map[string]Flow)
-	for _, s := range p.Services {
-		if known[s.Name] {
+	table := &policy{
+		Policy: p, bySubject: make(map[string]grants), byName: make(map[string]*Service), byFrom: make(map[string]*Share),
+		door: p.Door, egress: p.Egress, totals: newTotals(p.PerPrincipal),
+	}
+	provided, shares, boxes := make(map[string]*toll), make(map[string]bool), make(map[string]*Mailbox)
+	for i := range p.Services {
+		s := &p.Services[i]
+		if table.byName[s.Name] != nil {
 			return nil, fmt.Errorf("policy: service %q stands twice", s.Name)
 		}
-		known[s.Name], flows[s.Name] = true, s.Flow
+		table.byName[s.Name] = s
 		if err := s.check(); err != nil {
 			return nil, err
 		}
@@ -218,27 +225,35 @@ func (p Policy) compile() (*policy, error) {
 			provided[s.Name+"."+md.Name] = newToll(KindCall, &md.Rates)
 		}
 	}
-	table := &policy{Policy: p, bySubject: make(map[string]grants), shares: p.Shares, door: p.Door, egress: p.Egress, totals: newTotals(p.PerPrincipal)}
-	for i, s := range p.Shares {
-		for _, other := range p.Shares[:i] {
-			if s.holds(other.From) || other.holds(s.From) {
-				return nil, fmt.Errorf("policy: shares %q and %q lie one within the other", other.Name, s.Name)
-			}
+	for i := range p.Shares {
+		s := &p.Shares[i]
+		if other := table.byFrom[s.From]; other != nil {
+			return nil, fmt.Errorf("policy: shares %q and %q lie one within the other", other.Name, s.Name)
+		}
+		shares[s.Name], table.byFrom[s.From] = true, s
+	}
+	for i := range p.Shares {
+		s := &p.Shares[i]
+		if other := table.shareAt(s.From[:max(strings.LastIndexByte(s.From, '/'), 0)]); other != nil && other != s {
+			return nil, fmt.Errorf("policy: shares %q and %q lie one within the other", other.Name, s.Name)
 		}
 	}
-	for i, b := range p.Mailboxes {
-		if err := b.check(p.Services); err != nil {
+	for i := range p.Mailboxes {
+		b := &p.Mailboxes[i]
+		if err := b.check(table.byName[b.Owner]); err != nil {
 			return nil, err
 		}
-		if slices.ContainsFunc(p.Mailboxes[:i], func(o Mailbox) bool { return o.Name == b.Name }) {
+		if boxes[b.Name] != nil {
 			return nil, fmt.Errorf("policy: mailbox %q stands twice", b.Name)
 		}
+		boxes[b.Name] = b
 	}
 	for _, g := range p.Grants {
-		if !known[g.From] {
+		from := table.byName[g.From]
+		if from == nil {
 			return nil, fmt.Errorf("policy %s: no service %q", g.Rule, g.From)
 		}
-		if err := g.owned(flows[g.From].Owns); err != nil {
+		if err := g.owned(from.Flow.Owns); err != nil {
 			return nil, err
 		}
 		for _, door := range []Door{p.Door, p.Egress} {
@@ -254,7 +269,7 @@ func (p Policy) compile() (*policy, error) {
 			if !other {
 				into, share = g.From, g.To
 			}
-			if !known[into] || !slices.ContainsFunc(p.Shares, func(s Share) bool { return s.Name == share }) {
+			if table.byName[into] == nil || !shares[share] {
 				return nil, fmt.Errorf("policy %s: no share %q", g.Rule, g.To)
 			}
 		}
@@ -284,7 +299,7 @@ func (p Policy) compile() (*policy, error) {
 		if g.Kind == KindEgress || g.Kind == KindConnect {
 			g.traffic = new(traffic)
 		}
-		if err := p.checkMail(g); err != nil {
+		if err := g.checkMail(boxes); err != nil {
 			return nil, err
 		}
 		byKind[g.Kind][g.To] = g
@@ -309,13 +324,7 @@ func (s Service) check() error {
 func portOf(service string, port int) string { return service + ":" + strconv.Itoa(port) }
 
 // service is what it says of the service with that name, nil if there is none.
-func (p *policy) service(name string) *Service {
-	i := slices.IndexFunc(p.Services, func(s Service) bool { return s.Name == name })
-	if i < 0 {
-		return nil
-	}
-	return &p.Services[i]
-}
+func (p *policy) service(name string) *Service { return p.byName[name] }
 
 func (p *policy) of(service string) grants { return p.bySubject[service] }
 
@@ -428,12 +437,27 @@ func (p *policy) shareOf(object string) (string, *Share) {
 	if !other {
 		return "", nil
 	}
-	for i := range p.shares {
-		if s := &p.shares[i]; s.holds("/" + dir) {
-			return into + s.Name, s
-		}
+	if s := p.shareAt("/" + dir); s != nil {
+		return into + s.Name, s
 	}
 	return "", nil
+}
+
+// shareAt is the share that dir is, or lies beneath, nil if there is none.
+func (p *policy) shareAt(dir string) *Share {
+	if len(p.byFrom) == 0 {
+		return nil
+	}
+	for {
+		if s := p.byFrom[dir]; s != nil {
+			return s
+		}
+		i := strings.LastIndexByte(dir, '/')
+		if i < 0 {
+			return nil
+		}
+		dir = dir[:i]
+	}
 }
 
 // decideMount is decide for opMount and opUnmount.

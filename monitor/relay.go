@@ -24,6 +24,12 @@ type instance struct {
 	dial Dialer
 }
 
+// dialers are instances of which any is as good as another.
+type dialers struct {
+	of   []instance
+	next int
+}
+
 // connectTimeout is how long a connection waits for an instance that takes it.
 const connectTimeout = 10 * time.Second
 
@@ -37,16 +43,35 @@ func (e *Env) Listening(dial Dialer) {
 	s := e.self
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.dialers = append(s.dialers, instance{e, dial})
+	all := s.dialers[e.key]
+	if all == nil {
+		if all = new(dialers); s.dialers == nil {
+			s.dialers = make(map[Key]*dialers)
+		}
+		s.dialers[e.key] = all
+	}
+	all.of = append(all.of, instance{e, dial})
 	s.notify()
 }
 
 func (s *service) instanceGone(e *Env) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.dialers = slices.DeleteFunc(s.dialers, func(i instance) bool { return i.env == e })
+	s.dropDialer(e)
 	s.hidden = s.hidden || !e.at().Label.FlowsTo(e.flow.container)
 	s.notify()
+}
+
+// dropDialer takes e out of those that take connections. Called with mu held.
+func (s *service) dropDialer(e *Env) {
+	all := s.dialers[e.key]
+	if all == nil {
+		return
+	}
+	all.of = slices.DeleteFunc(all.of, func(i instance) bool { return i.env == e })
+	if len(all.of) == 0 {
+		delete(s.dialers, e.key)
+	}
 }
 
 // lost is why a connection could not be made: because of the state of by, or without one
@@ -66,12 +91,12 @@ func (s *service) connect(ctx context.Context, port int, key Key, at guard.Endpo
 		s.mu.Lock()
 		changed, state := s.changed, s.told()
 		var to instance
-		var any bool
-		for range s.dialers {
-			next := s.dialers[s.next%len(s.dialers)]
-			s.next++
-			any = any || next.env.key == key
-			if next.env.key == key && next.env.standsIn(next.env.at(), at) == nil {
+		all := s.dialers[key]
+		any := all != nil
+		for i := 0; any && i < len(all.of); i++ {
+			next := all.of[all.next%len(all.of)]
+			all.next++
+			if next.env.standsIn(next.env.at(), at) == nil {
 				to = next
 				break
 			}
@@ -138,8 +163,9 @@ type relay struct {
 
 	mu     sync.Mutex // taken last, and alone
 	closed bool
-	use    use   // what it is, once that is decided
-	far    *side // nil until it is reached
+	orphan atomic.Bool // it is, or was, among the orphans
+	use    use         // what it is, once that is decided
+	far    *side       // nil until it is reached
 }
 
 // newRelay takes c over. It is closed if it is not a socket, which is a bug.
@@ -226,6 +252,7 @@ type orphans struct {
 }
 
 func (o *orphans) add(r *relay) {
+	r.orphan.Store(true)
 	o.mu.Lock()
 	var oldest *relay
 	if o.all = append(o.all, r); len(o.all) > maxOrphans {
@@ -238,6 +265,9 @@ func (o *orphans) add(r *relay) {
 }
 
 func (o *orphans) remove(r *relay) {
+	if !r.orphan.Load() {
+		return
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.all = slices.DeleteFunc(o.all, func(x *relay) bool { return x == r })

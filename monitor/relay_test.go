@@ -169,7 +169,7 @@ func TestRelayReachesTheReplacement(t *testing.T) {
 	s := l.m.policy.Load().services["bank"]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if n := len(s.dialers); n != 1 {
+	if n := len(s.dialers[Key{}].of); n != 1 {
 		t.Errorf("bank has %d dialers, want 1", n)
 	}
 }

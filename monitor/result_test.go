@@ -76,12 +76,12 @@ func (o owner) kills(h uint64) {
 func (r *run) killed() bool { return r.ctx.Err() != nil }
 
 func TestChildDefaults(t *testing.T) {
-	person := func(principal string) (Service, []Grant, error) {
+	person := func(principal string) (Service, error) {
 		if principal == "" {
-			return Service{}, nil, errors.New("the label names {principal}, and there is nobody")
+			return Service{}, errors.New("the label names {principal}, and there is nobody")
 		}
 		l := label.MustParse(principal + " %% True")
-		return Service{Flow: Flow{State: guard.State{Label: l, Clearance: l}, Owns: l.Secrecy()}}, nil, nil
+		return Service{Flow: Flow{State: guard.State{Label: l, Clearance: l}, Owns: l.Secrecy()}}, nil
 	}
 	flow := func(l, c, owns string) Flow {
 		return Flow{State: guard.State{Label: *at(l), Clearance: *at(c)}, Owns: label.MustParseFormula(owns)}
@@ -115,11 +115,11 @@ func TestChildDefaults(t *testing.T) {
 }
 
 func TestChildRefused(t *testing.T) {
-	template := Service{Volumes: []Volume{{Name: "keys", Label: *at("carol %% True")}}, For: func(principal string) (Service, []Grant, error) {
+	template := Service{Volumes: []Volume{{Name: "keys", Label: *at("carol %% True")}}, For: func(principal string) (Service, error) {
 		if principal == "server" {
-			return Service{}, nil, errors.New(`"server" is declared among the principals`)
+			return Service{}, errors.New(`"server" is declared among the principals`)
 		}
-		return Service{Volumes: []Volume{{Name: "keys", Label: *at("carol %% True")}}}, nil, nil
+		return Service{Volumes: []Volume{{Name: "keys", Label: *at("carol %% True")}}}, nil
 	}}
 	l := newLab(t, nursery(template))
 	o := l.owner("a", "carol %% True", "carol & bob %% True", "bob")

@@ -1,7 +1,5 @@
 package monitor
 
-import "slices"
-
 // Retire says that e is to be asked nothing any more: another one has taken its
 // place. What it is at goes on.
 func (e *Env) Retire() {
@@ -16,10 +14,8 @@ func (e *Env) Retire() {
 		e.self.unregister(c)
 	}
 	e.self.undial(e)
-	for _, b := range e.rights.Load().policy.mailboxes {
-		if b.owner == e.id.Service {
-			b.leave(e)
-		}
+	for _, b := range e.rights.Load().policy.owned[e.id.Service] {
+		b.leave(e)
 	}
 }
 
@@ -45,6 +41,6 @@ func (e *Env) Busy() bool {
 func (s *service) undial(e *Env) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.dialers = slices.DeleteFunc(s.dialers, func(i instance) bool { return i.env == e })
+	s.dropDialer(e)
 	s.notify()
 }

@@ -30,10 +30,9 @@ type service struct {
 	counts  *counts
 	mu      sync.Mutex
 	state   State
-	changed chan struct{} // closed and renewed when dialers or state change
-	dialers []instance
-	next    int
-	hidden  bool // an instance has ended above the label that it started at, see terms
+	changed chan struct{}    // closed and renewed when dialers or state change
+	dialers map[Key]*dialers // by which instance they are
+	hidden  bool             // an instance has ended above the label that it started at, see terms
 }
 
 // method is one endpoint: who answers it, and who waits for somebody to.

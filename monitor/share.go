@@ -40,12 +40,7 @@ type Share struct {
 	Label     label.Label // of all that is in it, and of what is there
 }
 
-// holds tells whether dir is s or lies beneath it, by whole elements.
-func (s *Share) holds(dir string) bool {
-	return dir == s.From || strings.HasPrefix(dir, s.From+"/")
-}
-
-// open opens dir, which s holds. The kernel walks from the root of the share,
+// open opens dir, which is s or lies beneath it. The kernel walks from the root of the share,
 // which was opened once: no link is followed, nothing outside is reached
 // whatever is renamed meanwhile, and no other file system is entered, which
 // could be one that never answers.

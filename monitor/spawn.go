@@ -251,8 +251,7 @@ func (s *service) of(principal string) (Service, error) {
 	if now == nil || now.For == nil {
 		return s.Service, refused("%s is not there any more", s.Name)
 	}
-	svc, _, err := now.For(principal)
-	return svc, err
+	return now.For(principal)
 }
 
 // discard is for one that does not come to be.

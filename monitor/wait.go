@@ -2,7 +2,6 @@ package monitor
 
 import (
 	"errors"
-	"slices"
 	"time"
 
 	"cofferdam/guard"
@@ -22,7 +21,8 @@ type wait struct {
 	done    bool // nobody but who has set it answers; guarded by box.mu
 	claimed bool // it cannot be withdrawn any more; guarded by box.mu until it is done
 
-	lasting // once it is in line
+	place   place // among those who wait
+	lasting       // once it is in line
 	due
 	conn *conn
 	id   uint64
@@ -82,9 +82,9 @@ func (w *wait) try(line bool) (told wire.Told, err error) {
 		w.lasting = lasting{name: w.op.name + " " + b.name, with: w.errand.with, holds: w.holds, cut: w.cut}
 		f.book(&w.lasting)
 		if w.op == opPut {
-			b.putters = append(b.putters, w)
+			b.putters.add(w)
 		} else {
-			b.takers = append(b.takers, w)
+			b.takers.add(w)
 		}
 	}
 	return told, err
@@ -97,7 +97,7 @@ func (w *wait) lined() bool { return w.lasting.holds != nil }
 // put adds the message, after those that wait already. The caller holds both locks.
 func (w *wait) put() error {
 	b := w.box
-	if first := len(b.putters) == 0 || b.putters[0] == w; !first || !b.room(&w.message) {
+	if first := b.putters.count == 0 || b.putters.first == w; !first || !b.room(&w.message) {
 		return errWait
 	}
 	if !w.claim() {
@@ -149,13 +149,12 @@ func (w *wait) over() {
 
 func (w *wait) unline() {
 	b := w.box
-	is := func(o *wait) bool { return o == w }
 	if w.op == opPut {
-		b.putters = slices.DeleteFunc(b.putters, is)
+		b.putters.remove(w)
 		b.enter() // the next one may be smaller
 		return
 	}
-	b.takers = slices.DeleteFunc(b.takers, is)
+	b.takers.remove(w)
 }
 
 // end is over for whoever withdraws w. It reports whether this did it.

@@ -157,6 +157,15 @@ func (s *Service) Duration() (h HistogramCopy) {
 	return h
 }
 
+// ByName is all services.
+func (s *Snapshot) ByName() map[string]*Service {
+	all := make(map[string]*Service, len(s.Services))
+	for i := range s.Services {
+		all[s.Services[i].Name] = &s.Services[i]
+	}
+	return all
+}
+
 // Service is the one with that name, nil if there is none.
 func (s *Snapshot) Service(name string) *Service {
 	for i := range s.Services {

@@ -86,13 +86,13 @@ func (s *Supervisor) Count() numbers.Snapshot {
 	n := numbers.Snapshot{Time: time.Now().UTC(), Uptime: s.Uptime(), Version: s.Version}
 	n.Records = s.Log.Appended()
 	s.monitor.Count(&n)
-	for i := range n.Services {
-		of := &n.Services[i]
+	services := n.ByName()
+	for name, of := range services {
 		of.States = make(map[string]int)
-		s.tallyOf(of.Name).add(of)
+		s.tallyOf(name).add(of)
 	}
 	for _, st := range s.Status() {
-		of := n.Service(st.Service)
+		of := services[st.Service]
 		if of == nil {
 			continue
 		}
@@ -107,7 +107,7 @@ func (s *Supervisor) Count() numbers.Snapshot {
 		of.MemoryLimit += max(st.Limits.MemoryBytes, 0)
 	}
 	for name, p := range maps.All(s.now().pools) {
-		if of := n.Service(name); of != nil {
+		if of := services[name]; of != nil {
 			of.Places = p.waiting()
 		}
 	}

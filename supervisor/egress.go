@@ -123,8 +123,8 @@ func doorReach(resolvers []netip.AddrPort) reach {
 func (r *reach) wayOut(app *manifest.App, service string) {
 	at := make(map[string]netip.Addr)
 	any := false
-	for _, g := range app.Grants() {
-		if g.From != service || g.Kind != "egress" {
+	for _, g := range app.GrantsOf(service) {
+		if g.Kind != "egress" {
 			continue
 		}
 		any = true
@@ -195,8 +195,8 @@ func DecideAddress(app *manifest.App, subject, object string, addr netip.Addr) (
 // waysOut are the endpoints outside that a service may reach.
 func waysOut(app *manifest.App, service string) []string {
 	var out []string
-	for _, g := range app.Grants() {
-		if g.From == service && g.Kind == "egress" {
+	for _, g := range app.GrantsOf(service) {
+		if g.Kind == "egress" {
 			out = append(out, g.Object())
 		}
 	}

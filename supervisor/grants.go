@@ -365,8 +365,8 @@ func (s *Supervisor) grantOf(g manifest.Grant) Grant {
 
 // granted is what a service was granted since the manifest was read.
 func (l *lineup) granted(service string) (all []string) {
-	for _, g := range l.app.Grants() {
-		if g.From == service && strings.HasPrefix(g.Rule, "grant ") {
+	for _, g := range l.app.GrantsOf(service) {
+		if strings.HasPrefix(g.Rule, "grant ") {
 			all = append(all, g.Kind+" "+g.Object())
 		}
 	}

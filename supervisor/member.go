@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"container/list"
 	"context"
 	"fmt"
 	"time"
@@ -26,8 +27,9 @@ type member struct {
 	state  State
 	in     *instance
 	uses   int
-	since  time.Time   // when the last use ended
-	timer  *time.Timer // runs while nobody uses it
+	since  time.Time     // when the last use ended
+	place  *list.Element // among those that are idle; nil if it is not
+	timer  *time.Timer   // runs while nobody uses it
 	ending bool
 
 	leaving bool // nobody else may use it: it ends as soon as nobody does
@@ -40,9 +42,18 @@ func newMember(p *pool, key monitor.Key) *member {
 // use counts one more. The caller holds pool.mu.
 func (m *member) use() {
 	m.uses++
+	m.busy()
 	if m.timer != nil {
 		m.timer.Stop()
 		m.timer = nil
+	}
+}
+
+// busy takes it out of those that are idle. The caller holds pool.mu.
+func (m *member) busy() {
+	if m.place != nil {
+		m.pool.idle.Remove(m.place)
+		m.place = nil
 	}
 }
 
@@ -53,6 +64,8 @@ func (m *member) idle() bool { return m.uses == 0 && !m.ending }
 func (m *member) end() {
 	if !m.ending {
 		m.ending = true
+		m.pool.ending++
+		m.busy()
 		close(m.asked)
 	}
 }

@@ -38,9 +38,8 @@ func policyWith(app *manifest.App, resolvers []netip.AddrPort, gateway, egress b
 			continue
 		}
 		s := unlabelled(svc)
-		s.For = func(principal string) (monitor.Service, []monitor.Grant, error) {
-			return somebodys(app, svc, principal)
-		}
+		s.For = func(principal string) (monitor.Service, error) { return serviceFor(svc, principal) }
+		s.Granted = func(principal string) ([]monitor.Grant, error) { return grantedFor(app, svc, principal) }
 		p.Services = append(p.Services, s)
 	}
 	for _, s := range p.Services {
@@ -77,7 +76,7 @@ func policyWith(app *manifest.App, resolvers []netip.AddrPort, gateway, egress b
 		p.Traces = &monitor.Traces{Ratio: app.Traces.Ratio}
 	}
 	for _, e := range edges(app) {
-		// Privileges that name {principal} are those of somebody: see somebodys.
+		// Privileges that name {principal} are those of somebody: see grantedFor.
 		if from := app.Service(e.grant.From); from == nil || !forSomebody(from) {
 			if err := e.exercise(""); err != nil {
 				return p, err
@@ -169,23 +168,15 @@ func serviceFor(svc *manifest.Service, principal string) (monitor.Service, error
 	return s, nil
 }
 
-// somebodys is svc and what it was granted, for a principal.
-func somebodys(app *manifest.App, svc *manifest.Service, principal string) (monitor.Service, []monitor.Grant, error) {
-	s, err := serviceFor(svc, principal)
-	if err != nil {
-		return s, nil, err
-	}
-	var grants []monitor.Grant
-	for _, e := range edges(app) {
-		if e.grant.From != svc.Name {
-			continue
-		}
+// grantedFor is what svc was granted, for a principal.
+func grantedFor(app *manifest.App, svc *manifest.Service, principal string) (grants []monitor.Grant, err error) {
+	for _, e := range edgesOf(app, svc.Name) {
 		if err := e.exercise(principal); err != nil {
-			return s, nil, err
+			return nil, err
 		}
 		grants = append(grants, e.grant)
 	}
-	return s, grants, nil
+	return grants, nil
 }
 
 // edge is a grant, and for connections where the caller finds the callee.
@@ -221,32 +212,55 @@ func (e *edge) exercise(principal string) error {
 // between services passes through it.
 func edges(app *manifest.App) []edge {
 	var out []edge
-	bridged := make(map[string]bool)
 	for _, g := range app.Grants() {
-		e := edge{service: g.To, grant: monitor.Grant{From: g.From, Bound: g.Bound, ForAnyone: g.ForAnyone, Rule: g.Rule, Rates: ratesOf(app, g.Rate)}, out: g.Out, in: g.In}
-		if g.Rate.Pos == (manifest.Pos{}) {
-			e.grant.Rates.Rule = g.Rule
+		out = append(out, edgeOf(app, g))
+	}
+	return append(out, bridges(app)...)
+}
+
+// edgesOf are those of them that a service has.
+func edgesOf(app *manifest.App, service string) []edge {
+	var out []edge
+	for _, g := range app.GrantsOf(service) {
+		out = append(out, edgeOf(app, g))
+	}
+	if service == gatewayName {
+		out = append(out, bridges(app)...)
+	}
+	return out
+}
+
+func edgeOf(app *manifest.App, g manifest.Grant) edge {
+	e := edge{service: g.To, grant: monitor.Grant{From: g.From, Bound: g.Bound, ForAnyone: g.ForAnyone, Rule: g.Rule, Rates: ratesOf(app, g.Rate)}, out: g.Out, in: g.In}
+	if g.Rate.Pos == (manifest.Pos{}) {
+		e.grant.Rates.Rule = g.Rule
+	}
+	switch g.Kind {
+	case "call":
+		e.grant.Kind, e.grant.To = monitor.KindCall, g.To+"."+g.Name
+	case "spawn":
+		e.grant.Kind, e.grant.To = monitor.KindSpawn, g.To
+	case "share":
+		e.grant.Kind, e.grant.To = monitor.KindShare, g.Object()
+	case "egress":
+		e.grant.Kind, e.grant.To, e.grant.Private = monitor.KindEgress, g.Object(), g.Private
+		e.outside = g.Endpoint
+	case "post", "put", "take":
+		e.grant.Kind, e.grant.To = monitor.Kind(g.Kind), g.To
+	default: // http, tcp
+		e.grant.Kind, e.grant.To, e.grant.Deadline = monitor.KindConnect, g.To+":"+g.Name, g.Deadline
+		e.port, _ = strconv.Atoi(g.Name)
+	}
+	return e
+}
+
+// bridges are those of the gateway's second job.
+func bridges(app *manifest.App) (out []edge) {
+	bridged := make(map[string]bool)
+	for _, g := range app.GrantsOf(gatewayName) {
+		if g.Kind == "http" {
+			bridged[g.To+":"+g.Name] = true
 		}
-		switch g.Kind {
-		case "call":
-			e.grant.Kind, e.grant.To = monitor.KindCall, g.To+"."+g.Name
-		case "spawn":
-			e.grant.Kind, e.grant.To = monitor.KindSpawn, g.To
-		case "share":
-			e.grant.Kind, e.grant.To = monitor.KindShare, g.Object()
-		case "egress":
-			e.grant.Kind, e.grant.To, e.grant.Private = monitor.KindEgress, g.Object(), g.Private
-			e.outside = g.Endpoint
-		case "post", "put", "take":
-			e.grant.Kind, e.grant.To = monitor.Kind(g.Kind), g.To
-		default: // http, tcp
-			e.grant.Kind, e.grant.To, e.grant.Deadline = monitor.KindConnect, g.To+":"+g.Name, g.Deadline
-			e.port, _ = strconv.Atoi(g.Name)
-			if g.Kind == "http" && g.From == gatewayName {
-				bridged[e.grant.To] = true
-			}
-		}
-		out = append(out, e)
 	}
 	for _, g := range app.Grants() {
 		to := g.To + ":" + g.Name

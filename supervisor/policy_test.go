@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -93,8 +94,9 @@ func TestPolicyHasLabels(t *testing.T) {
 		t.Fatalf("page: %+v", page)
 	}
 	for _, who := range []string{"bob", "carol", "a b"} {
-		got, own, err := page.For(who)
-		if err != nil {
+		got, err := page.For(who)
+		own, ownErr := page.Granted(who)
+		if err = errors.Join(err, ownErr); err != nil {
 			t.Errorf("page for %s: %v", who, err)
 			continue
 		}
@@ -111,7 +113,7 @@ func TestPolicyHasLabels(t *testing.T) {
 		}
 	}
 	for who, why := range map[string]string{"": "nobody", "auth": "declared"} {
-		if _, _, err := page.For(who); err == nil || !strings.Contains(err.Error(), why) {
+		if _, err := page.For(who); err == nil || !strings.Contains(err.Error(), why) {
 			t.Errorf("page for %q: %v, want %q in the error", who, err, why)
 		}
 	}

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"container/list"
 	"context"
 	"fmt"
 	"sync"
@@ -25,6 +26,8 @@ type pool struct {
 	spec     *manifest.Service // of the next instance
 	halted   bool              // nobody gets one
 	members  map[monitor.Key]*member
+	idle     *list.List // of members, who has been so for longest first
+	ending   int        // members that were asked to end
 	spares   []*spare
 	ailing   ailing // of spares
 	troubles map[monitor.Key]*trouble
@@ -49,6 +52,7 @@ func newPool(s *Supervisor, svc *manifest.Service) *pool {
 	return &pool{
 		s: s, spec: svc,
 		members:  make(map[monitor.Key]*member),
+		idle:     list.New(),
 		troubles: make(map[monitor.Key]*trouble),
 		changed:  make(chan struct{}),
 		seekers:  make(map[monitor.Key]*seeker),
@@ -238,17 +242,8 @@ func (p *pool) notify() {
 // makeRoom ends the instance that has been idle for longest, unless one is ending
 // already. The caller holds mu.
 func (p *pool) makeRoom() {
-	var oldest *member
-	for _, m := range p.members {
-		if m.ending {
-			return
-		}
-		if m.idle() && (oldest == nil || m.since.Before(oldest.since)) {
-			oldest = m
-		}
-	}
-	if oldest != nil {
-		oldest.end()
+	if first := p.idle.Front(); first != nil && p.ending == 0 {
+		first.Value.(*member).end()
 	}
 }
 
@@ -261,6 +256,7 @@ func (p *pool) release(m *member) {
 		return
 	}
 	m.since = time.Now()
+	m.place = p.idle.PushBack(m)
 	m.timer = time.AfterFunc(p.spec.Idle, func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -280,6 +276,9 @@ func (p *pool) gone(m *member, well, served bool, detail string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.members, m.key)
+	if m.ending {
+		p.ending--
+	}
 	m.ending = true
 	m.use() // for good: what is gone is never idle
 	if !well {
@@ -338,11 +337,8 @@ func (s *Supervisor) reclaim() {
 func (p *pool) longestIdle() (since time.Time, idle, ending bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, m := range p.members {
-		ending = ending || m.ending
-		if m.idle() && (!idle || m.since.Before(since)) {
-			since, idle = m.since, true
-		}
+	if first := p.idle.Front(); first != nil {
+		since, idle = first.Value.(*member).since, true
 	}
-	return since, idle, ending
+	return since, idle, p.ending > 0
 }

@@ -67,8 +67,8 @@ func (l *lineup) reachOf(service string) reach {
 
 func reachOf(app *manifest.App, service string) reach {
 	byCallee := make(map[string][]int)
-	for _, e := range edges(app) {
-		if e.grant.From == service && e.port != 0 {
+	for _, e := range edgesOf(app, service) {
+		if e.port != 0 {
 			byCallee[e.service] = append(byCallee[e.service], e.port)
 		}
 	}

@@ -54,10 +54,7 @@ func sharesOf(app *manifest.App) (all []monitor.Share) {
 func mountPoints(app *manifest.App, service string) (executor.Mount, bool) {
 	m := executor.Mount{Kind: executor.MountPoints, Target: monitor.SharesDir, SizeBytes: executor.Unlimited}
 	any := false
-	for _, g := range app.Grants() {
-		if g.Kind != "share" || g.To != service {
-			continue
-		}
+	for _, g := range app.SharesIn(service) {
 		any = true
 		s := app.Share(g.Name)
 		m.Writable = m.Writable || s.Writable

@@ -109,11 +109,4 @@ func (s *Supervisor) template(name string) *manifest.Service {
 	return nil
 }
 
-func (s *Supervisor) service(name string) *manifest.Service {
-	for _, svc := range s.now().app.Services {
-		if svc.Name == name {
-			return svc
-		}
-	}
-	return nil
-}
+func (s *Supervisor) service(name string) *manifest.Service { return s.now().app.Service(name) }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -75,19 +76,19 @@ func lastRecords(path string, n int, wanted func(audit.Record) bool) ([]audit.Re
 	}
 	defer log.Close()
 	var last []audit.Record
-	err = log.Scan(nil, func(r audit.Record) error {
-		if !wanted(r) {
-			return nil
+	err = log.ScanBack(func(r audit.Record) error {
+		if len(last) == n {
+			return errEnough
 		}
-		last = append(last, r)
-		if n >= 0 && len(last) >= 2*n+1024 { // now and then, not for each record
-			last = append(last[:0], last[len(last)-n:]...)
+		if wanted(r) {
+			last = append(last, r)
 		}
 		return nil
 	})
-	if n >= 0 && len(last) > n {
-		last = last[len(last)-n:]
+	if errors.Is(err, errEnough) {
+		err = nil
 	}
+	slices.Reverse(last)
 	return last, err
 }
 

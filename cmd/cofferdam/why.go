@@ -264,12 +264,16 @@ func lastDenial(path string) (audit.Record, error) {
 	}
 	defer log.Close()
 	var last audit.Record
-	err = log.Scan(nil, func(r audit.Record) error {
+	err = log.ScanBack(func(r audit.Record) error {
 		if r.Verdict == audit.Deny {
 			last = r
+			return errEnough
 		}
 		return nil
 	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
 	if err == nil && last.Seq == 0 {
 		err = fmt.Errorf("nothing was denied yet, says %s", path)
 	}
