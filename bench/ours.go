@@ -10,7 +10,7 @@ import (
 )
 
 // binary is what is measured.
-const binary = "bin/cofferdam"
+var binary = "bin/cofferdam"
 
 // ours is the measured binary, and this program as what plays inside.
 func ours() (own.Program, error) {
@@ -26,7 +26,7 @@ func starting(name, how string, blanks int, p program, at pace) contestant {
 		if err != nil {
 			return runner{}, err
 		}
-		return at.runner(func() error { return own.Start(x, p.want, p.args...) }, func() { x.Close() }), nil
+		return at.runner(func() error { return own.Start(x, []string{"cgroup"}, p.want, p.args...) }, func() { x.Close() }), nil
 	}}
 }
 

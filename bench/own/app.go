@@ -15,6 +15,7 @@ type App struct {
 	Dir      string // of its manifest, which others may pass
 	binary   string // cofferdam
 	manifest string
+	player   string // where the player is seen in environments
 }
 
 // Program is who measures: which binary is measured, and which one plays the
@@ -23,9 +24,6 @@ type Program struct {
 	Binary string // cofferdam
 	Player string // a program that calls Play when its first argument is [PlayRole]
 }
-
-// player is where the player is seen in environments.
-const player = "/app/player"
 
 // Up brings up the manifest, in which PLAYER stands for the player and its first
 // argument, and FILES for the line that shows it. Further files lie beside it.
@@ -44,12 +42,14 @@ func (p Program) Up(manifest string, files map[string]string) (*App, error) {
 
 func (a *App) up(p Program, manifest string, files map[string]string) error {
 	// A copy next to the manifest: what environments see must not depend on where
-	// `go run` keeps its binaries.
+	// `go run` keeps its binaries. It keeps its name, by which some programs know who they are.
+	name := filepath.Base(p.Player)
+	a.player = "/app/" + name
 	code, err := os.ReadFile(p.Player)
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(a.Dir, "player"), code, 0o755); err != nil {
+	if err := os.WriteFile(filepath.Join(a.Dir, name), code, 0o755); err != nil {
 		return err
 	}
 	for name, text := range files {
@@ -57,7 +57,7 @@ func (a *App) up(p Program, manifest string, files map[string]string) error {
 			return err
 		}
 	}
-	manifest = strings.NewReplacer("PLAYER", player+", "+PlayRole, "FILES", "{from: player, to: "+player+"}").Replace(manifest)
+	manifest = strings.NewReplacer("PLAYER", a.player+", "+PlayRole, "FILES", "{from: "+name+", to: "+a.player+"}").Replace(manifest)
 	if err := os.WriteFile(a.manifest, []byte(manifest), 0o644); err != nil {
 		return err
 	}
@@ -88,11 +88,25 @@ func (p Program) UpFile(manifest string) (*App, error) {
 
 // newDir makes a directory that others may pass: the trusted process does not stay root.
 func newDir() (string, error) {
-	dir, err := os.MkdirTemp("/tmp", "bench-") // sockets need a short path
+	above := os.TempDir()
+	if len(above) > 40 {
+		above = "/tmp" // sockets need a short path
+	}
+	dir, err := os.MkdirTemp(above, "cofferdam-bench-")
 	if err != nil {
 		return "", err
 	}
 	return dir, os.Chmod(dir, 0o755)
+}
+
+// Alone runs `cofferdam run` for a program on its own, which keeps its records in dir.
+func (p Program) Alone(dir string, degraded []string, args ...string) error {
+	line := []string{"run", "--quiet"}
+	for _, name := range degraded {
+		line = append(line, "--allow-degraded", name)
+	}
+	a := App{Dir: dir, binary: p.Binary, manifest: "none"}
+	return said(a.Command(append(append(line, "--"), args...)...))
 }
 
 // Command is a command of cofferdam about this application.
@@ -104,7 +118,7 @@ func (a *App) Command(args ...string) *exec.Cmd {
 
 // Play has the player play a role in a service and gives what it found.
 func (a *App) Play(service, role string, args ...string) (Reading, error) {
-	return reading(a.Command(append([]string{"exec", service, "--", player, PlayRole, role}, args...)...), role)
+	return reading(a.Command(append([]string{"exec", service, "--", a.player, PlayRole, role}, args...)...), role)
 }
 
 // reading runs a player and decodes what it prints.

@@ -85,7 +85,7 @@ func calls(ctx context.Context, size, n int) (Reading, error) {
 	return Times(n, time.Microsecond, func() error { return echo(ctx, c, body) })
 }
 
-// callsAtOnce has many callers on one connection.
+// callsAtOnce has many callers on one connection; samples are in ms.
 func callsAtOnce(ctx context.Context, workers, n int) (Reading, error) {
 	c, err := sdk.Connect(ctx)
 	if err != nil {
@@ -93,10 +93,10 @@ func callsAtOnce(ctx context.Context, workers, n int) (Reading, error) {
 	}
 	body := message(64)
 	call := func(int) error { return echo(ctx, c, body) }
-	if _, err := Rate(workers, n/10+1, time.Microsecond, call); err != nil {
+	if _, err := Rate(workers, n/10+1, time.Millisecond, call); err != nil {
 		return Reading{}, err
 	}
-	return Rate(workers, n, time.Microsecond, call)
+	return Rate(workers, n, time.Millisecond, call)
 }
 
 // callPause is that between two calls of somebody who has other things to do.

@@ -9,20 +9,20 @@ import (
 )
 
 // Spec is an environment with the host's /usr and one program, under the limits that
-// everybody has who writes none.
-func Spec(args ...string) *executor.Spec {
+// everybody has who writes none. degraded are protections that may be missing.
+func Spec(degraded []string, args ...string) *executor.Spec {
 	return &executor.Spec{
 		Name:          "bench",
 		Mounts:        []executor.Mount{{Kind: executor.MountRuntime}},
 		Command:       executor.Command{Args: args, Env: []string{"PATH=/usr/bin:/bin"}},
-		AllowDegraded: []string{"cgroup"},
+		AllowDegraded: degraded,
 	}
 }
 
 // Start runs a program in a complete environment of its own, to its known exit, and
 // compares what it prints.
-func Start(x executor.Executor, want string, args ...string) error {
-	spec := Spec(args...)
+func Start(x executor.Executor, degraded []string, want string, args ...string) error {
+	spec := Spec(degraded, args...)
 	var out bytes.Buffer
 	if want != "" {
 		spec.Command.Stdout = &out // without, it is a descriptor of /dev/null, and nothing is copied

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"cofferdam/bench/own"
 	"cofferdam/executor/canary"
 	"cofferdam/executor/namespace/spawner"
 )
@@ -28,6 +29,7 @@ const (
 	roleGateway = "gateway"
 	roleCanary  = "canary"
 	roleEgress  = "egress"
+	roleBench   = own.PlayRole
 )
 
 func main() {
@@ -41,6 +43,8 @@ func main() {
 			os.Exit(canary.Main(os.Args[2:]))
 		case roleEgress:
 			os.Exit(egressMain())
+		case roleBench:
+			os.Exit(benchMain())
 		}
 	}
 	os.Exit(run(os.Args[1:]))
@@ -146,7 +150,7 @@ run and exec what their help says.`,
 		}
 	}
 	add("run", upCommand(p), downCommand(p), runCommand(), execCommand(p), restartCommand(p), stopCommand(p), startCommand(p), killCommand(p), grantCommand(p), revokeCommand(p))
-	add("look", psCommand(p), topCommand(p), statsCommand(p), grantsCommand(p), logsCommand(p), auditCommand(p), eventsCommand(p), doctorCommand(), versionCommand())
+	add("look", psCommand(p), topCommand(p), statsCommand(p), grantsCommand(p), logsCommand(p), auditCommand(p), eventsCommand(p), doctorCommand(), benchCommand(), versionCommand())
 	add("explain", checkCommand(p), planCommand(p), whyCommand(p), flowCommand(), labelCommand())
 	sayUsage(root)
 	return root
