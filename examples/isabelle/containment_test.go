@@ -415,11 +415,18 @@ func TestContainment(t *testing.T) {
 		}
 	})
 	t.Run("programs without end", func(t *testing.T) {
-		h.attack(t, "Forks", arg{"watchdog_timeout": 3, "check_delay": 0.1})
-		before := len(h.ends(t, "mallory"))
-		end, _ := h.attack(t, "Kill", nil)
-		if got := h.lost(t, end, before, "exit", "pids"); got.pids < 32 || got.pids > 64 {
-			t.Errorf("it had up to %d processes, want nearly the limit of 64", got.pids)
+		most := 0
+		for range 5 { // on a slow machine it may be stopped before it has many
+			h.attack(t, "Forks", arg{"watchdog_timeout": 3, "check_delay": 0.1})
+			before := len(h.ends(t, "mallory"))
+			end, _ := h.attack(t, "Kill", nil)
+			most = max(most, h.lost(t, end, before, "exit", "pids").pids)
+			if most >= 32 {
+				break
+			}
+		}
+		if most < 32 || most > 64 {
+			t.Errorf("it had up to %d processes, want nearly the limit of 64", most)
 		}
 		if end, _ := h.attack(t, "Try", nil); end.Kind != "FINISHED" {
 			t.Errorf("afterwards: %s %s", end.Kind, end.Text)
