@@ -186,14 +186,14 @@ func (k *call) debt(id uint64) debt {
 // time is up, or that was withdrawn.
 const givenUp = wire.Canceled
 
-// carried is one request over HTTP that the door has carried to an instance, on a connection of its
-// own. That all of it was sent is known to the door alone, for the monitor reads no HTTP: it
+// carried are the requests over HTTP that the door has carried to an instance on one connection, one after the
+// other. That all of one was sent is known to the door alone, for the monitor reads no HTTP: it
 // resets the connection if no answer has begun within the time that the manifest gives for that,
 // and otherwise never. What is true of a call is true of such a request.
 type carried struct {
 	by    *Env
 	port  int
-	heard uint64    // from by when the last of it was passed on
+	heard uint64    // from by when the last of them was passed on
 	sent  time.Time // which is when that was
 }
 
@@ -204,9 +204,8 @@ func (q *carried) ended(r *relay) {
 		e.mu.Lock()
 		delete(e.silences, q.port)
 		e.mu.Unlock()
-		return
 	}
-	if !errors.Is(r.out.err, unix.ECONNRESET) || q.sent.IsZero() {
+	if !r.asks.Load() || !errors.Is(r.out.err, unix.ECONNRESET) || q.sent.IsZero() {
 		return
 	}
 	hung := e.heard.Load() == q.heard && !e.waits()

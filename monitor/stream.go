@@ -59,7 +59,7 @@ type stream struct {
 	through  *meter // that counts the bytes; nil for none
 	count    *numbers.Counter
 	heard    *atomic.Uint64 // counts that something has come; nil for nobody who counts
-	request  *carried       // that this is, of a door that carries one on each connection
+	request  *carried       // that this is, of a door
 	asks     *atomic.Bool   // is set when something has come; nil if this is the way back
 	answered *atomic.Bool   // is cleared then; nil if it is the way there
 	pace     *pace          // of the connection, by how the reader takes this; nil for none

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -49,10 +48,10 @@ type authenticator struct {
 // service could take the other.
 var errTwice = errors.New("the cookie stands there twice, with two values")
 
-// principal is whom r comes from, "" for nobody. An error other than errTwice
+// principal is whom a request with these cookies comes from, "" for nobody. An error other than errTwice
 // means that nobody knows.
-func (a *authenticator) principal(ctx context.Context, r *http.Request) (string, error) {
-	value, shown, err := cookie(r.Header, a.Cookie)
+func (a *authenticator) principal(ctx context.Context, cookies []string) (string, error) {
+	value, shown, err := cookie(cookies, a.Cookie)
 	if err != nil || !shown {
 		return "", err
 	}

@@ -1,15 +1,13 @@
 package gateway
 
 import (
-	"bufio"
-	"context"
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"io"
-	"net"
 	"strconv"
 	"strings"
-	"sync"
+	"time"
 	"unicode/utf8"
 )
 
@@ -78,92 +76,41 @@ func writePrincipal(name string) string {
 	return hex.EncodeToString([]byte(name))
 }
 
-// prefaceListener gives connections that begin with a preface.
-type prefaceListener struct {
-	net.Listener
-	callers *tally // connections of each service, or of each principal that it runs for
-}
-
-// Accept implements [net.Listener].
-func (l prefaceListener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return &prefaced{Conn: c, in: bufio.NewReaderSize(c, maxPreface), callers: l.callers}, nil
-}
-
-// prefaced is a connection whose first Read takes the preface off, so that it
-// happens in the connection's own goroutine and within the time that net/http
-// gives a header. Only one goroutine reads a connection at a time.
-type prefaced struct {
-	net.Conn
-	in     *bufio.Reader
-	said   preface // empty until the preface was read
-	failed bool
-
-	callers *tally
-	left    sync.Once
-	mu      sync.Mutex
-	counted bool // guarded by mu, as is closed
-	closed  bool
-}
-
 // who is whom a connection counts for.
 func (p preface) who() string { return p.caller + " " + p.principal }
 
-// Close implements [net.Conn].
-func (c *prefaced) Close() error {
-	c.left.Do(func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.closed = true; c.counted {
-			c.callers.end(c.said.who())
-		}
-	})
-	return c.Conn.Close()
-}
-
-// enter counts the connection, if its caller may have one more.
-func (c *prefaced) enter() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.counted = !c.closed && c.callers.begin(c.said.who())
-	return c.counted
-}
-
-// Read implements [net.Conn]. To the server, a connection without a proper
-// preface ends before its first byte: it has said nothing worth an answer.
-func (c *prefaced) Read(p []byte) (int, error) {
-	if c.failed {
-		return 0, io.EOF
+// introduced takes the preface off, and counts the connection, if its caller may have one more.
+// One without a proper preface ends before its first byte: it has said nothing worth an answer.
+func (c *client) introduced() bool {
+	c.tcp.SetReadDeadline(time.Now().Add(min(c.g.config.Limits.timeout(), headTime)))
+	line, err := c.in.firstLine(maxPreface)
+	if err == nil {
+		c.said, err = parsePreface(line)
 	}
-	if c.said.caller == "" {
-		line, err := c.in.ReadSlice('\n')
-		if err == nil {
-			c.said, err = parsePreface(string(line))
+	if err != nil {
+		return false
+	}
+	if !c.entry.callers.begin(c.said.who()) {
+		io.WriteString(c.tcp, crowded)
+		return false
+	}
+	return true
+}
+
+// firstLine takes off a line of at most so many bytes, with its end.
+func (in *input) firstLine(most int) (string, error) {
+	for {
+		b := in.waiting()
+		end := bytes.IndexByte(b[:min(len(b), most)], '\n')
+		if end >= 0 {
+			in.r += end + 1
+			return string(b[:end+1]), nil
 		}
-		if err == nil && !c.enter() {
-			io.WriteString(c.Conn, crowded)
-			err = errPeerCrowded
+		if len(b) >= most {
+			return "", errPreface
 		}
-		if err != nil {
-			c.failed = true
-			return 0, io.EOF
+		if err := in.fill(); err != nil {
+			return "", err
 		}
 	}
-	return c.in.Read(p)
-}
-
-type prefaceKey struct{}
-
-// withPreface is the ConnContext of the bridge.
-func withPreface(ctx context.Context, c net.Conn) context.Context {
-	return context.WithValue(ctx, prefaceKey{}, c)
-}
-
-// prefaceOf returns the preface of the connection that a request came on. There
-// is one, or there would be no request.
-func prefaceOf(ctx context.Context) preface {
-	return ctx.Value(prefaceKey{}).(*prefaced).said
 }

@@ -65,6 +65,9 @@ type Route struct {
 
 	Rate Rate `json:"rate,omitzero"` // of requests by each principal, and by each address that is nobody's
 
+	// WebSocket is whether a request may become a web socket, if what is answered is for everybody.
+	WebSocket bool `json:"websocket,omitempty"`
+
 	SecretNobody bool `json:"secret_nobody,omitempty"` // the same of what Nobody answers
 }
 
@@ -74,6 +77,7 @@ type Limits struct {
 	BodyBytes   int64 `json:"body_bytes,omitempty"`   // default 1 MiB
 	TimeoutMS   int64 `json:"timeout_ms,omitempty"`   // of a whole request, default 60 s
 	AnswerMS    int64 `json:"answer_ms,omitempty"`    // from the end of a request to the beginning of its answer; 0 for no limit but timeout
+	IdleMS      int64 `json:"idle_ms,omitempty"`      // over which nothing comes on a web socket, default 10 min
 	Connections int   `json:"connections,omitempty"`  // default 512, for each of the two listeners
 
 	PerPeer      int  `json:"per_peer,omitempty"`      // of them from one address, or from one service; default half of them
@@ -82,6 +86,10 @@ type Limits struct {
 }
 
 func (l Limits) timeout() time.Duration { return time.Duration(l.TimeoutMS) * time.Millisecond }
+
+func (l Limits) answer() time.Duration { return time.Duration(l.AnswerMS) * time.Millisecond }
+
+func (l Limits) idle() time.Duration { return time.Duration(l.IdleMS) * time.Millisecond }
 
 func (l Limits) withDefaults() Limits {
 	if l.HeaderBytes == 0 {
@@ -95,6 +103,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Connections == 0 {
 		l.Connections = 512
+	}
+	if l.IdleMS == 0 {
+		l.IdleMS = 600_000
 	}
 	if l.PerPeer == 0 {
 		l.PerPeer = max(l.Connections/2, 1)
@@ -168,7 +179,7 @@ func (c Config) check() error {
 		return fmt.Errorf("bridge: port %d: not from 1 to 65535", c.Bridge)
 	}
 	l := c.Limits
-	if l.HeaderBytes < 0 || l.BodyBytes < 0 || l.TimeoutMS < 0 || l.AnswerMS < 0 || l.TimeoutMS > int64(time.Hour/time.Millisecond) || l.Connections < 0 || l.PerPeer < 0 || l.PerPrincipal < 0 || !l.Rate.ok() {
+	if l.HeaderBytes < 0 || l.BodyBytes < 0 || l.TimeoutMS < 0 || l.AnswerMS < 0 || l.IdleMS < 0 || l.TimeoutMS > int64(time.Hour/time.Millisecond) || l.Connections < 0 || l.PerPeer < 0 || l.PerPrincipal < 0 || !l.Rate.ok() {
 		return fmt.Errorf("limits %+v: negative, or a timeout over an hour", l)
 	}
 	return nil

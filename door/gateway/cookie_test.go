@@ -19,21 +19,27 @@ func TestCookieIsHidden(t *testing.T) {
 		{"Session=x; sessions=y", "[Session=x; sessions=y]"},
 		{"; ;", "[; ;]"},
 	} {
-		h := http.Header{"Cookie": strings.Split(tt.lines, "|")}
-		hideCookie(h, "session")
-		if got := fmt.Sprint(h["Cookie"]); got != tt.want {
+		var r request
+		for _, line := range strings.Split(tt.lines, "|") {
+			r.fields = append(r.fields, field{"cookie", line})
+		}
+		r.hideCookie("session")
+		if got := fmt.Sprint(r.values("Cookie")); got != tt.want {
 			t.Errorf("%q becomes %s, want %s", tt.lines, got, tt.want)
 		}
-		if value, shown, err := cookie(h, "session"); shown || err != nil {
+		if value, shown, err := cookie(r.values("Cookie"), "session"); shown || err != nil {
 			t.Errorf("%q still shows %q, %v", tt.lines, value, err)
 		}
 	}
 }
 
 func TestCookieIsKept(t *testing.T) {
-	h := http.Header{"Set-Cookie": {"session=x; Path=/", "a=b", " session =x", "=session=x", "session", "Session=x", "session=; Max-Age=0"}}
-	keepCookie(h, "session")
-	if got := fmt.Sprint(h["Set-Cookie"]); got != "[a=b Session=x]" {
+	var r response
+	for _, line := range []string{"session=x; Path=/", "a=b", " session =x", "=session=x", "session", "Session=x", "session=; Max-Age=0"} {
+		r.fields = append(r.fields, field{"set-cookie", line})
+	}
+	r.keepCookie("session")
+	if got := fmt.Sprint(r.values("Set-Cookie")); got != "[a=b Session=x]" {
 		t.Errorf("left: %s", got)
 	}
 }
@@ -89,14 +95,15 @@ func FuzzHideCookie(f *testing.F) {
 		if name == "" || strings.ContainsAny(name, "=; \t") || name != strings.TrimSpace(name) {
 			return
 		}
-		h := http.Header{"Cookie": {line}}
-		hideCookie(h, name)
-		if value, shown, err := cookie(h, name); shown || err != nil {
+		r := request{framing: framing{fields: []field{{"Cookie", line}}}}
+		r.hideCookie(name)
+		left := r.values("Cookie")
+		if value, shown, err := cookie(left, name); shown || err != nil {
 			t.Errorf("%q without %q shows %q, %v", line, name, value, err)
 		}
 		for pair := range strings.SplitSeq(line, ";") {
 			key, _, _ := strings.Cut(pair, "=")
-			if pair = strings.TrimSpace(pair); pair != "" && strings.TrimSpace(key) != name && !strings.Contains(strings.Join(h["Cookie"], ";"), pair) {
+			if pair = strings.TrimSpace(pair); pair != "" && strings.TrimSpace(key) != name && !strings.Contains(strings.Join(left, ";"), pair) {
 				t.Errorf("%q without %q loses %q", line, name, pair)
 			}
 		}

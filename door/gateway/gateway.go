@@ -3,8 +3,8 @@
 //
 // It is an environment like any other, with two privileges declared by the
 // manifest: it inherits listening sockets of the host, and it may connect to
-// the HTTP port of every service, and to those that are reached otherwise. Those are names of /etc/hosts whose addresses
-// the monitor listens on, so to the gateway they are ordinary TCP.
+// the HTTP port of every service, and to those that are reached otherwise. Those are
+// names of /etc/hosts whose addresses the monitor listens on, so to the gateway they are ordinary TCP.
 //
 //   - From outside ([Config.Routes]): the decoded path picks the service, the
 //     first match wins, and the service is told Cofferdam-Caller: gateway.
@@ -25,15 +25,16 @@
 // came in and written anew, so that they are as good as the gateway: whoever
 // speaks to a service through it cannot choose them.
 //
-// Every request to a service has a connection of its own. It costs a connect,
-// and buys that each request is one decision of the monitor with one record,
-// that nothing left over by one request can be the beginning of another, and
-// that of each it is known whether an instance may have seen it. If that ends, the request is sent to the
-// next one while the client waits, or it is answered that it may have been done
-// (hold.go).
+// A head is read in one way, which is strict, and written anew (head.go); bodies pass in pieces, their
+// framing checked (body.go). Each connection of a client has at most one to a service, which carries
+// its requests one after the other for at most a second, as long as they are on the same behalf (far.go). So what the monitor
+// has decided is never older than that, and what a service says that nobody has asked for
+// reaches nobody: not another client, and not the next request. Of each request it is
+// known whether an instance may have seen it. If that ends, the request is sent to the
+// next one while the client waits, or it is answered that it may have been done (hold.go).
 //
-// Goroutines are those of net/http: one per connection, and two more for each
-// connection to a service. A connection that is not HTTP has three.
+// There is one goroutine for each connection of a client, and another one while the body of a request is
+// carried that is longer than 16 KiB. An idle connection has no buffers. One that is not HTTP has three.
 //
 // Trusted: for the names of callers and of principals in HTTP, to see what passes, and
 // to seal; it is confined like any environment, and decides nothing. Broken, it could
@@ -43,18 +44,15 @@ package gateway
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
-	"log"
 	"log/slog"
 	"net"
-	"net/http"
-	"net/http/httputil"
 	"net/netip"
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -75,9 +73,8 @@ type Gateway struct {
 	config Config
 	routes []route
 	log    *slog.Logger
-	errors *log.Logger // of net/http, into log
 	newID  func() string
-	proxy  *httputil.ReverseProxy
+	dial   dialing
 	who    *authenticator // nil if nobody is told apart
 	traces *tracer        // nil if no requests are traced
 	doors  []*tcpDoor
@@ -86,8 +83,7 @@ type Gateway struct {
 	going    *tally // requests, by principal
 }
 
-// New returns a gateway for c, which it checks. It logs one line per request to
-// log, and what net/http has to complain about.
+// New returns a gateway for c, which it checks. It logs one line per request to log.
 func New(c Config, log *slog.Logger) (*Gateway, error) {
 	c.Limits = c.Limits.withDefaults()
 	if err := c.check(); err != nil {
@@ -101,8 +97,9 @@ func New(c Config, log *slog.Logger) (*Gateway, error) {
 		config: c,
 		routes: routes,
 		log:    log,
-		errors: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		newID:  func() string { return strings.ToLower(rand.Text()) },
+
+		dial: newDialer().DialContext,
 
 		requests: newMeter(c.Limits.Rate),
 		going:    newTally(c.Limits.PerPrincipal),
@@ -110,26 +107,18 @@ func New(c Config, log *slog.Logger) (*Gateway, error) {
 	if c.Authenticate != nil {
 		g.who = &authenticator{Authenticate: *c.Authenticate, call: new(line).call}
 	}
-	dial := onBehalf(newDialer().DialContext)
 	for i, d := range c.TCP {
 		behalf := ""
 		if c.Says {
 			behalf = forSomebody("", len(c.Routes)+i) // the doors are counted after the routes
 		}
 		g.doors = append(g.doors, &tcpDoor{
-			TCP: d.withDefaults(), to: addressFor(net.JoinHostPort(d.To, strconv.Itoa(d.Port)), behalf), dial: dial, log: log.Info, id: g.newID,
+			TCP: d.withDefaults(), to: net.JoinHostPort(d.To, strconv.Itoa(d.Port)), dial: onBehalf(g.dial, behalf), log: log.Info, id: g.newID,
 			peers: make(map[netip.Prefix]int), open: make(map[*net.TCPConn]struct{}),
 		})
 	}
 	if c.Traces != nil {
 		g.traces = &tracer{Traces: *c.Traces}
-	}
-	g.proxy = &httputil.ReverseProxy{
-		Rewrite:        rewrite,
-		Transport:      newTransport(time.Duration(c.Limits.AnswerMS) * time.Millisecond),
-		ModifyResponse: checkResponse,
-		ErrorHandler:   proxyError,
-		ErrorLog:       g.errors,
 	}
 	return g, nil
 }
@@ -194,22 +183,19 @@ func inherited(fd uintptr) (net.Listener, error) {
 // ends; then requests in progress have drainTime to finish, and other connections
 // are closed. It closes all listeners. Its error is that of the listener that failed.
 func (g *Gateway) Serve(ctx context.Context, outside, bridge net.Listener, doors ...net.Listener) error {
-	var servers []*http.Server
+	var entries []*entry
 	failed := make(chan error, 2+len(doors))
-	serve := func(s *http.Server, l net.Listener) {
-		servers = append(servers, s)
-		go func() { failed <- s.Serve(l) }()
-	}
 	if outside != nil {
-		capped := newCapped(outside, g.config.Limits.Connections)
-		capped.peers = newTally(g.config.Limits.PerPeer)
-		serve(g.server(g.outside(capped)), capped)
+		l := newCapped(outside, g.config.Limits.Connections)
+		l.peers = newTally(g.config.Limits.PerPeer)
+		entries = append(entries, g.entry(l, nil))
 	}
 	if bridge != nil {
-		capped := newCapped(bridge, g.config.Limits.Connections)
-		s := g.server(http.HandlerFunc(g.bridged))
-		s.ConnContext = withPreface
-		serve(s, prefaceListener{capped, newTally(g.config.Limits.PerPeer)})
+		l := newCapped(bridge, g.config.Limits.Connections)
+		entries = append(entries, g.entry(l, newTally(g.config.Limits.PerPeer)))
+	}
+	for _, e := range entries {
+		go func() { failed <- e.serve() }()
 	}
 	for i, l := range doors {
 		capped, d := newCapped(l, g.doors[i].Connections), g.doors[i]
@@ -225,32 +211,10 @@ func (g *Gateway) Serve(ctx context.Context, outside, bridge net.Listener, doors
 	// What is left may take its time, but not for ever: ctx has ended already.
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
-	for _, s := range servers {
-		if s.Shutdown(drain) != nil {
-			s.Close()
-		}
+	var all sync.WaitGroup
+	for _, e := range entries {
+		all.Go(func() { e.drain(drain.Done()) })
 	}
-	if errors.Is(err, http.ErrServerClosed) {
-		err = nil
-	}
+	all.Wait()
 	return err
-}
-
-func (g *Gateway) server(h http.Handler) *http.Server {
-	limits := g.config.Limits
-	// The request's own timeout comes first: it ends with a page that says so.
-	whole := limits.timeout() + slack
-	s := &http.Server{
-		Handler:                      h,
-		ReadHeaderTimeout:            min(limits.timeout(), 10*time.Second),
-		ReadTimeout:                  whole,
-		WriteTimeout:                 whole,
-		IdleTimeout:                  min(limits.timeout(), 30*time.Second),
-		MaxHeaderBytes:               limits.HeaderBytes,
-		DisableGeneralOptionsHandler: true, // "OPTIONS *" is answered like any path without a route
-		ErrorLog:                     g.errors,
-		Protocols:                    new(http.Protocols),
-	}
-	s.Protocols.SetHTTP1(true)
-	return s
 }

@@ -3,7 +3,9 @@ package gateway
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"cofferdam/sdk"
@@ -12,123 +14,140 @@ import (
 // maxURI is the longest request target that is looked at, in bytes.
 const maxURI = 8 << 10
 
-// exchange is one request on its way through. It travels in the context of the
-// request, because net/http owns the calls in between.
+// exchange is one request on its way through.
 type exchange struct {
 	id        string
 	caller    string // as the service is told
 	principal string // the same; "" for nobody
 	service   string // "" as long as nobody is found
-	port      int
-	behalf    string        // the line ahead of the connection, "" for none; see dial.go
-	secret    bool          // the answer is to be sealed
-	hidden    string        // the cookie that the service may neither see nor set, "" for none
-	cause     error         // of a refusal that the log should explain
-	wait      time.Duration // until it may be tried again
-	ended     func()        // called when it has; nil for nothing
-	body      *watched
+	to        string // its address
+	behalf    string // the line ahead of the connection, "" for none; see dial.go
+	secret    bool   // the answer is to be sealed
+	socket    bool   // it may become a web socket
+	hidden    string // the cookie that the service may neither see nor set, "" for none
+	start     time.Time
+	deadline  time.Time
+	wait      time.Duration // until it may be tried again, when it was refused
+	counted   bool          // as one of its principal's that go on
+
+	body      *body     // that the client sends; nil once all of it is in client.kept
+	unread    bool      // not all of what it has announced was read
+	bodyErr   error     // what ended it early
+	continued bool      // it was told to send it
+	sending   *sending  // of a body that is not kept
+	last      bool      // nothing follows on its connection
+	whole     time.Time // when all of it had been sent to a service; zero if it was not
+	heard     bool      // something of the answer has come
+	sent      bool      // something of an answer has been sent
+	status    int       // of that
+	bytes     int64     // of its body
+	cause     error     // why it was not the service's, or is not whole
+	cut       error     // why it is not whole
 
 	at, parent, link sdk.Trace // in a trace; zero if none is kept
 }
 
-type exchangeKey struct{}
+var (
+	errTooOften = errors.New("more requests than the rate allows")
+	errTooMany  = errors.New("its principal has as many requests under way as it may have")
+	errOrigin   = errors.New("a web socket that a page of another origin asks for")
+	errCutShort = errors.New("the answer was cut short")
+)
 
-func exchangeOf(r *http.Request) *exchange {
-	return r.Context().Value(exchangeKey{}).(*exchange)
-}
-
-// outside returns the handler for people.
-func (g *Gateway) outside(l *capped) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if l.crowded() {
-			// Whoever keeps a connection open without using it keeps others out.
-			w.Header().Set("Connection", "close")
+// choose finds out for whom a request from outside is. It returns a status to refuse with, or 0.
+func (c *client) choose() int {
+	g, x, r := c.g, &c.x, &c.req
+	if c.entry.l.crowded() {
+		// Whoever keeps a connection open without using it keeps others out.
+		x.last = true
+	}
+	if !x.within(g.requests, c.peer) {
+		return http.StatusTooManyRequests
+	}
+	if !r.locate() || ambiguous(r.path) {
+		return http.StatusBadRequest
+	}
+	to := g.find(r.path)
+	if to == nil {
+		return http.StatusNotFound
+	}
+	x.service, x.secret = to.To, to.Secret
+	if g.who != nil && !to.Session {
+		x.hidden = g.who.Cookie
+	}
+	if to.Asks {
+		if status := c.recognise(); status != 0 {
+			return status
 		}
-		g.handle(w, r, callerOutside, func(ctx context.Context, x *exchange) int {
-			peer := peerOfRequest(r)
-			if !x.within(g.requests, peer) {
-				return http.StatusTooManyRequests
-			}
-			if ambiguous(r.URL.Path) {
-				return http.StatusBadRequest
-			}
-			to := g.find(r.URL.Path)
-			if to == nil {
-				return http.StatusNotFound
-			}
-			x.service, x.secret = to.To, to.Secret
-			if g.who != nil && !to.Session {
-				x.hidden = g.who.Cookie
-			}
-			if to.Asks {
-				if status := g.recognise(ctx, x, r); status != 0 {
-					return status
-				}
-				if to.Needs && x.principal == "" {
-					return http.StatusUnauthorized
-				}
-				if to.Nobody != "" && x.principal == "" {
-					x.service, x.secret, x.hidden = to.Nobody, to.SecretNobody, ""
-				}
-			}
-			who := "address " + peer
-			if x.principal != "" {
-				who = "principal " + x.principal
-			}
-			if !x.within(to.meter, who) || x.principal != "" && !x.begin(g.going) {
-				return http.StatusTooManyRequests
-			}
-			if g.config.Says {
-				x.behalf = forSomebody(x.principal, to.number)
-			}
-			return 0
-		})
-	})
+		if to.Needs && x.principal == "" {
+			return http.StatusUnauthorized
+		}
+		if to.Nobody != "" && x.principal == "" {
+			x.service, x.secret, x.hidden = to.Nobody, to.SecretNobody, ""
+		}
+	}
+	who := "address " + c.peer
+	if x.principal != "" {
+		who = "principal " + x.principal
+	}
+	if !x.within(to.meter, who) {
+		return http.StatusTooManyRequests
+	}
+	if x.principal != "" {
+		if !g.going.begin(x.principal) {
+			x.cause = errTooMany
+			return http.StatusTooManyRequests
+		}
+		x.counted = true
+	}
+	if g.config.Says {
+		x.behalf = forSomebody(x.principal, to.number)
+	}
+	if to.WebSocket && !x.secret && r.wantsSocket() {
+		if !r.ownOrigin() {
+			x.cause = errOrigin
+			return http.StatusForbidden
+		}
+		x.socket = true
+	}
+	return 0
 }
 
 // within counts the request as one of who's, and says if there are too many.
 func (x *exchange) within(m *meter, who string) bool {
-	wait, ok := m.take(who, time.Now())
+	if m == nil {
+		return true
+	}
+	wait, ok := m.take(who, x.start)
 	if !ok {
 		x.wait, x.cause = wait, errTooOften
 	}
 	return ok
 }
 
-// begin counts the request as one that goes on, and says if there are too many.
-func (x *exchange) begin(going *tally) bool {
-	if !going.begin(x.principal) {
-		x.cause = errTooMany
-		return false
+// chooseBridged is choose for a request of a service.
+func (c *client) chooseBridged() int {
+	g, x, p := c.g, &c.x, &c.said
+	if port, ok := g.config.Services[p.callee]; !ok || port != p.port || g.config.Says != (p.number != 0) {
+		return http.StatusNotFound
 	}
-	x.ended = func() { going.end(x.principal) }
-	return true
+	if !c.req.locate() {
+		return http.StatusBadRequest
+	}
+	x.service, x.principal = p.callee, p.principal
+	if g.config.Says {
+		x.behalf = over(p.number)
+	}
+	return 0
 }
 
-var (
-	errTooOften = errors.New("more requests than the rate allows")
-	errTooMany  = errors.New("its principal has as many requests under way as it may have")
-)
-
-// bridged is the handler for services.
-func (g *Gateway) bridged(w http.ResponseWriter, r *http.Request) {
-	p := prefaceOf(r.Context())
-	g.handle(w, r, p.caller, func(_ context.Context, x *exchange) int {
-		if port, ok := g.config.Services[p.callee]; !ok || port != p.port || g.config.Says != (p.number != 0) {
-			return http.StatusNotFound
-		}
-		x.service, x.principal = p.callee, p.principal
-		if g.config.Says {
-			x.behalf = over(p.number)
-		}
-		return 0
-	})
-}
-
-// recognise finds out who sent r. It returns a status to refuse with: that nobody
+// recognise finds out who sent the request. It returns a status to refuse with: that nobody
 // can say who it is does not make it nobody.
-func (g *Gateway) recognise(ctx context.Context, x *exchange, r *http.Request) int {
-	principal, err := g.who.principal(ctx, r)
+func (c *client) recognise() int {
+	x := &c.x
+	ctx, cancel := context.WithDeadline(context.Background(), x.deadline)
+	defer cancel()
+	principal, err := c.g.who.principal(ctx, c.req.values("Cookie"))
 	switch {
 	case errors.Is(err, errTwice):
 		x.cause = err
@@ -144,115 +163,126 @@ func (g *Gateway) recognise(ctx context.Context, x *exchange, r *http.Request) i
 	return 0
 }
 
-// handle serves one request: it is checked, given to whom choose names, and
-// logged. choose returns a status to refuse with.
-func (g *Gateway) handle(out http.ResponseWriter, r *http.Request, caller string, choose func(context.Context, *exchange) int) {
-	start := time.Now()
-	x := &exchange{id: g.newID(), caller: caller}
-	w := &recorder{ResponseWriter: out}
-	w.Header().Set(headerID, x.id)
-	whole := false
-	defer func() {
-		if x.ended != nil {
-			x.ended()
-		}
-		if !whole && w.cause == nil {
-			// The proxy panics with http.ErrAbortHandler, for net/http to cut
-			// the connection: the only way to say that the rest is missing.
-			w.cause = errCutShort
-		}
-		took := time.Since(start)
-		g.record(r, x, w, took)
-		if g.traces != nil {
-			g.traces.end(r, x, w.status, start, took)
-		}
-	}()
-
-	limits := g.config.Limits
-	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), exchangeKey{}, x), limits.timeout())
-	defer cancel()
-
-	status := refuse(r, limits)
-	if status == 0 {
-		status = choose(ctx, x)
+// serveRequest serves one request whose head was read: it is checked, and given to the service that
+// is chosen for it.
+func (c *client) serveRequest() {
+	g, x, r := c.g, &c.x, &c.req
+	x.last = r.close
+	x.body = newBody(&c.in, &r.framing, -1)
+	x.body.most = g.config.Limits.BodyBytes
+	status := refuse(r, &g.config.Limits)
+	switch {
+	case status != 0:
+	case c.entry.callers != nil:
+		status = c.chooseBridged()
+	default:
+		status = c.choose()
+	}
+	if x.counted {
+		defer g.going.end(x.principal)
 	}
 	if status != 0 {
-		w.cause = x.cause
-		if status == http.StatusTooManyRequests {
-			w.Header().Set("Retry-After", after(x.wait))
-		}
-		g.turnAway(w, r, status, x.id)
-		whole = true
+		c.leaveBody()
+		c.turnAway(status)
 		return
 	}
-	if len(r.TransferEncoding) > 0 {
-		// Chunks and a length together are read as chunks by net/http, which
-		// does not tell. Who stands before us may have gone by the length, so
-		// what follows may be no request of theirs (RFC 9112 section 6.1).
-		w.Header().Set("Connection", "close")
-	}
-	x.port = g.config.Services[x.service]
-	x.body = g.watch(out, r, start)
-
-	r = r.WithContext(ctx)
-	r.Body = x.body
-	r.Trailer = nil // a trailer is one more place to put a header
-	scrub(r.Header)
+	x.to = net.JoinHostPort(x.service, strconv.Itoa(g.config.Services[x.service]))
+	r.scrub()
 	if g.traces != nil {
-		g.traces.begin(x, traceOf(r.Header))
+		g.traces.begin(x, traceOf(r.values(headerTrace)))
+	}
+	if !x.at.IsZero() || x.caller == callerOutside {
+		r.drop(headerTrace)
 	}
 	if x.caller == callerOutside {
-		delete(r.Header, headerTrace)
-		delete(r.Header, headerState)
+		r.drop(headerState)
 	}
 	if x.hidden != "" {
-		hideCookie(r.Header, x.hidden)
+		r.hideCookie(x.hidden)
 	}
-	g.proxy.ServeHTTP(w, r)
-	whole = true
+	c.carry()
+}
+
+// leaveBody passes over a body that nobody wants, if it is here. Otherwise the connection
+// ends: what comes would be taken for a request.
+func (c *client) leaveBody() {
+	b := c.x.body
+	if !b.ended && !b.chunked && b.left <= int64(len(c.in.waiting())) {
+		c.in.r += int(b.left)
+		b.left, b.ended = 0, true
+	}
+	if !b.ended {
+		c.x.last, c.x.unread = true, true
+	}
 }
 
 // turnAway answers with a status. Somebody who could be recognised goes where that is
 // done.
-func (g *Gateway) turnAway(w http.ResponseWriter, r *http.Request, status int, id string) {
+func (c *client) turnAway(status int) {
+	var extra []field
 	switch {
+	case status == http.StatusTooManyRequests:
+		extra = []field{{"Retry-After", after(c.x.wait)}}
 	case status == http.StatusServiceUnavailable:
-		w.Header().Set("Retry-After", "2")
-	case status == http.StatusUnauthorized && g.config.Authenticate.Login != "":
-		w.Header().Set("Location", g.config.Authenticate.Login)
+		extra = []field{{"Retry-After", "2"}}
+	case status == http.StatusUnauthorized && c.g.config.Authenticate.Login != "":
+		extra = []field{{"Location", c.g.config.Authenticate.Login}}
 		status = http.StatusSeeOther
 	case status == http.StatusUnauthorized: // which would take a header that says how
 		status = http.StatusForbidden
 	}
-	page(w, status, id)
+	c.page(status, extra...)
 }
-
-// watch bounds the body of r in size, and in time: a client that stops sending
-// must fail by itself, for net/http would wait for it even after the service
-// has been given up. Once the body is read, net/http lifts the deadline.
-func (g *Gateway) watch(out http.ResponseWriter, r *http.Request, start time.Time) *watched {
-	if r.Body != http.NoBody {
-		// An error means that out is no connection, which has nothing to wait for.
-		_ = http.NewResponseController(out).SetReadDeadline(start.Add(g.config.Limits.timeout()))
-	}
-	return &watched{ReadCloser: http.MaxBytesReader(out, r.Body, g.config.Limits.BodyBytes)}
-}
-
-var errCutShort = errors.New("the answer was cut short")
 
 // refuse returns the status for what is not worth looking at, or 0. Messages
-// that could be read in two ways were refused by net/http before.
-func refuse(r *http.Request, limits Limits) int {
+// that could be read in two ways were refused before.
+func refuse(r *request, limits *Limits) int {
 	switch {
-	case r.ProtoMajor != 1:
-		// net/http passes on the preface of HTTP/2 for somebody to take over.
-		return http.StatusHTTPVersionNotSupported
-	case r.Method == http.MethodConnect || r.Method == http.MethodTrace:
+	case r.method == http.MethodConnect || r.method == http.MethodTrace:
 		return http.StatusMethodNotAllowed
-	case len(r.RequestURI) > maxURI:
+	case len(r.target) > maxURI:
 		return http.StatusRequestURITooLong
-	case r.ContentLength > limits.BodyBytes:
+	case r.length > limits.BodyBytes:
 		return http.StatusRequestEntityTooLarge
 	}
 	return 0
+}
+
+// appendRequest writes the request for the service out of one that was cleaned. length is that of its
+// body, -1 if it is not known.
+func (c *client) appendRequest(b []byte, length int64) []byte {
+	x, r := &c.x, &c.req
+	b = append(append(append(append(b, r.method...), ' '), r.target...), " HTTP/1.1\r\n"...)
+	host := r.host
+	if host == "" {
+		host = x.to
+	}
+	b = appendField(b, "Host", host)
+	for _, one := range r.fields {
+		b = appendField(b, one.name, one.value)
+	}
+	b = appendField(b, headerCaller, x.caller)
+	if x.principal != "" {
+		b = appendField(b, headerPrincipal, principalText(x.principal))
+	}
+	b = appendField(b, headerID, x.id)
+	if !x.at.IsZero() {
+		b = appendField(b, "Traceparent", x.at.String())
+	}
+	if x.caller == callerOutside {
+		b = appendField(b, "X-Forwarded-For", c.addr)
+		b = appendField(b, "X-Forwarded-Proto", "http")
+		if r.host != "" {
+			b = appendField(b, "X-Forwarded-Host", r.host)
+		}
+	}
+	switch {
+	case x.socket:
+		b = append(b, "Connection: Upgrade\r\nUpgrade: websocket\r\n"...)
+	case length < 0:
+		b = append(b, "Transfer-Encoding: chunked\r\n"...)
+	case length > 0 || r.method == http.MethodPost || r.method == http.MethodPut || r.method == http.MethodPatch:
+		b = append(strconv.AppendInt(append(b, "Content-Length: "...), length, 10), "\r\n"...)
+	}
+	return append(b, "\r\n"...)
 }

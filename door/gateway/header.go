@@ -2,9 +2,7 @@ package gateway
 
 import (
 	"fmt"
-	"net/http"
-	"net/netip"
-	"net/textproto"
+	"slices"
 	"strings"
 )
 
@@ -22,58 +20,78 @@ const (
 	callerOutside = "gateway"
 )
 
-// hopByHop are the headers that concern one connection (RFC 9110 section 7.6.1
-// and what was customary before it), and Expect, which is answered here.
-var hopByHop = map[string]bool{
-	"Connection":          true,
-	"Expect":              true,
-	"Http2-Settings":      true,
-	"Keep-Alive":          true,
-	"Proxy-Authenticate":  true,
-	"Proxy-Authorization": true,
-	"Proxy-Connection":    true,
-	"Te":                  true,
-	"Trailer":             true,
-	"Transfer-Encoding":   true,
-	"Upgrade":             true,
+// kind is what a field is to us, by its name.
+type kind uint8
+
+const (
+	isPlain kind = iota
+	isOurs       // only the gateway may set it
+	isHop        // it concerns one connection (RFC 9110 section 7.6.1 and what was customary before it)
+	isHost
+	isLength
+	isCoding
+	isConnection
+	isUpgrade
+	isExpect // which is answered here
+)
+
+var kinds = map[string]kind{
+	"connection":          isConnection,
+	"content-length":      isLength,
+	"expect":              isExpect,
+	"forwarded":           isOurs,
+	"host":                isHost,
+	"http2-settings":      isHop,
+	"keep-alive":          isHop,
+	"proxy-authenticate":  isHop,
+	"proxy-authorization": isHop,
+	"proxy-connection":    isHop,
+	"te":                  isHop,
+	"trailer":             isHop,
+	"transfer-encoding":   isCoding,
+	"upgrade":             isUpgrade,
+	"x-real-ip":           isOurs,
+	"x-request-id":        isOurs,
 }
 
-// scrub removes from h, in place, all that the other side must not choose: what
-// concerns the connection, what Connection lists, and our own headers.
+func kindOf(name string) kind {
+	var low [32]byte
+	for i := range min(len(name), len(low)) {
+		c := name[i]
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		low[i] = c
+	}
+	head := low[:min(len(name), len(low))]
+	if strings.HasPrefix(string(head), "cofferdam-") || strings.HasPrefix(string(head), "x-forwarded-") {
+		return isOurs
+	}
+	if len(name) > len(low) {
+		return isPlain
+	}
+	return kinds[string(head)]
+}
+
+// scrub leaves of the fields of a request what a service may be told: nothing that Connection lists, and
+// none of our own.
 //
-// It also removes every header whose name has anything but letters, digits and
+// It also removes every field whose name has anything but letters, digits and
 // hyphens: CGI and WSGI turn hyphens into underscores, so that to a program
 // behind them Cofferdam_Caller is Cofferdam-Caller, and Content_Length is
 // Content-Length. (nginx drops them for the same reason.)
-func scrub(h http.Header) {
-	for _, list := range h["Connection"] {
-		for name := range strings.SplitSeq(list, ",") {
-			h.Del(textproto.TrimString(name))
-		}
-	}
-	for name := range h {
-		if !plainName(name) || hopByHop[name] || ours(name) {
-			delete(h, name)
-		}
-	}
+func (f *framing) scrub() {
+	f.fields = slices.DeleteFunc(f.fields, func(one field) bool {
+		return !plainName(one.name) || kindOf(one.name) == isOurs || f.lists(one.name)
+	})
 }
 
-func plainName(name string) bool {
-	for i := range len(name) {
-		switch c := name[i]; {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-':
-		default:
-			return false
-		}
-	}
-	return true
+// drop takes out the fields with that name.
+func (f *framing) drop(name string) {
+	f.fields = slices.DeleteFunc(f.fields, func(one field) bool { return strings.EqualFold(one.name, name) })
 }
 
-// ours tells whether a canonical name is one that only the gateway may set.
-func ours(name string) bool {
-	return name == headerID || name == "Forwarded" || name == "X-Real-Ip" ||
-		strings.HasPrefix(name, "Cofferdam-") || strings.HasPrefix(name, "X-Forwarded-")
-}
+func plainName(name string) bool { return of(inPlain, name) }
 
 // principalText is a principal's name in a header: in percent-encoding but for letters,
 // digits and "-._~", as a segment of a path may have it.
@@ -90,13 +108,8 @@ func principalText(name string) string {
 	return b.String()
 }
 
-// forwarded sets what a service is told about a client outside.
-func forwarded(h http.Header, in *http.Request) {
-	if peer, err := netip.ParseAddrPort(in.RemoteAddr); err == nil {
-		h.Set("X-Forwarded-For", peer.Addr().Unmap().String())
-	}
-	h.Set("X-Forwarded-Proto", "http")
-	if in.Host != "" {
-		h.Set("X-Forwarded-Host", in.Host)
-	}
+// appendField writes a line.
+func appendField(b []byte, name, value string) []byte {
+	b = append(append(b, name...), ": "...)
+	return append(append(b, value...), "\r\n"...)
 }

@@ -1,16 +1,11 @@
 package gateway
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
-	"net/http/httptrace"
+	"os"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -20,6 +15,9 @@ import (
 // sent again: always if not a byte of it has reached an instance, which the monitor
 // says; once, if it is safe (RFC 9110 section 9.2.1) and its instance ended before it
 // began to answer. Any other is answered for by a page that says whether it may have been done.
+//
+// A connection that is kept may have been ended by the service just now, which is
+// no different from an instance that ends. So what is not safe is never sent on one.
 
 const (
 	// maxKept is the longest body that is read whole before an instance is looked for,
@@ -46,141 +44,345 @@ var (
 	errLost = errors.New("the instance that was at it has ended")
 )
 
-// RoundTrip implements [http.RoundTripper].
-func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	ctx := r.Context()
-	r = r.WithContext(unannounced{ctx})
-	body, err := keep(r)
-	if err != nil {
-		return nil, err
+// carry brings the request to an instance and its answer back.
+func (c *client) carry() {
+	x := &c.x
+	repeats, err := c.keep()
+	if err == nil {
+		err = c.find(repeats)
 	}
+	if err == nil {
+		err = c.relay()
+	}
+	if x.sending != nil {
+		x.sending.stop(c)
+	}
+	if b := x.body; b != nil && !b.ended {
+		x.last, x.unread = true, true
+	}
+	if c.far != nil && !c.leavesFar(err) {
+		c.dropFar()
+	}
+	switch {
+	case err == nil:
+	case x.sent:
+		// All that can be said to who has seen the beginning: the rest is missing.
+		x.cut = fmt.Errorf("%w: %w", errCutShort, err)
+		x.cause = x.cut
+	default:
+		c.failed(err)
+	}
+}
+
+// find looks for an instance until one has begun to answer. repeats says that the request can be sent
+// more than once.
+func (c *client) find(repeats bool) error {
+	x := &c.x
 	lost := false
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
-		if body != nil {
-			r.Body = body()
-		}
-		res, reached, err := t.try(r)
+		reached, err := c.try(!lost && repeats && safe(c.req.method))
 		switch {
-		case err == nil && reached:
-			return res, nil
-		case ctx.Err() != nil && reached:
-			return nil, err
-		case reached && !errors.Is(err, errLost):
-			return nil, err
-		case reached && (lost || body == nil || !safe(r.Method)):
-			return nil, err
+		case err == nil:
+			return nil
+		case reached && (lost || !errors.Is(err, errLost) || !repeats || !safe(c.req.method)):
+			return err
 		case reached:
 			lost = true // and at once the next one, who may be there already
 			continue
-		case body == nil:
-			return nil, errNobody
+		case !repeats:
+			return errNobody
 		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
+		if left := time.Until(x.deadline); left <= pause {
+			time.Sleep(left)
 			if lost {
-				return nil, fmt.Errorf("%w, and no other was found in time", errLost)
+				return fmt.Errorf("%w, and no other was found in time", errLost)
 			}
-			return nil, errNobody
+			return errNobody
+		}
+		time.Sleep(pause)
+		if c.gone() {
+			return errGone
 		}
 	}
 }
 
-// try sends r once. It tells whether anything of it may have reached an instance; the error is
-// an errLost if that ended without a word.
-func (t *transport) try(r *http.Request) (res *http.Response, reached bool, err error) {
-	var answered, silent atomic.Bool
-	var timer atomic.Pointer[time.Timer]
-	var conn net.Conn
-	ctx, giveUp := context.WithCancel(r.Context())
-	out := r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(info httptrace.GotConnInfo) { conn = info.Conn },
-		WroteRequest: func(info httptrace.WroteRequestInfo) {
-			c, ok := conn.(*net.TCPConn)
-			if t.answer == 0 || info.Err != nil || !ok {
-				return
-			}
-			timer.Store(time.AfterFunc(t.answer, func() {
-				if answered.Load() || ctx.Err() != nil {
-					return
-				}
-				silent.Store(true)
-				c.SetLinger(0) // the monitor sees by the reset that all was sent, and nothing came
-				giveUp()
-			}))
-			if answered.Load() {
-				timer.Load().Stop()
-			}
-		},
-		GotFirstResponseByte: func() {
-			answered.Store(true)
-			if running := timer.Load(); running != nil {
-				running.Stop()
-			}
-		},
-	}))
-	res, err = t.Transport.RoundTrip(out)
+// try sends the request once, and reads the head of the answer. It tells whether anything of it may have
+// reached an instance; the error is an errLost if that ended without a word.
+func (c *client) try(again bool) (reached bool, err error) {
+	x := &c.x
+	x.heard, x.sending, x.whole = false, nil, time.Time{}
+	f, line, err := c.reach(again && !x.socket)
 	if err != nil {
-		defer giveUp()
+		return false, err
+	}
+	if err = c.send(f, line); errors.Is(err, os.ErrDeadlineExceeded) {
+		err = errLate
 	} else {
-		res.Body = &ending{res.Body, giveUp}
+		err = c.hear(f) // also from one that has not taken all: it may have said why
 	}
-	switch {
-	case err != nil && silent.Load():
-		return nil, true, errSilent
-	case err == nil && res.Header.Get(headerUnreached) != "":
-		res.Body.Close()
-		return nil, false, errNobody
-	case err == nil:
-		return res, true, nil
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return nil, false, err
-	case !answered.Load() && r.Context().Err() == nil && exchangeOf(r).body.failure() == nil:
-		return nil, true, fmt.Errorf("%w: %v", errLost, err)
+	unreached := err == nil && len(c.res.values(headerUnreached)) > 0
+	if err == nil && !unreached {
+		return true, nil
 	}
-	return nil, true, err
+	if err == errSilent && f.tcp != nil {
+		f.tcp.SetLinger(0) // the monitor sees by the reset that all was sent, and nothing came
+	}
+	if x.sending != nil {
+		f.conn.SetDeadline(time.Unix(1, 0))
+		x.sending.stop(c)
+	}
+	c.dropFar()
+	if unreached {
+		return false, errNobody
+	}
+	if !x.heard && !ours(err) && x.bodyErr == nil {
+		err = fmt.Errorf("%w: %v", errLost, err)
+	}
+	return true, err
+}
+
+// ours tells whether err is for our own reasons, and not for those of the service.
+func ours(err error) bool {
+	return err == errSilent || err == errLate || err == errGone || err == errBody
+}
+
+// send sends the request, or begins to.
+func (c *client) send(f *far, line string) error {
+	x := &c.x
+	length := int64(len(c.kept))
+	if x.body != nil && !x.body.ended {
+		length = -1
+		if !x.body.chunked {
+			length = c.req.length
+		}
+	}
+	c.out = c.appendRequest(append(c.out[:0], line...), length)
+	if x.body != nil && !x.body.ended {
+		x.sending = c.startSending(f, length < 0)
+		return nil
+	}
+	if len(c.kept) > pieceSize {
+		x.sending = c.startSending(f, false)
+		return nil
+	}
+	c.out = append(c.out, c.kept...)
+	_, err := f.conn.Write(c.out)
+	x.whole = time.Now()
+	return err
+}
+
+// sent tells whether all of the request was sent.
+func (c *client) sent() bool {
+	s := c.x.sending
+	if s == nil {
+		return true
+	}
+	select {
+	case <-s.done:
+		if s.err == nil && c.x.whole.IsZero() {
+			c.x.whole = s.at
+		}
+		return true
+	default:
+		return false
+	}
+}
+
+// hear reads the head of the answer.
+func (c *client) hear(f *far) error {
+	for range maxBefore {
+		text, err := f.in.head(maxResponseHeader)
+		if err != nil {
+			return err
+		}
+		if err := c.res.parse(text); err != nil {
+			return err
+		}
+		switch {
+		case c.res.status == http.StatusSwitchingProtocols:
+			if !c.x.socket || !c.switches() {
+				return errSwitches
+			}
+			return nil
+		case c.res.status >= 200:
+			return nil
+		}
+		// What a service says ahead of its answer (status 103) is for nobody: headers that are not looked at.
+	}
+	return errBefore
+}
+
+const (
+	// maxBefore is how many times a service may say that its answer is about to come, less one.
+	maxBefore = 6
+
+	// maxResponseHeader is what a service may send ahead of a body, in bytes.
+	maxResponseHeader = 64 << 10
+)
+
+var (
+	errBefore   = errors.New("the service announces its answer without end")
+	errSwitches = errors.New("the service switches to another protocol")
+)
+
+// leavesFar tells whether the connection to the service can carry another request.
+func (c *client) leavesFar(err error) bool {
+	x, f := &c.x, c.far
+	return err == nil && !c.res.close && !x.last && len(f.in.waiting()) == 0 &&
+		(x.sending == nil || x.sending.err == nil) && (x.body == nil || x.body.ended)
 }
 
 func safe(method string) bool {
 	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }
 
-// keep reads the body of r if it is short, and returns what it is each time that r is
-// sent; nil if it can be sent only once.
-func keep(r *http.Request) (body func() io.ReadCloser, err error) {
-	if r.Body == nil || r.Body == http.NoBody {
-		return func() io.ReadCloser { return http.NoBody }, nil
+// keep reads the body if it is short, and tells whether the request can be sent more than once.
+func (c *client) keep() (repeats bool, err error) {
+	x := &c.x
+	c.kept = c.kept[:0]
+	if x.body.ended {
+		x.body = nil
+		return true, nil
 	}
-	if r.ContentLength > maxKept {
-		return nil, nil
+	c.goOn()
+	if x.body.left > maxKept {
+		return false, nil
 	}
-	b, err := io.ReadAll(io.LimitReader(r.Body, maxKept+1))
-	if err != nil {
-		return nil, err
+	for len(c.kept) <= maxKept {
+		piece, err := x.body.next()
+		if err != nil && x.body.ended {
+			x.body = nil
+			return true, nil
+		}
+		if err != nil {
+			x.bodyErr = err
+			return false, errBody
+		}
+		c.kept = append(c.kept, piece...)
 	}
-	if len(b) > maxKept {
-		r.Body = &begun{io.MultiReader(bytes.NewReader(b), r.Body), r.Body}
-		return nil, nil
-	}
-	if len(b) == 0 {
-		return func() io.ReadCloser { return http.NoBody }, nil
-	}
-	return func() io.ReadCloser { return io.NopCloser(bytes.NewReader(b)) }, nil
+	return false, nil
 }
 
-// ending is a body at whose end something is called.
-type ending struct {
-	io.ReadCloser
-	end func()
+// goOn lets the client send its body, and gives it as long as the request has.
+func (c *client) goOn() {
+	x := &c.x
+	if x.body.left > int64(len(c.in.waiting())) || x.body.chunked {
+		c.tcp.SetReadDeadline(x.deadline)
+	}
+	if c.req.expects && !x.continued {
+		x.continued = true
+		c.write([]byte("HTTP/1.1 100 Continue\r\n\r\n"))
+	}
 }
 
-func (b *ending) Close() error {
-	defer b.end()
-	return b.ReadCloser.Close()
+// sending is a body on its way to a service, in a goroutine of its own: the service may answer before it
+// has read all, or nothing at all.
+type sending struct {
+	done    chan struct{}
+	stopped atomic.Bool
+	at      time.Time // when it was done; read after done, as all that follows
+	err     error     // of the connection to the service
+	bodyErr error     // of the client
 }
 
-// begun is a body of which some has been read.
-type begun struct {
-	io.Reader
-	io.Closer
+func (c *client) startSending(f *far, chunked bool) *sending {
+	s := &sending{done: make(chan struct{})}
+	out, kept := c.out, c.kept
+	c.out = nil // it is s's until the end
+	b := c.x.body
+	go func() {
+		defer close(s.done)
+		defer func() { s.at = time.Now() }()
+		if chunked {
+			out = frame(out, kept)
+		} else {
+			out = append(out, kept...)
+		}
+		if _, s.err = f.conn.Write(out); s.err != nil || b == nil {
+			return
+		}
+		for {
+			if n, err := b.splice(f.conn, c.tcp, func() {}); n > 0 || err != nil {
+				if err != nil {
+					s.bodyErr = err
+					return
+				}
+				continue
+			}
+			piece, err := b.next()
+			if err != nil {
+				if !b.ended {
+					s.bodyErr = err
+				} else if chunked {
+					_, s.err = f.conn.Write([]byte(lastChunk))
+				}
+				return
+			}
+			if chunked {
+				out = frame(out[:0], piece)
+				piece = out
+			}
+			if _, s.err = f.conn.Write(piece); s.err != nil {
+				return
+			}
+		}
+	}()
+	return s
 }
+
+// failed tells whether the client did not send what it had announced.
+func (s *sending) failed() bool {
+	select {
+	case <-s.done:
+		return s.bodyErr != nil
+	default:
+		return false
+	}
+}
+
+// stop ends it, if it goes on, and takes in how it went.
+func (s *sending) stop(c *client) {
+	select {
+	case <-s.done:
+	default:
+		s.stopped.Store(true)
+		c.tcp.SetReadDeadline(time.Unix(1, 0))
+		if c.far != nil {
+			c.far.conn.SetWriteDeadline(time.Unix(1, 0))
+		}
+		<-s.done
+	}
+	if s.bodyErr != nil && !s.stopped.Load() {
+		c.x.bodyErr = s.bodyErr
+	}
+}
+
+// failed answers for a service that did not. The cause goes to the log.
+func (c *client) failed(err error) {
+	x := &c.x
+	x.cause = err
+	no, maybe := field{headerDone, "no"}, field{headerDone, "maybe"}
+	switch {
+	case errors.Is(err, errUnavailable), errors.Is(err, errNobody):
+		c.page(http.StatusServiceUnavailable, field{"Retry-After", "2"}, no)
+	case errors.Is(err, errRedirects):
+		c.page(http.StatusForbidden)
+	case errors.Is(err, errOrigin):
+		c.page(http.StatusForbidden)
+	case errors.Is(x.bodyErr, errTooLong):
+		c.page(http.StatusRequestEntityTooLarge)
+	case errors.Is(x.bodyErr, os.ErrDeadlineExceeded):
+		c.page(http.StatusRequestTimeout)
+	case errors.Is(err, errLate), errors.Is(err, errSilent), errors.Is(err, os.ErrDeadlineExceeded):
+		c.page(http.StatusGatewayTimeout, maybe)
+	case errors.Is(err, errGone), x.bodyErr != nil && !isBad(x.bodyErr):
+		x.status, x.last = statusClientGone, true
+	case x.bodyErr != nil:
+		c.page(http.StatusBadRequest)
+	default:
+		c.page(http.StatusBadGateway, maybe)
+	}
+}
+
+// isBad tells a body that is none from one that has broken off.
+func isBad(err error) bool { return errors.Is(err, errChunk) }

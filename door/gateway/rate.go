@@ -2,8 +2,6 @@ package gateway
 
 import (
 	"net"
-	"net/http"
-	"net/netip"
 	"strconv"
 	"sync"
 	"time"
@@ -112,15 +110,6 @@ func peerName(a net.Addr) string {
 		return ""
 	}
 	return peerOf(a).String()
-}
-
-// peerOfRequest is the same of a request.
-func peerOfRequest(r *http.Request) string {
-	at, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return ""
-	}
-	return peerName(net.TCPAddrFromAddrPort(at))
 }
 
 // after is a Retry-After: whole seconds, at least one.

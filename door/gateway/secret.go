@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"errors"
-	"io"
 	"net/http"
 )
 
@@ -48,39 +47,20 @@ var sealed = map[string]string{
 var errRedirects = errors.New("a secret answer redirects, which would tell what it holds")
 
 // seal makes of an answer one that a browser keeps to itself.
-func seal(res *http.Response) error {
-	if len(res.Header["Location"]) > 0 {
-		return errRedirects
-	}
-	for name := range res.Header {
-		if !kept[name] {
-			delete(res.Header, name)
+func (r *response) seal() error {
+	sealing := r.fields[:0]
+	for _, one := range r.fields {
+		name := http.CanonicalHeaderKey(one.name)
+		if name == "Location" {
+			return errRedirects
+		}
+		if kept[name] {
+			sealing = append(sealing, one)
 		}
 	}
 	for name, value := range sealed {
-		res.Header.Set(name, value)
+		sealing = append(sealing, field{name, value})
 	}
-	res.Trailer = nil
-	res.Body = &withoutTrailer{res.Body, res}
+	r.fields = sealing
 	return nil
-}
-
-// withoutTrailer is a body after which nothing comes.
-type withoutTrailer struct {
-	io.ReadCloser
-	res *http.Response
-}
-
-func (b *withoutTrailer) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err != nil {
-		b.res.Trailer = nil
-	}
-	return n, err
-}
-
-func (b *withoutTrailer) Close() error {
-	err := b.ReadCloser.Close()
-	b.res.Trailer = nil
-	return err
 }

@@ -107,8 +107,20 @@ var testRoutes = []Route{
 	{Path: `/down`, To: "down"},
 }
 
+// logs tells whether the log has a text, or gets it: a request is logged when it has been answered.
+func (s *site) logs(text string) bool {
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if strings.Contains(s.log.String(), text) {
+			return true
+		}
+		if time.Now().After(end) {
+			return false
+		}
+	}
+}
+
 // start serves a site until the test ends. raw answers for the service "raw",
-// one connection at a time, and may be nil. "down" is a port nobody listens on.
+// in a goroutine for each connection, and may be nil. "down" is a port nobody listens on.
 func start(t testing.TB, limits Limits, raw func(net.Conn)) *site {
 	t.Helper()
 	return startWith(t, Config{Routes: testRoutes, Limits: limits}, raw, nil)
@@ -134,10 +146,10 @@ func startWith(t testing.TB, config Config, raw func(net.Conn), who func(cookie 
 		t.Fatal(err)
 	}
 	s.traces = g.traces
-	g.proxy.Transport.(*transport).DialContext = onBehalf(func(ctx context.Context, network, addr string) (net.Conn, error) {
+	g.dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		name, _, _ := strings.Cut(addr, ":")
 		return new(net.Dialer).DialContext(ctx, network, addrs[name])
-	})
+	}
 	if who != nil {
 		g.who.call = func(_ context.Context, name string, body []byte) ([]byte, error) {
 			if want := config.Authenticate.Call; name != want {
@@ -201,10 +213,12 @@ func listenRaw(t testing.TB, raw func(net.Conn)) string {
 			if err != nil {
 				return
 			}
-			if raw != nil {
-				raw(c)
-			}
-			c.Close()
+			go func() {
+				defer c.Close()
+				if raw != nil {
+					raw(c)
+				}
+			}()
 		}
 	}()
 	return l.Addr().String()

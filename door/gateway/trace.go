@@ -37,9 +37,12 @@ type tracer struct {
 	ended []numbers.Span // at most numbers.MaxSpans
 }
 
-// traceOf is the trace that the headers of a request name, zero for none.
-func traceOf(h http.Header) sdk.Trace {
-	return sdk.TraceOf(sdk.ContinueTrace(context.Background(), h.Get(headerTrace)))
+// traceOf is the trace that the fields of a request name, zero for none.
+func traceOf(said []string) sdk.Trace {
+	if len(said) == 0 {
+		return sdk.Trace{}
+	}
+	return sdk.TraceOf(sdk.ContinueTrace(context.Background(), said[0]))
 }
 
 // begin finds the place of a request in a trace. A service says which one it goes on with.
@@ -60,13 +63,13 @@ func (t *tracer) begin(x *exchange, said sdk.Trace) {
 }
 
 // end keeps the span of a request that has ended, if nothing is secret of it.
-func (t *tracer) end(r *http.Request, x *exchange, status int, start time.Time, took time.Duration) {
+func (t *tracer) end(method string, x *exchange, took time.Duration) {
 	public := func(service string) bool { return slices.Contains(t.Public, service) }
 	if x.at.Flags&sampled == 0 || !public(x.service) || x.caller != callerOutside && !public(x.caller) {
 		return
 	}
 	s := numbers.Span{
-		Caller: x.caller, Service: x.service, Method: methodName(r.Method), Start: start, Took: took, Status: status, Link: x.link.String(),
+		Caller: x.caller, Service: x.service, Method: methodName(method), Start: x.start, Took: took, Status: x.status, Link: x.link.String(),
 	}
 	s.At(x.at.ID, x.at.Span, x.parent.Span)
 	t.mu.Lock()

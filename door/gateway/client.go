@@ -1,0 +1,324 @@
+package gateway
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+const (
+	headTime = 10 * time.Second // for a head, from its first byte; or less, see Limits.timeout
+	idleTime = 30 * time.Second // between requests
+
+	// lingerTime is how long what still comes is read and dropped, after an answer that ends a
+	// connection: bytes that nobody reads turn its end into a reset, which may overtake the answer.
+	lingerTime = 500 * time.Millisecond
+)
+
+// entry is a socket that requests come by, with the connections that have.
+type entry struct {
+	g       *Gateway
+	l       *capped
+	callers *tally // of the bridge: connections of each service, or of each principal that it runs for; nil outside
+
+	draining atomic.Bool
+	mu       sync.Mutex
+	open     map[*client]struct{}
+	none     chan struct{} // closed when draining and none are open
+}
+
+func (g *Gateway) entry(l *capped, callers *tally) *entry {
+	return &entry{g: g, l: l, callers: callers, open: make(map[*client]struct{}), none: make(chan struct{})}
+}
+
+// serve serves connections until the listener is closed, which is no error, or fails.
+func (e *entry) serve() error {
+	for {
+		c, err := e.l.Accept()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return nil
+		case err != nil:
+			time.Sleep(acceptPause) // there are no descriptors or no memory: that passes
+			continue
+		}
+		if one := e.admit(c); one != nil {
+			go one.serve()
+		} else {
+			c.Close()
+		}
+	}
+}
+
+func (e *entry) admit(conn net.Conn) *client {
+	capped, ok := conn.(*cappedConn)
+	if !ok {
+		return nil
+	}
+	tcp, ok := capped.Conn.(*net.TCPConn)
+	if !ok {
+		return nil
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	from := tcp.RemoteAddr()
+	c := &client{entry: e, g: e.g, conn: conn, tcp: tcp, raw: raw, from: from.String(), peer: peerName(from)}
+	if at, ok := from.(*net.TCPAddr); ok {
+		c.addr = at.AddrPort().Addr().Unmap().String()
+	}
+	c.in.c = tcp
+	c.read = c.readFirst
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.draining.Load() {
+		return nil
+	}
+	e.open[c] = struct{}{}
+	return c
+}
+
+func (e *entry) leave(c *client) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.open, c)
+	if len(e.open) == 0 && e.draining.Load() {
+		close(e.none)
+	}
+}
+
+// drain ends the connections that no request is on, and the others after theirs, or when
+// done is closed.
+func (e *entry) drain(done <-chan struct{}) {
+	e.l.Close()
+	e.mu.Lock()
+	e.draining.Store(true)
+	if len(e.open) == 0 {
+		close(e.none)
+	}
+	for c := range e.open {
+		if c.idle.Load() {
+			c.tcp.SetReadDeadline(time.Unix(1, 0))
+		}
+	}
+	e.mu.Unlock()
+	select {
+	case <-e.none:
+		return
+	case <-done:
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for c := range e.open {
+		c.conn.Close()
+	}
+}
+
+// client is a connection that requests come on, one after the other. One goroutine serves
+// it, and a second one carries the body of a request that is longer than what is kept.
+type client struct {
+	entry *entry
+	g     *Gateway
+	conn  net.Conn
+	tcp   *net.TCPConn // the same
+	raw   syscall.RawConn
+	from  string  // its address and port
+	addr  string  // its address
+	peer  string  // whom it counts for
+	said  preface // of the bridge
+
+	in      input
+	read    func(fd uintptr) bool // readFirst
+	readErr error
+	any     bool        // a request has come
+	idle    atomic.Bool // no request is on it
+	writeBy time.Time   // its deadline for writing, or later
+
+	far *far // the connection to a service that the last request left; nil for none
+
+	// Of the request that is on it.
+	x    exchange
+	req  request
+	res  response
+	out  []byte // what is to be written
+	kept []byte // its body
+}
+
+func (c *client) serve() {
+	defer c.entry.leave(c)
+	defer c.conn.Close()
+	defer c.dropFar()
+	defer func() { c.in.r, c.in.w = 0, 0; c.in.release() }()
+	if c.entry.callers != nil {
+		if !c.introduced() {
+			return
+		}
+		defer c.entry.callers.end(c.said.who())
+	}
+	for c.waits() {
+		if !c.serveOne() {
+			if c.x.unread {
+				c.linger()
+			}
+			return
+		}
+		c.forget()
+	}
+}
+
+// forget drops what one request has left.
+func (c *client) forget() {
+	if cap(c.out) > 2*pieceSize {
+		c.out = nil
+	}
+	if cap(c.kept) > pieceSize {
+		c.kept = nil
+	}
+	c.x = exchange{}
+}
+
+// waits waits for the beginning of a request, with as little in its hands as can be.
+func (c *client) waits() bool {
+	if len(c.in.waiting()) > 0 {
+		return !c.entry.draining.Load()
+	}
+	c.in.release()
+	most := idleTime
+	if !c.any {
+		most = headTime
+	}
+	until := time.Now().Add(min(c.g.config.Limits.timeout(), most))
+	for {
+		at := until
+		if c.far != nil && c.far.until.Before(at) {
+			at = c.far.until
+		}
+		c.tcp.SetReadDeadline(at)
+		c.idle.Store(true)
+		if c.entry.draining.Load() {
+			return false
+		}
+		err := c.raw.Read(c.read)
+		c.idle.Store(false)
+		switch {
+		case err == nil:
+			return c.readErr == nil
+		case c.far == nil || !errors.Is(err, os.ErrDeadlineExceeded) || c.entry.draining.Load():
+			return false
+		}
+		c.dropFar() // it is kept no longer
+		c.out, c.kept = nil, nil
+	}
+}
+
+// readFirst reads what has come. As long as nothing has, it needs no buffer for it.
+func (c *client) readFirst(fd uintptr) bool {
+	buf := pieces.Get().(*[pieceSize]byte)
+	n, err := syscall.Read(int(fd), buf[:])
+	for err == syscall.EINTR {
+		n, err = syscall.Read(int(fd), buf[:])
+	}
+	if n <= 0 {
+		pieces.Put(buf)
+		if err == nil {
+			err = io.EOF
+		}
+		c.readErr = err
+		return err != syscall.EAGAIN
+	}
+	c.in.buf, c.in.r, c.in.w, c.readErr = buf[:], 0, n, nil
+	return true
+}
+
+// gone tells whether the client has ended its side, or broken it: then nobody waits for an answer.
+func (c *client) gone() bool {
+	n, err := peek(c.raw)
+	return n == 0 && err != syscall.EAGAIN
+}
+
+// peek tells what could be read of a socket now: n bytes, its end, or an error, which is EAGAIN for nothing.
+func peek(raw syscall.RawConn) (n int, err error) {
+	var b [1]byte
+	if ctlErr := raw.Control(func(fd uintptr) {
+		for {
+			n, _, err = syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+			if err != syscall.EINTR {
+				return
+			}
+		}
+	}); ctlErr != nil {
+		return 0, ctlErr
+	}
+	return max(n, 0), err
+}
+
+// linger lets the last answer arrive, though something may come that nobody reads.
+func (c *client) linger() {
+	if c.tcp.CloseWrite() != nil {
+		return
+	}
+	c.tcp.SetReadDeadline(time.Now().Add(lingerTime))
+	io.CopyN(io.Discard, c.tcp, 256<<10)
+}
+
+// write writes all of b to the client.
+func (c *client) write(b []byte) error {
+	_, err := c.tcp.Write(b)
+	return err
+}
+
+// serveOne serves one request, and tells whether another one may come on this connection.
+func (c *client) serveOne() (again bool) {
+	start := time.Now()
+	limits := &c.g.config.Limits
+	c.any = true
+	x := &c.x
+	*x = exchange{id: c.g.newID(), caller: callerOutside, start: start, deadline: start.Add(limits.timeout())}
+	if c.entry.callers != nil {
+		x.caller = c.said.caller
+	}
+	if whole := x.deadline.Add(slack); c.writeBy.Before(whole) {
+		c.writeBy = whole.Add(limits.timeout() / 8) // so that it is not set anew with each
+		c.tcp.SetWriteDeadline(c.writeBy)
+	}
+	if !headIsThere(c.in.waiting()) {
+		c.tcp.SetReadDeadline(start.Add(min(limits.timeout(), headTime)))
+	}
+	text, err := c.in.head(limits.HeaderBytes + 4<<10)
+	status := 0
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		status = http.StatusRequestTimeout
+	case errors.Is(err, errHeadLong):
+		status = http.StatusRequestHeaderFieldsTooLarge
+	case errors.Is(err, errHead):
+		status = http.StatusBadRequest
+	case err != nil:
+		return false // it has gone
+	}
+	defer c.record()
+	if status != 0 {
+		c.req = request{}
+		x.cause, x.last, x.unread = err, true, true
+		c.turnAway(status)
+		return false
+	}
+	if status = c.req.parse(text); status != 0 {
+		x.cause, x.last, x.unread = errHead, true, true // where it ends is not known
+		c.turnAway(status)
+		return false
+	}
+	c.serveRequest()
+	return !x.last && x.cut == nil
+}
+
+// headIsThere tells whether a whole head has come, as is usual.
+func headIsThere(b []byte) bool { return bytes.Contains(b, []byte("\r\n\r\n")) }

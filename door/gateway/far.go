@@ -1,0 +1,157 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"time"
+)
+
+const (
+	// keptFor is how long a connection to a service may be used again, from when it was made. What
+	// the monitor has decided on it (who may, for whom, which instance) is no older than this.
+	keptFor = time.Second
+
+	// glance is how often it is looked whether the client is still there, while its service
+	// is waited for.
+	glance = 100 * time.Millisecond
+)
+
+// far is a connection to a service. It belongs to one client, whose requests it carries one
+// after the other as long as they are on the same behalf: whatever else a service sends
+// on it, nobody else gets that.
+type far struct {
+	c      *client
+	conn   net.Conn
+	tcp    *net.TCPConn // the same; nil if it is none
+	raw    syscall.RawConn
+	to     string
+	behalf string
+	until  time.Time // see keptFor
+	wakes  time.Time // its deadline for reading
+	in     input
+}
+
+// reach returns a connection on which nothing was sent yet, or one that has been kept, if again
+// says that it may be. A new one begins with line.
+func (c *client) reach(again bool) (f *far, line string, err error) {
+	x := &c.x
+	if f := c.far; f != nil {
+		if again && f.to == x.to && f.behalf == x.behalf && x.start.Before(f.until) && f.quiet() {
+			return f, "", nil
+		}
+		c.dropFar()
+	}
+	ctx, cancel := context.WithDeadline(context.Background(), x.deadline)
+	defer cancel()
+	conn, err := c.g.dial(ctx, "tcp", x.to)
+	if err != nil {
+		return nil, "", err
+	}
+	f = &far{c: c, conn: conn, to: x.to, behalf: x.behalf, until: time.Now().Add(keptFor)}
+	f.in.c = f
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		f.tcp = tcp
+		f.raw, _ = tcp.SyscallConn()
+	}
+	conn.SetWriteDeadline(f.until.Add(c.g.config.Limits.timeout()))
+	c.far = f
+	return f, x.behalf, nil
+}
+
+// quiet tells whether nothing has come that was not asked for, not even the end.
+func (f *far) quiet() bool {
+	if f.raw == nil || len(f.in.waiting()) > 0 {
+		return false
+	}
+	_, err := peek(f.raw)
+	return err == syscall.EAGAIN
+}
+
+// dropFar closes the connection to a service, if there is one.
+func (c *client) dropFar() {
+	if f := c.far; f != nil {
+		f.conn.Close()
+		f.in.r, f.in.w = 0, 0
+		f.in.release()
+		c.far = nil
+	}
+}
+
+// Read implements [io.Reader]. It waits as long as somebody waits for what it reads.
+func (f *far) Read(p []byte) (int, error) {
+	for now := time.Now(); ; now = time.Now() {
+		if err := f.c.patient(now); err != nil {
+			return 0, err
+		}
+		// A deadline that will do is not set anew: that costs more than it is worth.
+		if next := f.c.nextLook(now); f.wakes.After(next) || f.wakes.Before(now.Add(glance/2)) {
+			f.wakeAt(next)
+		}
+		n, err := f.conn.Read(p)
+		if n > 0 {
+			f.c.x.heard = true
+			return n, nil
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			if err == nil {
+				err = io.ErrNoProgress
+			}
+			return 0, err
+		}
+		if f.c.sent() && f.c.gone() {
+			return 0, errGone
+		}
+	}
+}
+
+func (f *far) wakeAt(t time.Time) {
+	f.wakes = t
+	f.conn.SetReadDeadline(t)
+}
+
+// nextLook is when it is looked again whether to wait on.
+func (c *client) nextLook(now time.Time) time.Time {
+	next := now.Add(glance)
+	if at := c.silentAt(); !at.IsZero() && at.Before(next) {
+		next = at
+	}
+	if c.x.deadline.Before(next) {
+		next = c.x.deadline
+	}
+	return next
+}
+
+// silentAt is when a service that was sent all of a request has taken too long to begin its answer, zero if
+// that is not so.
+func (c *client) silentAt() time.Time {
+	most := c.g.config.Limits.answer()
+	if most == 0 || c.x.heard || !c.sent() || c.x.whole.IsZero() {
+		return time.Time{}
+	}
+	return c.x.whole.Add(most)
+}
+
+// patient tells why a service is waited for no longer.
+func (c *client) patient(now time.Time) error {
+	x := &c.x
+	if at := c.silentAt(); !at.IsZero() && !now.Before(at) {
+		return errSilent
+	}
+	if !now.Before(x.deadline) {
+		return errLate
+	}
+	if s := x.sending; s != nil && s.failed() {
+		return errBody
+	}
+	return nil
+}
+
+var (
+	errGone = errors.New("the client has gone")
+	errLate = errors.New("the time for the request is over")
+	errBody = errors.New("the body did not come whole")
+)
