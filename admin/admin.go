@@ -29,6 +29,7 @@ type Op string
 // The operations.
 const (
 	OpStatus Op = "status" // one response with Services
+	OpTurns  Op = "turns"  // one response with Services: those that wait for a turn
 	OpMounts Op = "mounts" // one response with Mounts
 	OpLogs   Op = "logs"   // a response per Line, from now on
 	OpExec   Op = "exec"   // one response with Exit

@@ -73,6 +73,8 @@ func (s *Server) answer(ctx context.Context, user int, req Request, files []*os.
 		app := s.App
 		app.UptimeNS = int64(s.Supervisor.Uptime())
 		reply.send(Response{App: &app, Services: s.Supervisor.Status()})
+	case OpTurns:
+		reply.send(Response{Services: s.Supervisor.Queued()})
 	case OpMounts:
 		reply.send(Response{Mounts: s.Supervisor.Mounts()})
 	case OpStats:

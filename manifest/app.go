@@ -287,6 +287,8 @@ type Grant struct {
 	Rate     Rates // of the service that has it
 	Provided Rates // of a call: of each that has it
 
+	Requests string // of http to the gateway: how many, in words
+
 	Deadline time.Duration // of tcp: within which what is sent there has to be read, 0 for none
 
 	Endpoint         // of an egress

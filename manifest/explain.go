@@ -102,6 +102,9 @@ func (g Grant) AtMost() string {
 	if text := own.String(); text != "" && own != usual {
 		all = append(all, text)
 	}
+	if g.Requests != "" {
+		all = append(all, g.Requests)
+	}
 	if text := g.Provided.String(); text != "" {
 		all = append(all, "provided: "+text)
 	}

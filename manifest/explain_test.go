@@ -90,3 +90,21 @@ func squeeze(s string) string {
 	}
 	return strings.Join(lines, "\n")
 }
+
+// The rates of routes are among what passes at most.
+func TestRatesOfRoutes(t *testing.T) {
+	for _, tt := range []struct{ routes, want string }{
+		{`{path: /, to: web}`, ""},
+		{`{path: /, to: web, rate: 5/min burst 10}`, "requests of each person 5/min burst 10"},
+		{`{path: /a, to: web, rate: 5/min}, {path: /b, to: web, rate: 1/s}`, "requests of each person 5/min, or requests of each person 1/s"},
+		{`{path: /a, to: web, rate: 5/min}, {path: /b, to: web}`, ""},
+	} {
+		app, err := Parse("m.yaml", []byte("version: 1\ngateway: {listen: 127.0.0.1:0, routes: ["+tt.routes+"]}\nservices: {web: {runtime: host, command: [/bin/true], http: 80}}\n"), "/", HostPath)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := app.Grants()[0].AtMost(); got != tt.want {
+			t.Errorf("%s: at most %q, want %q", tt.routes, got, tt.want)
+		}
+	}
+}

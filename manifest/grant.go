@@ -71,7 +71,7 @@ func (a *App) grants() []Grant {
 		for _, route := range a.Gateway.Routes {
 			for _, to := range []string{route.To, route.Nobody} {
 				if s := a.Service(to); s != nil && s.HTTP != 0 {
-					all = append(all, Grant{From: gatewayName, Kind: "http", To: s.Name, Name: strconv.Itoa(s.HTTP), Rule: a.rule(route.Pos)})
+					all = append(all, Grant{From: gatewayName, Kind: "http", To: s.Name, Name: strconv.Itoa(s.HTTP), Rule: a.rule(route.Pos), Requests: a.Gateway.requests(to)})
 				}
 			}
 		}
@@ -160,6 +160,25 @@ func (a *App) used(u Use) (Grant, bool) {
 		}
 	}
 	return Grant{}, false
+}
+
+// requests is how many each person may make of a service by the routes to it, in words; "" for
+// no limit.
+func (g *Gateway) requests(to string) string {
+	var all []string
+	for _, route := range g.Routes {
+		if route.To != to && route.Nobody != to {
+			continue
+		}
+		rate := route.Rate.format(decimal)
+		if rate == "" {
+			return ""
+		}
+		if rate = "requests of each person " + rate; !slices.Contains(all, rate) {
+			all = append(all, rate)
+		}
+	}
+	return strings.Join(all, ", or ")
 }
 
 // sooner is the shorter of two deadlines, of which 0 is none.

@@ -33,6 +33,7 @@ type instance struct {
 	wire *net.UnixListener
 	path string // of the wire socket, on the host
 
+	spare    atomic.Bool   // it is nobody's yet
 	served   atomic.Bool   // it has become ready
 	well     chan struct{} // closed once it is well, see watch
 	wellOnce sync.Once
@@ -85,6 +86,7 @@ func (s *Supervisor) start(ctx context.Context, svc *manifest.Service, l launch)
 	if svc.Health != nil {
 		in.health = newHealth(svc.Health, time.Now())
 	}
+	in.spare.Store(l.spare)
 	in.path = filepath.Join(s.socketsDir(), in.name)
 	listener, err := listenWire(in.path)
 	if err != nil {

@@ -176,6 +176,9 @@ func TestPlacesAreBounded(t *testing.T) {
 			s := a.of(who)
 			return s.State == supervisor.Queued && s.Detail == fmt.Sprintf("number %d of %d in the queue for one of 2 places", i+1, i+1)
 		})
+		if all := a.sup.Queued(); len(all) != i+1 || all[i].Principal != who {
+			t.Errorf("%s waits, and those who wait are %+v", who, all)
+		}
 	}
 	carol()
 	if got := <-served; got != "dave" {

@@ -186,9 +186,9 @@ func (s *Supervisor) Reload(ctx context.Context, w Written, within time.Duration
 	if len(r.plan.Fixed) > 0 {
 		var all []string
 		for _, c := range r.plan.Fixed {
-			all = append(all, strings.TrimSuffix(c.Name+": "+c.Why, ": "))
+			all = append(all, c.Name)
 		}
-		return r.plan, fmt.Errorf("cannot change while it runs, and so nothing has changed: %s; cofferdam down, then up", strings.Join(all, "; "))
+		return r.plan, fmt.Errorf("%s cannot change while it runs, and so nothing has changed; cofferdam down, then up", strings.Join(all, ", ")) // why, says the plan
 	}
 	if r.plan.Empty() {
 		return r.plan, nil

@@ -409,7 +409,7 @@ func (s *Supervisor) Signal(name string, sig syscall.Signal, by int) (int, error
 	var to []*instance
 	s.mu.Lock()
 	for _, in := range s.runs {
-		if in.svc.Name == name || in.name == name {
+		if in.svc.Name == name && !in.spare.Load() || in.name == name {
 			to = append(to, in)
 		}
 	}

@@ -144,6 +144,7 @@ func (in *instance) claim(ctx context.Context, l launch) error {
 	if err := in.become(l); err != nil {
 		return fmt.Errorf("claim %s: %w", in.name, err)
 	}
+	in.spare.Store(false)
 	in.attend(ctx)
 	return nil
 }

@@ -143,6 +143,23 @@ func (p *pool) status() []Status {
 	for _, sp := range p.spares {
 		out = append(out, sp.status())
 	}
+	return append(out, p.queued()...)
+}
+
+// Queued is who waits for a turn, in the order of each queue.
+func (s *Supervisor) Queued() (out []Status) {
+	now := s.now()
+	for _, name := range slices.Sorted(maps.Keys(now.pools)) {
+		p := now.pools[name]
+		p.mu.Lock()
+		out = append(out, p.queued()...)
+		p.mu.Unlock()
+	}
+	return append(out, s.admission.status()...)
+}
+
+// queued are those who wait for a place. The caller holds mu.
+func (p *pool) queued() (out []Status) {
 	all := p.queue.all()
 	for i, w := range all {
 		out = append(out, Status{

@@ -106,7 +106,7 @@ func progress(f *os.File) (show func(what string), done func()) {
 }
 
 func printHost(w io.Writer, found hostFigures) error {
-	err := rows(format{"table"}, w, found.Figures, []string{"SCENARIO", "MEASURED", "P99", "WHAT"}, func(f own.Figure) []string {
+	err := rows(format{name: "table"}, w, found.Figures, []string{"SCENARIO", "MEASURED", "P99", "WHAT"}, func(f own.Figure) []string {
 		p99 := "-"
 		if f.P99 > 0 {
 			unit := f.Unit

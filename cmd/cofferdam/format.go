@@ -5,14 +5,29 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 )
 
 // format is how a command shows rows: --format table, json or jsonl.
-type format struct{ name string }
+type format struct {
+	name string
+
+	wide bool     // every column, whole
+	drop []string // otherwise, columns that go first where there is no room for all
+
+	width int // 0: that of the terminal, if it is one
+}
+
+// wideFlag lets a table be as wide as it is.
+func (f *format) wideFlag(c *cobra.Command, drop ...string) {
+	c.Flags().BoolVarP(&f.wide, "wide", "w", false, "show every column, also where the terminal is too narrow")
+	f.drop = drop
+}
 
 func (f *format) flag(c *cobra.Command, also ...string) {
 	words := append([]string{"table", "json", "jsonl"}, also...)
@@ -39,14 +54,67 @@ func rows[T any](f format, w io.Writer, items []T, header []string, row func(T) 
 		}
 		return nil
 	case "table":
-		tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-		fmt.Fprintln(tw, strings.Join(header, "\t"))
+		lines := [][]string{header}
 		for _, it := range items {
-			fmt.Fprintln(tw, tableLine(row(it)))
+			lines = append(lines, row(it))
+		}
+		tw := tabwriter.NewWriter(w, 0, 8, columnGap, ' ', 0)
+		for _, cells := range f.fit(lines) {
+			fmt.Fprintln(tw, tableLine(cells))
 		}
 		return tw.Flush()
 	}
 	return fmt.Errorf("--format %q: one of table, json, jsonl", f.name)
+}
+
+// columnGap is how many spaces there are between two columns, leastColumn how much is left of one that
+// is shortened.
+const (
+	columnGap   = 2
+	leastColumn = 24
+)
+
+// fit makes a table as narrow as the terminal: columns are dropped, and the last one is
+// shortened. The first line is the header.
+func (f format) fit(lines [][]string) [][]string {
+	width := f.width
+	if width == 0 {
+		var err error
+		if width, _, err = term.GetSize(int(stdout.Fd())); err != nil {
+			return lines
+		}
+	}
+	if f.wide || width <= 0 {
+		return lines
+	}
+	total := func() (sum, last int) {
+		for i := range lines[0] {
+			last = 0
+			for _, cells := range lines {
+				last = max(last, len([]rune(printable(cells[i]))))
+			}
+			sum += last + columnGap
+		}
+		return sum - columnGap, last
+	}
+	sum, last := total()
+	for _, name := range f.drop {
+		i := slices.Index(lines[0], name)
+		if i < 0 || sum <= width || last >= leastColumn && sum-last+leastColumn <= width {
+			continue
+		}
+		for n := range lines {
+			lines[n] = slices.Delete(slices.Clone(lines[n]), i, i+1)
+		}
+		sum, last = total()
+	}
+	if sum > width {
+		for _, cells := range lines {
+			end := len(cells) - 1
+			cells[end] = cut(printable(cells[end]), max(last-(sum-width), min(last, leastColumn)))
+		}
+	}
+	return lines
 }
 
 // tableLine is a row for a tabwriter.

@@ -73,5 +73,6 @@ func psCommand(p *project) *cobra.Command {
 	}
 	c.Flags().BoolVar(&mounts, "mounts", false, "list the directories of the host that are mounted in instances, and who has them mounted")
 	f.flag(c)
+	f.wideFlag(c, "PID", "CPU", "RESTARTS", "UP", "MEMORY")
 	return c
 }

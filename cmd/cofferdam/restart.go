@@ -76,7 +76,7 @@ func killCommand(p *project) *cobra.Command {
 		Use:   "kill [-s SIGNAL] SERVICE",
 		Short: "Send a signal to the programs of a service",
 		Long: `Kill sends a signal to the program of each running instance of the service, or to that of the
-instance with this name. What ends is replaced as its restart policy says.`,
+instance with this name; to one that stands by only by its own. What ends is replaced as its restart policy says.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: p.completeServices,
 		RunE: func(_ *cobra.Command, args []string) error {

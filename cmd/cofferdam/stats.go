@@ -43,6 +43,7 @@ jsonl show everything that is counted, as docs/METRICS.md explains it.`,
 	c.Flags().BoolVar(&once, "no-stream", false, "end after one look")
 	c.Flags().DurationVar(&interval, "interval", time.Second, "time between two looks")
 	f.flag(c)
+	f.wideFlag(c, "PIDS", "FAILED", "MEMORY / LIMIT")
 	return c
 }
 
@@ -60,6 +61,7 @@ func showStats(f format, s sample, only []string) error {
 		}
 		all = append(all, counted{of, s.rates[i].CPUPercent})
 	}
+	f.width = s.width
 	header := []string{"SERVICE", "STATE", "CPU %", "MEMORY / LIMIT", "PIDS", "CALLS", "FAILED", "DENIED", "RESTARTS"}
 	return rows(f, s.out, all, header, func(c counted) []string {
 		state, n, others := stateOf(c.States)

@@ -1,11 +1,16 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"cofferdam/admin"
+	"cofferdam/supervisor"
 )
 
 func topCommand(p *project) *cobra.Command {
@@ -20,7 +25,7 @@ func topCommand(p *project) *cobra.Command {
 of its instances (100 is one processor), the calls that it answered in a second and
 how long half of them and 99 in a hundred took at most, how often a second it was
 refused something, how many wait for it, and how often an instance was replaced since the
-application was started.
+application was started. Below, who waits for a turn, and where each of them stands.
 
 On a terminal it goes on until q; n c m r p d w and s sort by name, CPU, memory,
 calls, p99, denials, queue (who waits) and restarts (started anew). Elsewhere it
@@ -38,7 +43,11 @@ each service and look, and goes on; its words are those of docs/METRICS.md.`,
 				if f.name != "table" {
 					return rows(f, s.out, s.rates, nil, nil)
 				}
-				_, err := fmt.Fprint(s.out, topTable(s))
+				waiting, err := p.turns()
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprint(s.out, topTable(s)+turnsTable(waiting, s.width))
 				return err
 			})
 		},
@@ -107,4 +116,43 @@ func topTable(s sample) string {
 		line(r.Service, func(i int) string { return topColumns[i].of(r) })
 	}
 	return b.String()
+}
+
+// turns are those who wait for one, in their order in each queue.
+func (p *project) turns() ([]supervisor.Status, error) {
+	c, err := p.ask(admin.Request{Op: admin.OpTurns})
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	r, err := c.Next()
+	if err != nil {
+		return nil, refused(err)
+	}
+	return r.Services, nil
+}
+
+// maxTurns is how many of those who wait are shown.
+const maxTurns = 20
+
+// turnsTable is where each of those who wait stands, "" if nobody does.
+func turnsTable(waiting []supervisor.Status, width int) string {
+	if len(waiting) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	t := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(t, "\nWAITS FOR\tWHO\tPLACE")
+	for _, st := range waiting[:min(len(waiting), maxTurns)] {
+		fmt.Fprintln(t, tableLine([]string{st.Service, cut(printable(cmp.Or(st.Principal, "-")), 24), st.Detail}))
+	}
+	t.Flush()
+	if more := len(waiting) - maxTurns; more > 0 {
+		fmt.Fprintf(&b, "and %d more\n", more)
+	}
+	lines := strings.Split(b.String(), "\n")
+	for i := range lines {
+		lines[i] = cut(lines[i], width)
+	}
+	return strings.Join(lines, "\n")
 }
