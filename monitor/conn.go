@@ -29,6 +29,9 @@ type conn struct {
 	misses map[*method]misses // see overdue; nil as long as there are none
 	watch  watch
 
+	turn turn
+	over chan struct{} // closed with it
+
 	number uint64 // among those of env, in the order in which they were made; guarded by Env.mu
 }
 
@@ -54,8 +57,10 @@ func newConn(e *Env, nc *net.UnixConn) (*conn, error) {
 		out:       out,
 		asked:     make(map[uint64]request),
 		answering: make(map[uint64]task),
+		over:      make(chan struct{}),
 	}
 	c.watch.c, c.watch.due = c, due{slot: -1, what: &c.watch}
+	c.turn.in = wire.NewReader((*inlet)(c))
 	if !e.hold(c) {
 		out.close()
 		return nil, fmt.Errorf("more than %d connections, %d in all, or the environment has ended", MaxConns, MaxConnsInAll)
@@ -63,20 +68,11 @@ func newConn(e *Env, nc *net.UnixConn) (*conn, error) {
 	return c, nil
 }
 
-// read handles frames until the connection ends, by either side. A frame that
-// breaks the format ends it: there is no telling where the next one starts.
-func (c *conn) read() {
-	defer c.close()
-	r := wire.NewReader(c.out.socket)
-	for {
-		f, err := r.Next()
-		if err != nil {
-			return
-		}
-		c.env.heard.Add(1)
-		if !c.handle(&f) {
-			return
-		}
+// begin has what comes on c be handled until it ends, by either side. A frame that breaks the
+// format ends it: there is no telling where the next one starts.
+func (c *conn) begin() {
+	if c.env.m.readFrom(c) != nil {
+		c.close()
 	}
 }
 
@@ -203,7 +199,7 @@ func (c *conn) refuse(id uint64, err error) bool {
 		return c.reply(id, code, text)
 	}
 	ok = c.send(&wire.Frame{Header: wire.Header{Op: wire.OpReply, Code: wire.Limited, ID: id, Timeout: much.wait}, Body: much.limit.text})
-	time.Sleep(c.env.calmly(1))
+	c.turn.pause += c.env.calmly(1)
 	return ok
 }
 
@@ -230,7 +226,9 @@ func (c *conn) close() {
 	}
 	c.mu.Unlock()
 
+	c.env.m.leave(c)
 	c.out.close()
+	close(c.over)
 	c.env.drop(c)
 	c.env.inFlight.Add(-int64(len(asked)))
 	c.env.self.unregister(c)

@@ -113,7 +113,7 @@ func (e *Env) attach(nc *net.UnixConn, owns func(*os.File) (bool, error)) {
 		c.close()
 		return
 	}
-	go c.read()
+	c.begin()
 }
 
 // Serve reads requests of e from nc until it ends. The caller vouches that
@@ -123,14 +123,15 @@ func (e *Env) Serve(nc *net.UnixConn) {
 	if err != nil {
 		return
 	}
-	c.read()
+	c.begin()
+	<-c.over
 }
 
 func checkPeer(socket *wire.Socket, owns func(*os.File) (bool, error)) (err error) {
 	pidfd := -1
-	ctlErr := socket.Control(func(fd uintptr) {
-		if pidfd, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PEERPIDFD); err == unix.ENOPROTOOPT {
-			pidfd, err = peerByPid(int(fd))
+	ctlErr := socket.Control(func(fd int) {
+		if pidfd, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PEERPIDFD); err == unix.ENOPROTOOPT {
+			pidfd, err = peerByPid(fd)
 		}
 	})
 	if ctlErr != nil {

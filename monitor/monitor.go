@@ -7,8 +7,9 @@
 // decision, and only then hands the object over. What is not granted is denied,
 // and an absent name and a forbidden one give the same answer.
 //
-// Goroutines: one reader per wire connection, which decides and writes to the
-// other side itself; a flusher for a connection only while its peer is slow; two
+// Goroutines: a few readers for all wire connections, which decide and write to the
+// other side themselves (reader.go); one for a connection only while what it asks for may
+// take its time, or it has to wait; a flusher only while its peer is slow; two
 // per relayed connection, and one for a reader that its writer must not see; one
 // per call to an instance of its caller's own; one per spawn, per mount and per
 // program that answers a call; one that cuts what was done with privileges that
@@ -22,7 +23,7 @@
 // two. Apart from these, mounts.mu before references.mu, and that of a limit
 // before those of its buckets. Those of the audit log, of the traces, of a ration,
 // of a bucket, of the deadlines, of the pins, of a result, of turns and of one, of
-// a stream and of a relay are taken last, and alone.
+// a stream and of a relay, and Monitor.reading, are taken last, and alone.
 //
 // Trusted: yes. It is the only code that lets anything out of an environment.
 package monitor
@@ -65,8 +66,7 @@ const (
 	freeRecords = 1000                  // see ration
 	recordEvery = 10 * time.Millisecond // further records, on average
 
-	// MaxConnsInAll bounds the wire connections of all environments together:
-	// each takes two descriptors.
+	// MaxConnsInAll bounds the wire connections of all environments together.
 	MaxConnsInAll = 4096
 
 	// DefaultDeadline applies to calls that name none, MaxDeadline to all.
@@ -105,6 +105,9 @@ type Monitor struct {
 	dial    func(context.Context, netip.AddrPort) (net.Conn, error)
 
 	enforcing sync.Mutex // held while the policy changes
+
+	reading sync.Mutex // taken last, and alone
+	readers *readers   // nil while there are no connections; guarded by reading, as are its places
 
 	mu       sync.Mutex
 	admitted uint64          // how many were; guarded by mu

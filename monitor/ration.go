@@ -32,22 +32,43 @@ func (s *store) give(n int) { s.bytes.Add(int64(-n)) }
 // freeRecords of them the environment waits, so that it cannot fill the disk,
 // which would stop everybody.
 type ration struct {
+	short atomic.Bool // see isShort
+
 	mu    sync.Mutex
 	spent int       // records taken and not yet given back
 	since time.Time // when spent was last brought up to date
+}
+
+// isShort tells whether half of it is used up: then the next records may have to be
+// waited for. Those that are taken at one time are fewer than the other half.
+func (r *ration) isShort() bool {
+	if !r.short.Load() {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.update(time.Now())
+	return r.short.Load()
 }
 
 // take counts one record and returns how long its environment has to wait.
 func (r *ration) take(now time.Time) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.update(now)
+	r.spent++
+	r.short.Store(r.spent > freeRecords/2)
+	return time.Duration(max(r.spent-freeRecords, 0)) * recordEvery
+}
+
+// update gives back what time has. The caller holds mu.
+func (r *ration) update(now time.Time) {
 	if back := int(now.Sub(r.since) / recordEvery); back > 0 {
 		r.spent = max(r.spent-back, 0)
 		r.since = r.since.Add(time.Duration(back) * recordEvery)
 		if r.spent == 0 {
 			r.since = now
 		}
+		r.short.Store(r.spent > freeRecords/2)
 	}
-	r.spent++
-	return time.Duration(max(r.spent-freeRecords, 0)) * recordEvery
 }

@@ -47,7 +47,7 @@ func (c *conn) serve(body []byte) (more []*serving, err error) {
 		if slices.ContainsFunc(serves, goesOn) || slices.ContainsFunc(more, goesOn) {
 			continue
 		}
-		s, err := c.begin(md, name)
+		s, err := c.offer(md, name)
 		if err != nil {
 			return more, err
 		}
@@ -62,9 +62,9 @@ func (c *conn) serve(body []byte) (more []*serving, err error) {
 	return more, nil
 }
 
-// begin decides whether c may answer md, the method with that name, which is nil
+// offer decides whether c may answer md, the method with that name, which is nil
 // if there is none.
-func (c *conn) begin(md *method, name string) (*serving, error) {
+func (c *conn) offer(md *method, name string) (*serving, error) {
 	e := c.env
 	v := Verdict{Allowed: md != nil, Rule: "services." + e.id.Service + ".provides"}
 	if md == nil {

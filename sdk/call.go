@@ -201,6 +201,7 @@ func (c *Client) awaitLeading(ctx context.Context, id uint64, a *asked) (reply, 
 
 // leadFor leads until a is answered, or ctx ends.
 func (c *Client) leadFor(ctx context.Context, a *asked) (r reply, ended bool) {
+	c.socket.Heed(ctx.Done() != nil)
 	if ctx.Done() != nil {
 		stop := context.AfterFunc(ctx, c.disturb)
 		defer stop()

@@ -92,6 +92,10 @@ func NewClient(ctx context.Context, nc *net.UnixConn) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to the monitor: %w", err)
 	}
+	if err := socket.Hang(); err != nil {
+		socket.Close()
+		return nil, fmt.Errorf("connect to the monitor: %w", err)
+	}
 	c := &Client{
 		socket: socket,
 		closed: make(chan struct{}),

@@ -305,6 +305,7 @@ func (s *server) work(r *request) {
 // when the connection has ended.
 func (s *server) leading() *request {
 	defer s.c.release()
+	s.c.socket.Heed(false)
 	for {
 		r, err := s.c.next(true)
 		if err != nil {

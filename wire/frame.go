@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 )
@@ -12,6 +13,11 @@ type Frame struct {
 	NameBytes   []byte
 	CallerBytes []byte
 	Body        []byte
+}
+
+// Clone is f with bytes of its own.
+func (f *Frame) Clone() Frame {
+	return Frame{f.Header, bytes.Clone(f.NameBytes), bytes.Clone(f.CallerBytes), bytes.Clone(f.Body)}
 }
 
 // AppendFrame appends f to dst. The lengths are those of the slices; Size, Name

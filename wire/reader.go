@@ -17,8 +17,9 @@ const (
 type Reader struct {
 	r    io.Reader
 	buf  []byte
-	next int // where the next frame starts
-	end  int // where the bytes read end
+	next int  // where the next frame starts
+	end  int  // where the bytes read end
+	lent bool // buf is somebody else's
 	err  error
 }
 
@@ -41,7 +42,7 @@ func (r *Reader) Next() (Frame, error) {
 	}
 	h, err := ParseHeader(r.buf[r.next:])
 	if err != nil {
-		r.err, r.buf = err, nil
+		r.err, r.buf, r.lent, r.next, r.end = err, nil, false, 0, 0
 		return Frame{}, err
 	}
 	size := HeaderSize + int(h.Size)
@@ -57,6 +58,30 @@ func (r *Reader) Next() (Frame, error) {
 		CallerBytes: raw[name:caller:caller],
 		Body:        raw[caller:],
 	}, nil
+}
+
+// Lend gives r a buffer to read into while it holds nothing of its own, until GiveBack. So
+// who has many readers, of which few are at work, has few buffers.
+func (r *Reader) Lend(buf []byte) {
+	if r.buf == nil && r.err == nil {
+		r.buf, r.lent = buf, true
+	}
+}
+
+// GiveBack makes r keep what it has read and not returned yet in memory of its own: none, if
+// that is nothing. Frames that were returned are not valid any more.
+func (r *Reader) GiveBack() {
+	switch have := r.buf[r.next:r.end]; {
+	case len(have) == 0:
+		r.buf = nil
+	case r.lent:
+		r.buf = append(make([]byte, 0, max(startBytes, len(have))), have...)
+		r.buf = r.buf[:cap(r.buf)]
+	default:
+		return
+	}
+	r.end -= r.next
+	r.next, r.lent = 0, false
 }
 
 // Buffered is how many bytes after the last frame have been read already.
@@ -91,7 +116,7 @@ func (r *Reader) room(n int) {
 	have := r.end - r.next
 	if have == 0 {
 		r.next, r.end = 0, 0
-		if len(r.buf) > keepBytes {
+		if len(r.buf) > keepBytes && !r.lent {
 			r.buf = nil
 		}
 	}
@@ -100,14 +125,14 @@ func (r *Reader) room(n int) {
 	}
 	size := len(r.buf)
 	switch {
-	case size > keepBytes && n <= keepBytes:
+	case size > keepBytes && n <= keepBytes && !r.lent:
 		size = max(startBytes, n)
 	case size < n && have >= size/2:
 		size = max(startBytes, min(n, 4*have)) // grows with what came, not with what was announced
 	}
 	buf := r.buf
 	if size != len(buf) {
-		buf = make([]byte, size)
+		buf, r.lent = make([]byte, size), false
 	}
 	r.end = copy(buf, r.buf[r.next:r.end])
 	r.buf, r.next = buf, 0

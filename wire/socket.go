@@ -3,147 +3,193 @@ package wire
 import (
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"cofferdam/internal/linux"
 )
 
 // Socket is an end of a wire connection. One at a time reads; anybody writes.
 //
-// The runtime's poller asks the kernel for both directions of what it watches,
-// and a Unix socket reports that it can be written to whenever its peer has read
-// something: every frame sent would wake the sender once more, for nothing. So
-// the poller does not watch the socket but an epoll(7) instance of its own, which
-// asks for input alone.
+// The runtime's poller has no part in it. It asks the kernel for both directions
+// of what it watches, and a Unix socket reports that it can be written to whenever
+// its peer has read something, so that every frame sent would wake the sender once
+// more; and it looks twice for what is not there before it waits. So who reads
+// waits in the kernel, with a thread: Read, of which there is one at a time in a
+// program. Who has thousands of connections (the monitor) watches them by
+// other means, and takes what there is: Take.
 type Socket struct {
-	f   *os.File // the socket; non-blocking, and os.File does not know
-	raw syscall.RawConn
-	in  *os.File // the epoll instance
-	ep  syscall.RawConn
+	fd    int
+	users atomic.Int64 // who uses fd now; and closed, once it is
 
-	// What the reader reads into and what came of it: here, so that a read does
-	// not allocate.
-	buf  []byte
-	n    int
-	err  error
-	take func(uintptr)
-	look func(uintptr) bool
+	heeds bool           // Read looks up when the bell rings; used by who reads
+	bell  int            // an eventfd(2), -1 for none
+	polls [2]unix.PollFd // here, so that a read does not allocate
 }
+
+// closed is added to the users of a socket that nobody may use any more. The last
+// of those that do closes the descriptors.
+const closed = math.MinInt64 / 2
 
 // NewSocket takes nc over, which is closed in any case.
-func NewSocket(nc *net.UnixConn) (_ *Socket, err error) {
+func NewSocket(nc *net.UnixConn) (*Socket, error) {
 	defer nc.Close()
-	s := &Socket{}
-	s.take, s.look = s.receive, s.received
-	defer func() {
-		if err != nil {
-			s.Close()
-		}
-	}()
-	if s.f, err = duplicate(nc); err != nil {
-		return nil, err
-	}
-	if s.raw, err = s.f.SyscallConn(); err != nil {
-		return nil, err
-	}
-	ep, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
+	fd, err := duplicate(nc)
 	if err != nil {
-		return nil, fmt.Errorf("epoll_create1: %w", err)
-	}
-	if err = syscall.SetNonblock(ep, true); err != nil {
-		syscall.Close(ep)
 		return nil, err
 	}
-	s.in = os.NewFile(uintptr(ep), "epoll")
-	if s.ep, err = s.in.SyscallConn(); err != nil {
-		return nil, err
-	}
-	if ctlErr := s.raw.Control(func(fd uintptr) {
-		event := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLRDHUP}
-		if err = syscall.EpollCtl(ep, syscall.EPOLL_CTL_ADD, int(fd), &event); err == nil {
-			err = syscall.SetNonblock(int(fd), true)
-		}
-	}); ctlErr != nil {
-		return nil, ctlErr
-	}
-	return s, err
+	return &Socket{fd: fd, bell: -1}, nil
 }
 
-// duplicate makes a blocking file of nc, which the poller leaves alone.
-func duplicate(nc *net.UnixConn) (*os.File, error) {
+// duplicate makes a blocking descriptor of nc.
+func duplicate(nc *net.UnixConn) (int, error) {
 	raw, err := nc.SyscallConn()
 	if err != nil {
-		return nil, err
+		return -1, err
 	}
-	var dup uintptr
-	var errno syscall.Errno
+	dup, dupErr := -1, error(nil)
 	if err := raw.Control(func(fd uintptr) {
-		dup, _, errno = syscall.Syscall(syscall.SYS_FCNTL, fd, syscall.F_DUPFD_CLOEXEC, 0)
+		dup, dupErr = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
 	}); err != nil {
-		return nil, err
+		return -1, err
 	}
-	if errno != 0 {
-		return nil, fmt.Errorf("duplicate a socket: %w", errno)
+	if dupErr != nil {
+		return -1, fmt.Errorf("duplicate a socket: %w", dupErr)
 	}
-	if err := syscall.SetNonblock(int(dup), false); err != nil {
-		syscall.Close(int(dup))
-		return nil, fmt.Errorf("make a socket blocking: %w", err)
+	if err := syscall.SetNonblock(dup, false); err != nil {
+		syscall.Close(dup)
+		return -1, fmt.Errorf("make a socket blocking: %w", err)
 	}
-	return os.NewFile(dup, "wire"), nil
+	return dup, nil
 }
 
-// Read reads what there is, once there is something. It returns
-// os.ErrDeadlineExceeded if it was disturbed meanwhile or before, until Calm.
+// enter reports whether fd may be used until leave.
+func (s *Socket) enter() bool {
+	if s.users.Add(1) > 0 {
+		return true
+	}
+	s.leave()
+	return false
+}
+
+func (s *Socket) leave() {
+	if s.users.Add(-1) != closed || !s.users.CompareAndSwap(closed, 2*closed) {
+		return
+	}
+	syscall.Close(s.fd)
+	if s.bell >= 0 {
+		syscall.Close(s.bell)
+	}
+}
+
+// Read reads what there is, once there is something. If it heeds the bell, it returns
+// os.ErrDeadlineExceeded when Disturb was called meanwhile or before, until Calm.
 func (s *Socket) Read(b []byte) (int, error) {
-	s.buf, s.n, s.err = b, 0, nil
-	err := s.ep.Read(s.look)
-	s.buf = nil
-	switch {
-	case err != nil:
-		return 0, err
-	case s.err != nil:
-		return 0, s.err
-	case s.n == 0:
-		return 0, io.EOF
+	if !s.enter() {
+		return 0, os.ErrClosed
 	}
-	return s.n, nil
-}
-
-// received reports whether there was something to receive, be it an end.
-func (s *Socket) received(uintptr) bool {
-	if err := s.raw.Control(s.take); err != nil {
-		s.err = err
+	defer s.leave()
+	for {
+		if err := s.wait(); err != nil {
+			return 0, err
+		}
+		n, err := linux.ReadNow(s.fd, b)
+		switch {
+		case err == unix.EAGAIN:
+		case err != nil:
+			return 0, err
+		case n == 0:
+			return 0, io.EOF
+		default:
+			return n, nil
+		}
 	}
-	return s.err != syscall.EAGAIN
 }
 
-func (s *Socket) receive(fd uintptr) {
-	s.n, s.err = linux.ReadNow(int(fd), s.buf)
+// wait returns nil once there is something to read, and an error when it is disturbed. A read
+// that waits itself would be woken by what its peer reads, too.
+func (s *Socket) wait() error {
+	s.polls = [...]unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN | unix.POLLRDHUP}, {Fd: int32(s.bell), Events: unix.POLLIN}}
+	polls := s.polls[:1]
+	if s.heeds {
+		polls = s.polls[:]
+	}
+	for {
+		_, err := unix.Ppoll(polls, nil, nil)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return os.NewSyscallError("ppoll", err)
+		case s.polls[1].Revents != 0:
+			return os.ErrDeadlineExceeded
+		default:
+			return nil
+		}
+	}
 }
 
-// Disturb makes the one who reads, or who reads next, look up; Calm is for them
-// to call then.
-func (s *Socket) Disturb() { s.in.SetReadDeadline(time.Unix(1, 0)) }
+// Hang makes the bell that Heed needs.
+func (s *Socket) Hang() (err error) {
+	s.bell, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	return os.NewSyscallError("eventfd", err)
+}
+
+// Heed says whether the reads that follow heed the bell. It is for who reads.
+func (s *Socket) Heed(bell bool) { s.heeds = bell }
+
+// Disturb makes the one who reads, or who reads next, look up, if he heeds the bell; Calm is for
+// him to call then.
+func (s *Socket) Disturb() {
+	if s.enter() {
+		unix.Write(s.bell, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+		s.leave()
+	}
+}
 
 // Calm takes back what Disturb did.
-func (s *Socket) Calm() { s.in.SetReadDeadline(time.Time{}) }
+func (s *Socket) Calm() {
+	if s.enter() {
+		unix.Read(s.bell, make([]byte, 8))
+		s.leave()
+	}
+}
+
+// Take reads what there is and never waits: it is 0 if there is nothing yet. Unless there
+// may be more, there is nothing but what comes from now on.
+func (s *Socket) Take(b []byte) (n int, more bool, err error) {
+	if !s.enter() {
+		return 0, false, os.ErrClosed
+	}
+	defer s.leave()
+	n, more, err = linux.TakeNow(s.fd, b)
+	switch {
+	case err == unix.EAGAIN:
+		return 0, false, nil
+	case err == nil && n == 0:
+		return 0, false, io.EOF
+	}
+	return n, more || n == len(b), err
+}
 
 // Try writes what the peer has room for and returns how much that was. It never
 // waits.
 func (s *Socket) Try(b []byte) (n int, err error) {
-	if ctlErr := s.raw.Control(func(fd uintptr) {
-		for n < len(b) && err == nil {
-			var m int
-			m, err = linux.WriteNow(int(fd), b[n:])
-			n += m
-		}
-	}); ctlErr != nil {
-		return n, ctlErr
+	if !s.enter() {
+		return 0, os.ErrClosed
 	}
-	if err == syscall.EAGAIN {
+	defer s.leave()
+	for n < len(b) && err == nil {
+		var m int
+		m, err = linux.WriteNow(s.fd, b[n:])
+		n += m
+	}
+	if err == unix.EAGAIN {
 		err = nil
 	}
 	return n, err
@@ -173,18 +219,27 @@ func (s *Socket) Write(b []byte) (int, error) {
 }
 
 // Control gives the descriptor to f, for questions about the peer.
-func (s *Socket) Control(f func(fd uintptr)) error { return s.raw.Control(f) }
+func (s *Socket) Control(f func(fd int)) error {
+	if !s.enter() {
+		return os.ErrClosed
+	}
+	defer s.leave()
+	f(s.fd)
+	return nil
+}
 
 // Close ends the connection, also for who reads from it now. Closing twice is
 // no error.
 func (s *Socket) Close() {
-	if s.raw != nil {
-		s.raw.Control(func(fd uintptr) { syscall.Shutdown(int(fd), syscall.SHUT_RDWR) })
+	if !s.enter() {
+		return
 	}
-	if s.in != nil {
-		s.in.Close() // who reads gets os.ErrClosed
+	syscall.Shutdown(s.fd, syscall.SHUT_RDWR) // who reads gets io.EOF
+	for {
+		n := s.users.Load()
+		if n < 0 || s.users.CompareAndSwap(n, n+closed) {
+			break
+		}
 	}
-	if s.f != nil {
-		s.f.Close()
-	}
+	s.leave()
 }

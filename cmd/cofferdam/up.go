@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -174,6 +175,8 @@ func (p *project) up(quiet bool) error {
 	if quiet {
 		print = nil
 	}
+	// A reader of the monitor keeps its place among the goroutines that run while it waits.
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	sup, err := supervisor.New(supervisor.Options{
 		App:       app,
 		Executor:  exec,

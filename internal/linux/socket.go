@@ -15,6 +15,27 @@ func ReadNow(fd int, b []byte) (int, error) {
 	return now(unix.SYS_RECVFROM, fd, b, unix.MSG_DONTWAIT)
 }
 
+// TakeNow is ReadNow of a Unix socket. It reports more if it has stopped before the end of what
+// has come, at descriptors, which it drops: nobody has asked for any.
+//
+// Source: recvmsg(2), unix(7).
+func TakeNow(fd int, b []byte) (n int, more bool, err error) {
+	iov := unix.Iovec{Base: unsafe.SliceData(b)}
+	iov.SetLen(len(b))
+	for {
+		msg := unix.Msghdr{Iov: &iov}
+		msg.SetIovlen(1)
+		n, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&msg)), unix.MSG_DONTWAIT)
+		if errno == unix.EINTR {
+			continue
+		}
+		if errno != 0 {
+			return 0, false, errno
+		}
+		return int(n), msg.Flags&unix.MSG_CTRUNC != 0, nil
+	}
+}
+
 // WriteNow writes to a stream socket what it has room for, as [ReadNow] reads.
 //
 // Source: send(2).

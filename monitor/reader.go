@@ -1,0 +1,389 @@
+package monitor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"cofferdam/wire"
+)
+
+// readers read the wire connections of all environments. Each waits in the kernel for
+// any of them, takes what has come, decides, and writes to the other side, all on the
+// thread that was woken: to have the runtime's poller wake a goroutine takes several times
+// as long as all that is done for a call. What may take its time, or is to
+// wait, is handed to a goroutine of its own, with the connection (see conn.apart).
+//
+// A connection has one reader at a time: who sets busy in its turn. It says that it has
+// something once each time that something comes, so whoever finds it busy leaves
+// word there. Nothing is done for one that has nothing to say, however many there are.
+//
+// They are there as long as there are connections. One is enough most of the time, and two
+// who wait for the same are woken for nothing; so the others help when there is more to do than
+// that one can. There are fewer than the runtime runs goroutines at a time: who waits in the
+// kernel for a short time does not give up his place among these, and all else must not
+// wait for it.
+type readers struct {
+	epoll int // epoll(7), of all connections
+	bell  int // eventfd(2): there are no connections any more
+	left  atomic.Int32
+	help  chan struct{} // wakes one who helps; closed at the end
+
+	table [MaxConnsInAll]atomic.Pointer[conn]
+
+	free  []int32 // places in the table
+	conns int
+	last  uint32 // mark given
+}
+
+// turn says of a connection whether somebody reads from it.
+type turn struct {
+	readers *readers
+	slot    int32
+	mark    uint32 // that no other connection has which was at the slot before
+	state   atomic.Uint32
+
+	// Of who reads.
+	in    *wire.Reader
+	dry   bool          // nothing more has come
+	pause time.Duration // how long nothing more is to be read
+}
+
+// The bits of a turn's state.
+const (
+	busy = 1 << iota // somebody reads
+	more             // something has come since
+	hung             // and nothing more will
+)
+
+// errDry is the end of what has come.
+var errDry = errors.New("nothing more has come yet")
+
+// reader is one of them.
+type reader struct {
+	*readers
+	buf    []byte
+	events [readEvents]unix.EpollEvent
+	later  []*conn // with more to say than they may at a time
+}
+
+// Bounds of what a reader does at a time.
+const (
+	readBytes  = 68 << 10 // a body of 64 KiB fits
+	readEvents = 64
+
+	// How much of one connection, before it is the turn of others.
+	readFrames = 64
+	readTime   = 200 * time.Microsecond
+
+	// How often in a row there was more than one to read from before another reader
+	// helps, and the milliseconds without any after which he rests.
+	helpAfter = 8
+	helpFor   = 2
+)
+
+// newReaders starts them.
+func newReaders() (*readers, error) {
+	helpers := max(runtime.GOMAXPROCS(0)-2, 0)
+	r := &readers{bell: -1, help: make(chan struct{}, helpers)}
+	var err error
+	if r.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("epoll_create1: %w", err)
+	}
+	if r.bell, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err == nil {
+		err = r.watch(r.bell, -1, 0, unix.EPOLLIN)
+	}
+	if err != nil {
+		r.close()
+		return nil, fmt.Errorf("eventfd: %w", err)
+	}
+	for slot := range int32(MaxConnsInAll) {
+		r.free = append(r.free, MaxConnsInAll-1-slot)
+	}
+	r.left.Store(int32(1 + helpers))
+	go func() {
+		defer r.gone()
+		defer close(r.help)
+		(&reader{readers: r, buf: make([]byte, readBytes)}).run()
+	}()
+	for range helpers {
+		go r.helps()
+	}
+	return r, nil
+}
+
+// helps is the life of one who helps.
+func (r *readers) helps() {
+	defer r.gone()
+	h := &reader{readers: r}
+	for range r.help {
+		if h.buf == nil {
+			h.buf = make([]byte, readBytes)
+		}
+		for {
+			n, ended := h.some(helpFor)
+			if ended {
+				return
+			}
+			if n == 0 {
+				break
+			}
+		}
+	}
+}
+
+// gone is the end of one of them.
+func (r *readers) gone() {
+	if r.left.Add(-1) == 0 {
+		r.close()
+	}
+}
+
+func (r *readers) watch(fd int, slot int32, mark uint32, events uint32) error {
+	return unix.EpollCtl(r.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events, Fd: slot, Pad: int32(mark)})
+}
+
+func (r *readers) close() {
+	unix.Close(r.epoll)
+	if r.bell >= 0 {
+		unix.Close(r.bell)
+	}
+}
+
+// readFrom has the readers read from c, until leave.
+func (m *Monitor) readFrom(c *conn) error {
+	r, err := m.enterReading(c)
+	if err != nil {
+		return err
+	}
+	t := &c.turn
+	ctlErr := c.out.socket.Control(func(fd int) {
+		err = r.watch(fd, t.slot, t.mark, unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLET)
+	})
+	if err = errors.Join(ctlErr, err); err != nil {
+		m.leave(c)
+	}
+	return err
+}
+
+// enterReading gives c a place with the readers.
+func (m *Monitor) enterReading(c *conn) (*readers, error) {
+	m.reading.Lock()
+	defer m.reading.Unlock()
+	if m.readers == nil {
+		r, err := newReaders()
+		if err != nil {
+			return nil, err
+		}
+		m.readers = r
+	}
+	r, t := m.readers, &c.turn
+	last := len(r.free) - 1
+	r.last++
+	r.conns++
+	t.readers, t.slot, t.mark, r.free = r, r.free[last], r.last, r.free[:last]
+	r.table[t.slot].Store(c)
+	return r, nil
+}
+
+// leave takes c out, if it is there.
+func (m *Monitor) leave(c *conn) {
+	m.reading.Lock()
+	defer m.reading.Unlock()
+	r := c.turn.readers
+	if r == nil {
+		return
+	}
+	c.turn.readers = nil
+	r.table[c.turn.slot].Store(nil)
+	r.free = append(r.free, c.turn.slot)
+	if r.conns--; r.conns == 0 {
+		m.readers = nil
+		unix.Write(r.bell, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+	}
+}
+
+// run is the life of the first of them.
+func (r *reader) run() {
+	full := 0
+	for {
+		n, ended := r.some(-1)
+		if ended {
+			return
+		}
+		if full++; n < 2 {
+			full = 0
+		}
+		if full > helpAfter {
+			select {
+			case r.help <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
+
+// some waits so many milliseconds for connections that have something to say, -1 for as long as it
+// takes, and handles some of that. It returns how many those were.
+func (r *reader) some(wait int) (n int, ended bool) {
+	if len(r.later) > 0 {
+		wait = 0
+	}
+	n, err := unix.EpollWait(r.epoll, r.events[:], wait)
+	if err != nil && err != unix.EINTR {
+		panic(os.NewSyscallError("epoll_wait", err)) // of a descriptor that is ours alone
+	}
+	n = max(n, 0)
+	for i := range n {
+		e := &r.events[i]
+		if e.Fd < 0 {
+			return 0, true // whoever still has a turn is nobody's
+		}
+		if c := r.table[e.Fd].Load(); c != nil && c.turn.mark == uint32(e.Pad) {
+			r.ready(c, e.Events&^unix.EPOLLIN != 0)
+		}
+	}
+	later := r.later
+	r.later = nil
+	for _, c := range later {
+		r.read(c)
+	}
+	return n + len(later), false
+}
+
+// ready is for a connection that has something to say.
+func (r *reader) ready(c *conn, over bool) {
+	t := &c.turn
+	for {
+		s := t.state.Load()
+		next := s | busy
+		if s&busy != 0 {
+			next |= more
+		}
+		if over {
+			next |= hung
+		}
+		if !t.state.CompareAndSwap(s, next) {
+			continue
+		}
+		if s&busy == 0 {
+			t.dry = false
+			r.read(c)
+		}
+		return
+	}
+}
+
+// read handles what c has to say. It is its turn.
+func (r *reader) read(c *conn) {
+	t := &c.turn
+	t.in.Lend(r.buf)
+	began := time.Now()
+	for n := 0; n == 0 || n < readFrames && time.Since(began) < readTime; n++ {
+		f, err := t.in.Next()
+		if err == errDry {
+			t.in.GiveBack()
+			if t.end() {
+				return
+			}
+			t.in.Lend(r.buf)
+			continue
+		}
+		if err == nil {
+			c.env.heard.Add(1)
+			if !c.isPrompt(&f) {
+				f = f.Clone()
+				t.in.GiveBack()
+				go c.apart(&f)
+				return
+			}
+		}
+		if err != nil || !c.handle(&f) {
+			t.in.GiveBack()
+			go c.close()
+			return
+		}
+		if t.pause > 0 {
+			t.in.GiveBack()
+			go c.apart(nil)
+			return
+		}
+	}
+	t.in.GiveBack()
+	r.later = append(r.later, c)
+}
+
+// end gives the turn back, unless something has come meanwhile.
+func (t *turn) end() bool {
+	for {
+		s := t.state.Load()
+		if s&more != 0 {
+			if t.state.CompareAndSwap(s, s&^more) {
+				t.dry = false
+				return false
+			}
+			continue
+		}
+		if t.state.CompareAndSwap(s, s&^busy) {
+			return true
+		}
+	}
+}
+
+// inlet is a connection as what frames are read from.
+type inlet conn
+
+func (in *inlet) Read(b []byte) (int, error) {
+	t := &in.turn
+	if t.dry && t.state.Load()&hung == 0 {
+		return 0, errDry
+	}
+	n, more, err := in.out.socket.Take(b)
+	if err == nil && n == 0 {
+		return 0, errDry
+	}
+	t.dry = !more
+	return n, err
+}
+
+// isPrompt tells whether what f asks for is done at once, whatever becomes of it, and without
+// a pause: what an environment that is refused often gets to write to the log, it waits for.
+func (c *conn) isPrompt(f *wire.Frame) bool {
+	switch f.Op {
+	case wire.OpReply, wire.OpCall, wire.OpCancel, wire.OpHello, wire.OpPost, wire.OpPut, wire.OpRecv, wire.OpTake:
+		return !c.env.records.isShort()
+	}
+	return false
+}
+
+// apart goes on with f, if it is one, and what comes after, until there is nothing more. It
+// may take its time. It is c's turn, and f is of no reader's.
+func (c *conn) apart(f *wire.Frame) {
+	t := &c.turn
+	for {
+		if f != nil && !c.handle(f) {
+			break
+		}
+		time.Sleep(t.pause)
+		t.pause = 0
+		next, err := t.in.Next()
+		if f = &next; err == errDry {
+			t.in.GiveBack()
+			if t.end() {
+				return
+			}
+			f = nil
+			continue
+		}
+		if err != nil {
+			break
+		}
+		c.env.heard.Add(1)
+	}
+	c.close()
+}

@@ -1,0 +1,194 @@
+package monitor
+
+import (
+	"bytes"
+	"fmt"
+	"runtime"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"cofferdam/wire"
+)
+
+// attached is a connection of e that nothing but the readers know of.
+func (l *lab) attached(e *Env) *peer {
+	l.t.Helper()
+	ours, theirs := socketpair(l.t)
+	c, err := newConn(e, theirs)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	c.begin()
+	return &peer{t: l.t, nc: ours, r: wire.NewReader(ours)}
+}
+
+// Connections that say nothing have no goroutine and no buffer, and neither has one that has
+// said something, also one that has stopped in the middle of a frame but for what it has sent.
+func TestIdleConnections(t *testing.T) {
+	const envs, each = 32, 32
+	l := newLab(t, bank())
+	hello := wire.AppendFrame(nil, &wire.Frame{Header: wire.Header{Op: wire.OpHello, ID: 1}})
+	first := l.attached(l.admit("front", "front-first"))
+	var peers []*peer
+	memory := func() (heap uint64, goroutines int) {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc, runtime.NumGoroutine()
+	}
+	heap, goroutines := memory()
+	for n := range envs {
+		e := l.admit("front", fmt.Sprint("front-", n))
+		for range each {
+			peers = append(peers, l.attached(e))
+		}
+	}
+	for _, p := range peers {
+		p.sendBytes(hello)
+		p.next()
+		p.sendBytes(hello[:len(hello)/2])
+		p.r, p.last = nil, 0 // the buffer of our own end is not what is counted
+	}
+	first.sendBytes(hello)
+	first.next() // by now they have been read from
+	more, now := memory()
+	if now != goroutines {
+		t.Errorf("%d goroutines for %d connections, %d without", now, len(peers), goroutines)
+	}
+	// The connection, its environment, the test's own end, and the 4 KiB of the half frame.
+	if each := int64(more-heap) / int64(len(peers)); each > 10<<10 {
+		t.Errorf("%d bytes for each connection", each)
+	}
+	for _, p := range peers {
+		p.r = wire.NewReader(p.nc)
+		p.sendBytes(hello[len(hello)/2:])
+		p.next()
+	}
+}
+
+// What takes its time is done apart: here it waits for a lock that the test holds.
+func TestSlowRequestHoldsUpNobody(t *testing.T) {
+	l := newLab(t, bank())
+	pp := l.politePair()
+	e := l.admit("front", "front-slow")
+	p := l.connect(e)
+	e.flow.mu.Lock()
+	id := p.ask(wire.OpLabels, "", 0, nil)
+	hello := p.ask(wire.OpHello, "", 0, nil)
+	pp.check("a request that takes long")
+	e.flow.mu.Unlock()
+	if f := p.next(); f.ID != id {
+		t.Errorf("%d is answered first, want %d", f.ID, id)
+	}
+	if f := p.next(); f.ID != hello {
+		t.Errorf("%d is answered then, want %d", f.ID, hello)
+	}
+}
+
+// So is what an environment may have to wait for, because it is refused so often.
+func TestShortRation(t *testing.T) {
+	l := newLab(t, bank())
+	e := l.admit("front", "front-1")
+	c, now := &conn{env: e}, time.Now()
+	prompt := func() bool { return c.isPrompt(&wire.Frame{Header: wire.Header{Op: wire.OpCall}}) }
+	for n := range freeRecords/2 + 1 {
+		if !prompt() {
+			t.Fatalf("after %d records calls are not prompt", n)
+		}
+		e.records.take(now)
+	}
+	if prompt() {
+		t.Error("with half of the ration gone calls are prompt")
+	}
+	e.records.mu.Lock()
+	e.records.since = now.Add(-recordEvery * freeRecords)
+	e.records.mu.Unlock()
+	if !prompt() {
+		t.Error("later calls are not prompt again")
+	}
+}
+
+// Descriptors that a program sends end a read before its time. What comes after them is
+// read all the same, and they are gone.
+func TestDescriptorsThatNobodyWants(t *testing.T) {
+	l := newLab(t, bank())
+	pp := l.politePair()
+	p := l.connect(l.admit("front", "front-hostile"))
+	raw, err := p.nc.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const frames = 50
+	for range frames {
+		p.last++
+		frame := wire.AppendFrame(nil, &wire.Frame{Header: wire.Header{Op: wire.OpCall, ID: p.last}, NameBytes: []byte("bank.look"), Body: []byte("x")})
+		for _, part := range [][]byte{frame[:10], frame[10:40], frame[40:]} {
+			var fds [2]int
+			if err := syscall.Pipe2(fds[:], syscall.O_CLOEXEC); err != nil {
+				t.Fatal(err)
+			}
+			var sendErr error
+			raw.Write(func(fd uintptr) bool {
+				sendErr = syscall.Sendmsg(int(fd), part, syscall.UnixRights(fds[1]), nil, 0)
+				return sendErr != syscall.EAGAIN
+			})
+			syscall.Close(fds[1])
+			if sendErr != nil {
+				t.Fatal(sendErr)
+			}
+			// Nobody has the other end any more, as soon as it was read.
+			r := fds[0]
+			t.Cleanup(func() {
+				if n, err := syscall.Read(r, make([]byte, 1)); n != 0 || err != nil {
+					t.Errorf("a descriptor that was sent is still open: %d, %v", n, err)
+				}
+				syscall.Close(r)
+			})
+		}
+	}
+	for n := range uint64(frames) {
+		p.want(n+1, wire.OK, "x")
+	}
+	pp.check("descriptors")
+}
+
+// Many readers at once, on many connections, each of which is read by one at a time: every call
+// has its answer, in the order of the connection.
+func TestManyReaders(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(6))
+	l := newLab(t, bank())
+	for n := range 4 {
+		_, server := l.server("bank", fmt.Sprint("bank-", n), "look")
+		go server.echo()
+	}
+	var wg sync.WaitGroup
+	for n := range 8 {
+		p := l.connect(l.admit("front", fmt.Sprint("front-", n)))
+		wg.Go(func() {
+			const rounds, window = 40, 50
+			for range rounds {
+				var batch []byte
+				want := make(map[uint64]string)
+				for range window {
+					p.last++
+					want[p.last] = fmt.Sprint(n, " ", p.last)
+					body := append([]byte(want[p.last]+" "), bytes.Repeat([]byte("."), int(p.last%7)*1000)...)
+					batch = wire.AppendFrame(batch, &wire.Frame{Header: wire.Header{Op: wire.OpCall, ID: p.last}, NameBytes: []byte("bank.look"), Body: body})
+				}
+				p.sendBytes(batch)
+				for range window {
+					f, err := p.read()
+					if err != nil || f.Code != wire.OK || !bytes.HasPrefix(f.Body, []byte(want[f.ID]+" ")) {
+						t.Errorf("call %d: %v %v %.20q", f.ID, err, f.Code, f.Body)
+						return
+					}
+					delete(want, f.ID)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	l.booksAreEmpty()
+}
