@@ -130,9 +130,31 @@ type Spec struct {
 
 	Limits Limits
 
+	// Fork has the program be a fork of an interpreter that waits. nil executes it.
+	Fork *Fork
+
 	// AllowDegraded names protections (see Protection.Name) that may be
 	// missing on this host. Any other missing one makes Start fail.
 	AllowDegraded []string
+}
+
+// Fork says which interpreter a program is forked from: one that has been started
+// before and has loaded modules, in an environment of its own, with the spec's files
+// that any of its instances sees and nothing else of the spec. Environments of specs
+// that are the same in that are forked from the same one.
+//
+// What is run is not checked to be a program of that interpreter. A fork shares with its
+// siblings where things lie in memory, and the seed of hashes.
+type Fork struct {
+	// Interpreter is python3 with its options, the beginning of Spec.Command.Args.
+	// After it come FILE, -c CODE, -m MODULE or -, and arguments.
+	Interpreter []string
+	// Modules are loaded before: names, or paths inside to files NAME.py.
+	Modules []string
+	// Env is the environment of the interpreter while it waits: "K=V".
+	Env []string
+	// Spares is how many forks wait ahead. 0 means 2.
+	Spares int
 }
 
 // Host is a name that resolves inside the environment.

@@ -157,7 +157,11 @@ func checkSpec(spec *executor.Spec) (*link.Start, error) {
 	if err := checkReach(spec.Hosts, spec.Listen); err != nil {
 		return nil, fmt.Errorf("environment %q: %w", spec.Name, err)
 	}
+	if err := checkFork(spec); err != nil {
+		return nil, fmt.Errorf("environment %q: %w", spec.Name, err)
+	}
 	s := &link.Start{
+		Fork: spec.Fork,
 		Name: spec.Name, Command: command(&spec.Command), Mounts: slices.Clone(spec.Mounts), Hosts: spec.Hosts,
 		Listen: spec.Listen, Limits: complete(spec.Limits), AllowDegraded: spec.AllowDegraded,
 	}

@@ -172,7 +172,7 @@ func rawClone(args *cloneArgs, a *arena) (pid, errno uintptr) {
 
 // UnblockSignals appends the step that gives a program an empty signal mask.
 func (g *Stage) UnblockSignals() {
-	g.Add("unblock signals", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&g.script.a.noMask)), 0, 8)
+	g.Add("unblock signals", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, g.script.Bytes(make([]byte, 8)), 0, 8)
 }
 
 // Control hands the control socket over to the caller, as a file that the
@@ -235,7 +235,7 @@ func (s *Script) ReadReport(ctl *os.File) (Report, int, error) {
 		return r, -1, ErrChildGone
 	}
 	if r.Kind == ReportFailed {
-		last := r.stage == stageProgram && int(r.step) == len(s.Program.names)-1
+		last := !s.forked && r.stage == stageProgram && int(r.step) == len(s.Program.names)-1
 		return r, -1, &StepError{What: s.name(r.stage, r.step), Execute: last, Errno: unix.Errno(r.errno)}
 	}
 	return r, pidfd, nil

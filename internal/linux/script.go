@@ -54,7 +54,6 @@ type arena struct {
 	status  int32
 	pidfd   int32
 	rusage  unix.Rusage
-	noMask  uint64
 	data    [dataBytes]byte
 	dataEnd byte
 }
@@ -86,6 +85,9 @@ type Script struct {
 	used int
 	ctl  int
 	err  error
+
+	moves  []uintptr // places in data that hold an address
+	forked bool      // its program is not executed: see GoPacked
 }
 
 // NewScript returns a script without steps.
@@ -267,6 +269,7 @@ func (s *Script) Filter(prog []unix.SockFilter) uintptr {
 	f.Len = uint16(len(prog))
 	f.Filter = (*unix.SockFilter)(nil)
 	*(*uintptr)(unsafe.Pointer(&f.Filter)) = s.addr(at)
+	s.moves = append(s.moves, head+unsafe.Offsetof(f.Filter))
 	return s.addr(head)
 }
 

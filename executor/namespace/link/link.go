@@ -86,6 +86,7 @@ type Start struct {
 	Listen        []netip.AddrPort
 	Limits        executor.Limits // complete: no zero field
 	AllowDegraded []string
+	Fork          *executor.Fork // nil to execute
 }
 
 // Command is the part of executor.Command that crosses.

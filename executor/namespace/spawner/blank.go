@@ -22,7 +22,8 @@ type blank struct {
 	ctl    *os.File
 	group  cgroup.Group // nil on a host without
 	net    int
-	pidns  string // identity of its pid namespace, as in /proc/PID/ns/pid
+	uses   *template // that counts it as a use, nil for none
+	pidns  string    // identity of its pid namespace, as in /proc/PID/ns/pid
 }
 
 const blankNamespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
@@ -33,6 +34,7 @@ type blanks struct {
 	networks *networks
 	cloner   *cloner
 	parent   cgroup.Parent // nil on a host without
+	template *template     // what makes them, nil for the cloner
 
 	made    atomic.Uint64 // names cgroups
 	ahead   int
@@ -41,6 +43,7 @@ type blanks struct {
 
 	mu    sync.Mutex
 	ready []*blank // guarded by mu
+	shut  bool     // guarded by mu: no more are made
 }
 
 // refillDelay is how long after a start the next blank is made: a short program
@@ -79,6 +82,11 @@ func (b *blanks) waiting() int {
 
 // refill has more made.
 func (b *blanks) refill() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.shut {
+		return
+	}
 	select {
 	case b.wake <- struct{}{}:
 	default:
@@ -108,17 +116,20 @@ func (b *blanks) make() (*blank, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.makeIn(slot)
+	return b.makeIn(slot, b.ids.pair(slot))
 }
 
 // twin makes a blank with the ids of another environment, which is living.
 func (b *blanks) twin(slot uint32) (*blank, error) {
 	b.ids.share(slot)
-	return b.makeIn(slot)
+	return b.makeIn(slot, b.ids.pair(slot))
 }
 
-// makeIn makes a blank with the ids of slot, which it has then.
-func (b *blanks) makeIn(slot uint32) (_ *blank, err error) {
+// makeIn makes a blank in slot, which it has then, with ids mapped.
+func (b *blanks) makeIn(slot uint32, mapped string) (_ *blank, err error) {
+	if b.template != nil {
+		return b.template.makeIn(slot)
+	}
 	k := &blank{slot: slot, net: -1, child: linux.Child{PidFD: -1}}
 	defer func() {
 		if err != nil {
@@ -149,7 +160,7 @@ func (b *blanks) makeIn(slot uint32) (_ *blank, err error) {
 		return nil, err
 	}
 	k.ctl = k.script.Control()
-	if err = b.ids.write(k.child.Pid, k.slot); err != nil {
+	if err = b.ids.write(k.child.Pid, mapped); err != nil {
 		return nil, err
 	}
 	if k.pidns, err = os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", k.child.Pid)); err != nil {
@@ -197,6 +208,12 @@ func (k *blank) discard() {
 // reap waits until the child is dead and, if it was an init, its whole pid
 // namespace is empty.
 func reap(pidfd int) {
+	// It may be a template's child, which only shows that it is dead.
+	for fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}; ; {
+		if _, err := unix.Poll(fds, -1); err != unix.EINTR {
+			break
+		}
+	}
 	for unix.Waitid(unix.P_PIDFD, pidfd, nil, unix.WEXITED|unix.WALL, nil) == unix.EINTR {
 		time.Sleep(0)
 	}
@@ -213,11 +230,17 @@ func readable(pidfd int) bool {
 func (b *blanks) drop(k *blank) {
 	k.discard()
 	b.ids.give(k.slot)
+	if k.uses != nil {
+		k.uses.server.templates.leave(k.uses)
+	}
 }
 
 // close ends the blanks that nobody took. No more are made.
 func (b *blanks) close() {
+	b.mu.Lock()
+	b.shut = true
 	close(b.wake)
+	b.mu.Unlock()
 	<-b.stopped
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -15,6 +15,9 @@
 //   - A layout is a file tree without anything of one instance in it: read-only
 //     binds, links, mount points, small files of /etc. It is built once and its
 //     mounts are cloned per start.
+//   - A template is an interpreter of Python that has loaded its modules, in an environment
+//     of its own. Blanks that it makes, instead of the cloner, are copies of it: what runs
+//     in them does so without being executed.
 //   - A start writes a script (package internal/linux) that turns a blank into
 //     the environment: enter the tree, mount what is its own, give up every
 //     capability, start the program under Landlock and seccomp, wait for it.
@@ -23,7 +26,7 @@
 // because the death signal of a child is about the thread that made it. It has a
 // mount namespace with next to nothing in it, so that copying that is cheap, and
 // enters the network namespace of the child to be. Everything else is ordinary
-// goroutines. Locks: server.mu before instance.volumesMu, holds.mu, instance.mu; none is held over a
+// goroutines. Locks: server.mu before instance.volumesMu, holds.mu, instance.mu; holds.mu before template.mu and templates.mu, which stand alone; none is held over a
 // system call that can wait for a program.
 //
 // What the kernel taught:

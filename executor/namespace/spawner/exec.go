@@ -41,7 +41,7 @@ func (s *server) exec(gone *withdrawal, i *instance, req *link.Exec, fds []int) 
 	defer sc.Close()
 	list := &fdList{fds: append([]int(nil), fds...)}
 	sc.Setup.Add("enter the environment", unix.SYS_SETNS, list.add(init), joined)
-	s.scripts.become(sc)
+	s.scripts.become(sc, s.ids.init())
 	s.scripts.capabilities(sc)
 	if err := s.scripts.program(sc, &req.Command, &i.spec.Limits, i.writable, len(fds)); err != nil {
 		return executor.Exit{}, err

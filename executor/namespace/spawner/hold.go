@@ -2,6 +2,7 @@ package spawner
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 
 	"cofferdam/executor"
@@ -15,8 +16,7 @@ import (
 // same place at the same time have the same host ids; nothing else makes them
 // share any.
 type holds struct {
-	ids    *ids
-	blanks *blanks
+	ids *ids
 
 	mu sync.Mutex       // held while files change hands
 	at map[string]*hold // guarded by mu, by device and inode
@@ -29,9 +29,13 @@ type hold struct {
 	uid, gid int // whom the files belonged to
 }
 
-// take returns a blank whose ids may write to what mounts share writably, and
+// take returns a blank of from whose ids may write to what mounts share writably, and
 // hands that over to it.
-func (h *holds) take(mounts []placed) (_ *blank, keys []string, err error) {
+func (h *holds) take(from *blanks, mounts []placed) (_ *blank, keys []string, err error) {
+	if !slices.ContainsFunc(mounts, func(m placed) bool { return m.writes() }) {
+		b, err := from.take()
+		return b, nil, err
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var shared *hold
@@ -48,9 +52,9 @@ func (h *holds) take(mounts []placed) (_ *blank, keys []string, err error) {
 	}
 	var b *blank
 	if shared == nil || h.ids.single() {
-		b, err = h.blanks.take()
+		b, err = from.take()
 	} else {
-		b, err = h.blanks.twin(shared.slot)
+		b, err = from.twin(shared.slot)
 	}
 	if err != nil {
 		return nil, nil, err
@@ -61,7 +65,7 @@ func (h *holds) take(mounts []placed) (_ *blank, keys []string, err error) {
 		}
 		if err := h.add(&m, b.slot); err != nil {
 			h.release(keys)
-			h.blanks.drop(b)
+			from.drop(b)
 			return nil, nil, fmt.Errorf("mount %q: %w", m.Target, err)
 		}
 		keys = append(keys, m.key)

@@ -80,12 +80,36 @@ func (i *ids) program(slot uint32) int {
 	return int(i.base + 3 + 2*slot)
 }
 
-// write maps the ids of slot into the user namespace of process pid.
-func (i *ids) write(pid int, slot uint32) error {
-	text := fmt.Sprintf("%d 0 1\n", programID)
-	if !i.single() {
-		text = fmt.Sprintf("%d %d 1\n%d %d 1\n", initID, i.base+2+2*slot, programID, i.base+3+2*slot)
+// pair are the ids of slot as uid_map(5) has them.
+func (i *ids) pair(slot uint32) string {
+	if i.single() {
+		return fmt.Sprintf("%d 0 1\n", programID)
 	}
+	return fmt.Sprintf("%d %d 1\n%d %d 1\n", initID, i.base+2+2*slot, programID, i.base+3+2*slot)
+}
+
+// all are the ids of every slot, under the numbers that inner has them by, for a
+// template in slot that gives them to others. It is 0 there itself.
+func (i *ids) all(slot uint32) string {
+	if i.single() {
+		return "0 0 1\n"
+	}
+	own := 2 + 2*slot
+	text := fmt.Sprintf("0 %d 1\n", i.base+own)
+	if own > 2 {
+		text += fmt.Sprintf("2 %d %d\n", i.base+2, own-2)
+	}
+	if own+2 < i.count {
+		text += fmt.Sprintf("%d %d %d\n", own+2, i.base+own+2, i.count-own-2)
+	}
+	return text
+}
+
+// inner are the ids of slot where all is mapped.
+func (i *ids) inner(slot uint32) (init, program uint32) { return 2 + 2*slot, 3 + 2*slot }
+
+// write maps ids into the user namespace of process pid.
+func (i *ids) write(pid int, text string) error {
 	for _, file := range []string{"uid_map", "gid_map"} {
 		if err := os.WriteFile(fmt.Sprintf("/proc/%d/%s", pid, file), []byte(text), 0); err != nil {
 			return fmt.Errorf("map the ids of an environment: %w", err)

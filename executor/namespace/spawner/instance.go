@@ -25,6 +25,7 @@ type instance struct {
 	env      uint64
 	spec     *link.Start
 	blank    *blank
+	from     *blanks      // where it is from, and goes
 	group    cgroup.Group // nil on a host without
 	program  int          // pidfd of the program
 	began    time.Time
@@ -74,13 +75,13 @@ func (s *server) start(spec *link.Start, fds []int) (_ int, listeners []int, err
 		return 0, nil, err
 	}
 	defer unix.Close(tree)
-	b, held, err := s.holds.take(mounts)
+	b, held, from, err := s.take(spec, mounts)
 	if err != nil {
 		return 0, nil, err
 	}
-	defer s.blanks.refill()
+	defer from.refill()
 	i := &instance{
-		server: s, env: spec.Env, spec: spec, blank: b, group: b.group, program: -1, writable: writable(mounts), held: held,
+		server: s, env: spec.Env, spec: spec, blank: b, from: from, group: b.group, program: -1, writable: writable(mounts), held: held,
 		reported: make(chan struct{}), done: make(chan struct{}),
 	}
 	defer func() {
@@ -91,7 +92,7 @@ func (s *server) start(spec *link.Start, fds []int) (_ int, listeners []int, err
 			if i.program >= 0 {
 				unix.Close(i.program)
 			}
-			s.blanks.drop(b)
+			from.drop(b)
 			s.holds.done(i.held)
 			i.leaveImages()
 		}
@@ -186,16 +187,26 @@ func (i *instance) prepare(mounts []placed, tree int, fds []int) error {
 		binds[n] = list.add(bind)
 	}
 	sc := b.script
-	s.scripts.become(sc)
+	s.scripts.become(sc, s.ids.init())
 	sc.Setup.Add("make a cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
 	sc.Setup.Add("set the host name", unix.SYS_SETHOSTNAME, sc.String(spec.Name), uintptr(len(spec.Name)))
 	s.scripts.files(sc, spec, mounts, treeFD, ownFD, binds)
 	s.scripts.capabilities(sc)
-	if err := s.scripts.program(sc, &spec.Command, &spec.Limits, i.writable, len(fds)); err != nil {
+	if spec.Fork != nil {
+		err = s.scripts.fork(sc, spec, i.writable, len(fds))
+	} else {
+		err = s.scripts.program(sc, &spec.Command, &spec.Limits, i.writable, len(fds))
+	}
+	if err != nil {
 		return err
 	}
 	s.scripts.seal(sc)
-	if err := sc.Go(b.ctl, list.fds); err != nil {
+	if spec.Fork != nil {
+		err = sc.GoPacked(b.ctl, list.fds, spec.Command.Args[len(spec.Fork.Interpreter):], spec.Command.Env, len(fds))
+	} else {
+		err = sc.Go(b.ctl, list.fds)
+	}
+	if err != nil {
 		return err
 	}
 	i.began = time.Now()
@@ -316,7 +327,7 @@ func (i *instance) watch() {
 
 	s := i.server
 	s.holds.done(i.held)
-	s.blanks.drop(i.blank)
+	i.from.drop(i.blank)
 	i.leaveImages()
 	<-i.reported
 	s.mu.Lock()

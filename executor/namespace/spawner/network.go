@@ -53,8 +53,20 @@ func makeNetwork(accounted bool) (int, error) {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		return -1, fmt.Errorf("make a network namespace: %w", err)
 	}
-	if err := loopbackUp(); err != nil {
+	if err := readyNetwork(accounted); err != nil {
 		return -1, err
+	}
+	fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open a network namespace: %w", err)
+	}
+	return fd, nil
+}
+
+// readyNetwork makes the network namespace that we are in what programs get.
+func readyNetwork(accounted bool) error {
+	if err := loopbackUp(); err != nil {
+		return err
 	}
 	// No port is privileged where nothing else lives. Where proc is read-only
 	// programs cannot listen below 1024; what we open for them still can.
@@ -63,11 +75,7 @@ func makeNetwork(accounted bool) (int, error) {
 		os.WriteFile("/proc/sys/net/ipv4/tcp_rmem", []byte(smallReadBuffer), 0)
 		os.WriteFile("/proc/sys/net/ipv4/tcp_wmem", []byte(smallWriteBuffer), 0)
 	}
-	fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return -1, fmt.Errorf("open a network namespace: %w", err)
-	}
-	return fd, nil
+	return nil
 }
 
 // loopbackUp sets the interface lo up: netdevice(7).

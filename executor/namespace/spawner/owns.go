@@ -13,18 +13,9 @@ import (
 // pidfd is only a name; that the process still lives after its namespace was
 // looked at is what makes the answer be about it.
 func (i *instance) owns(pidfd int) (bool, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", pidfd))
-	if err != nil {
-		return false, fmt.Errorf("look at a pidfd: %w", err)
-	}
-	pid := 0
-	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "Pid:"); ok {
-			pid, _ = strconv.Atoi(strings.TrimSpace(v))
-		}
-	}
-	if pid <= 0 {
-		return false, nil // dead, or of a namespace that we do not see
+	pid, err := pidOf(pidfd)
+	if pid <= 0 || err != nil {
+		return false, err // dead, or of a namespace that we do not see
 	}
 	ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", pid))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
@@ -34,4 +25,18 @@ func (i *instance) owns(pidfd int) (bool, error) {
 		return false, fmt.Errorf("look at a pid namespace: %w", err)
 	}
 	return ns == i.blank.pidns && !readable(pidfd), nil
+}
+
+// pidOf is the pid behind a pidfd, not positive if it is dead or not seen by us.
+func pidOf(pidfd int) (int, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", pidfd))
+	if err != nil {
+		return 0, fmt.Errorf("look at a pidfd: %w", err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(line, "Pid:"); ok {
+			return strconv.Atoi(strings.TrimSpace(v))
+		}
+	}
+	return 0, nil
 }

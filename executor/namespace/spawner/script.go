@@ -39,11 +39,10 @@ func (l *fdList) add(fd int) uintptr {
 	return uintptr(len(l.fds) - 1)
 }
 
-// become has the init take its own ids, and die with the spawner from then on:
+// become has the init take its own id, and die with the spawner from then on:
 // the death signal is cleared when credentials change.
-func (w *scripts) become(s *linux.Script) {
+func (w *scripts) become(s *linux.Script, id uintptr) {
 	g := &s.Setup
-	id := w.ids.init()
 	g.Add("drop groups", unix.SYS_SETGROUPS, 0, 0).Accept(unix.EPERM)
 	g.Add("take the init's group", unix.SYS_SETRESGID, id, id, id)
 	g.Add("take the init's user", unix.SYS_SETRESUID, id, id, id)
@@ -67,16 +66,10 @@ const (
 func (w *scripts) files(s *linux.Script, spec *link.Start, mounts []placed, tree uintptr, own int, binds map[int]uintptr) {
 	g := &s.Setup
 	empty := s.String("")
-	move := func(what string, fd uintptr, target string) {
-		g.Add(what, unix.SYS_MOVE_MOUNT, fd, empty, cwd, s.String(target), unix.MOVE_MOUNT_F_EMPTY_PATH)
-	}
-	move("enter the file tree", tree, "/base")
 	if own >= 0 {
-		move("bring the files", uintptr(own), "/files")
+		g.Add("bring the files", unix.SYS_MOVE_MOUNT, uintptr(own), empty, cwd, s.String("/files"), unix.MOVE_MOUNT_F_EMPTY_PATH)
 	}
-	g.Add("go to the file tree", unix.SYS_CHDIR, s.String("/base"))
-	g.Add(mountProc, unix.SYS_MOUNT, s.String("proc"), s.String("proc"), s.String("proc"),
-		procFlags, s.String(procOptions))
+	w.enter(s, tree)
 	w.tmpfs(s, "/tmp", "tmp", spec.Limits.TmpBytes, 0)
 	w.tmpfs(s, "/dev/shm", "dev/shm", spec.Limits.TmpBytes, 0)
 	for n, m := range mounts {
@@ -105,6 +98,21 @@ func (w *scripts) files(s *linux.Script, spec *link.Start, mounts []placed, tree
 			g.Add("mount "+m.Target, unix.SYS_MOVE_MOUNT, binds[n], empty, 0, empty, ontoItself).From(2, point)
 		}
 	}
+	w.leave(s)
+}
+
+// enter puts the file tree in its place and goes there.
+func (w *scripts) enter(s *linux.Script, tree uintptr) {
+	g := &s.Setup
+	g.Add("enter the file tree", unix.SYS_MOVE_MOUNT, tree, s.String(""), cwd, s.String("/base"), unix.MOVE_MOUNT_F_EMPTY_PATH)
+	g.Add("go to the file tree", unix.SYS_CHDIR, s.String("/base"))
+	g.Add(mountProc, unix.SYS_MOUNT, s.String("proc"), s.String("proc"), s.String("proc"),
+		procFlags, s.String(procOptions))
+}
+
+// leave leaves everything else.
+func (w *scripts) leave(s *linux.Script) {
+	g := &s.Setup
 	dot := s.String(".")
 	g.Add("enter the root", unix.SYS_PIVOT_ROOT, dot, dot)
 	g.Add("leave the old root", unix.SYS_UMOUNT2, dot, unix.MNT_DETACH)
@@ -185,6 +193,14 @@ func (w *scripts) seal(s *linux.Script) {
 
 // program writes the steps of the program's process. keep descriptors stay open.
 func (w *scripts) program(s *linux.Script, c *link.Command, l *executor.Limits, writable []rule, keep int) error {
+	if err := w.confine(s, c, l, writable, keep); err != nil {
+		return err
+	}
+	return w.execute(s, c)
+}
+
+// confine writes those up to the filter.
+func (w *scripts) confine(s *linux.Script, c *link.Command, l *executor.Limits, writable []rule, keep int) error {
 	g := &s.Program
 	ruleset, err := w.landlockRules(s, writable)
 	if err != nil {
@@ -209,7 +225,20 @@ func (w *scripts) program(s *linux.Script, c *link.Command, l *executor.Limits, 
 	g.Add("go to directory "+dir, unix.SYS_CHDIR, s.String(dir))
 	g.UnblockSignals()
 	g.Add("filter system calls", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, s.Filter(w.filter))
-	return w.execute(s, c)
+	return nil
+}
+
+// fork writes the steps of a process that is a fork already. What execve would do is
+// done by hand: there is nothing left of the set-up to be seen. One descriptor more
+// stays open, which template.py closes.
+func (w *scripts) fork(s *linux.Script, spec *link.Start, writable []rule, keep int) error {
+	if err := w.confine(s, &spec.Command, &spec.Limits, writable, keep+1); err != nil {
+		return err
+	}
+	g := &s.Program
+	g.Add("take a name", unix.SYS_PRCTL, unix.PR_SET_NAME, s.String(path.Base(spec.Fork.Interpreter[0])))
+	g.Add("be seen from inside", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 1)
+	return nil
 }
 
 // execute tries the program at each place of PATH, as execvp(3) does.

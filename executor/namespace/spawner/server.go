@@ -84,6 +84,7 @@ type server struct {
 	cgroups     cgroup.Parent // nil on a host without
 	blanks      *blanks
 	holds       *holds
+	templates   *templates
 	cloner      *cloner
 	layouts     *layouts
 	scripts     *scripts
@@ -145,7 +146,8 @@ func newServer(hello *link.Hello, conn *link.Conn) (*server, error) {
 		ids: s.ids, networks: newNetworks(max(hello.Warm, 1), memoryGroup), cloner: s.cloner, parent: s.cgroups,
 		ahead: hello.Warm, wake: make(chan struct{}, 1), stopped: make(chan struct{}),
 	}
-	s.holds = &holds{ids: s.ids, blanks: s.blanks, at: map[string]*hold{}}
+	s.holds = &holds{ids: s.ids, at: map[string]*hold{}}
+	s.templates = &templates{server: s, all: map[string]*template{}}
 	s.protections = s.protect(groupErr)
 	go s.blanks.keep()
 	s.blanks.refill()
@@ -307,6 +309,7 @@ func (s *server) close() {
 	for _, i := range all {
 		<-i.done
 	}
+	s.templates.close()
 	s.blanks.close()
 	if s.cgroups != nil {
 		s.cgroups.Remove()

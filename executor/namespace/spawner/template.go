@@ -1,0 +1,454 @@
+package spawner
+
+import (
+	_ "embed"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"cofferdam/executor"
+	"cofferdam/executor/namespace/link"
+	"cofferdam/internal/linux"
+
+	"golang.org/x/sys/unix"
+)
+
+// template is an interpreter that waits to be forked. It is the program of an
+// environment like any other, but for its user namespace: there it has every
+// capability and the ids of all environments, in order to make namespaces in it and
+// give each two ids. Outside it has none. It gets nothing from anybody but us, and of an instance
+// nothing but numbers: what is to run goes to the fork, past it.
+//
+// Its forks are blanks, whose init is a fork too. They are in its pid namespace and end
+// with it.
+type template struct {
+	server *server
+	key    string
+	blank  *blank // its environment
+	forks  *blanks
+
+	mu   sync.Mutex // held while it is asked
+	link *os.File
+	gone bool // guarded by mu
+
+	uses    int           // guarded by templates.mu: starts and environments that have one of its forks
+	retired bool          // guarded by templates.mu: there is another one in its place
+	ready   chan struct{} // closed when it waits, or err says why not
+	err     error         // fixed before ready is closed
+}
+
+//go:embed template.py
+var templateText string
+
+const (
+	maxTemplates  = 16
+	defaultForks  = 2
+	forkTimeout   = 10 * time.Second
+	loadTimeout   = startTimeout
+	templateTries = 3
+
+	// What a template may use; its forks count for their environments.
+	templateMemory = 256 << 20
+	templatePids   = 256
+)
+
+// templates are those that there are.
+type templates struct {
+	server *server
+
+	mu     sync.Mutex
+	all    map[string]*template // guarded by mu
+	order  []*template          // guarded by mu: least recently used first
+	count  int                  // guarded by mu: those that live, retired ones too
+	closed bool                 // guarded by mu
+}
+
+// take returns a blank for spec, of those that the spawner makes or a template's, and where
+// it goes back to. A template that turns out to be dead is replaced, while the caller waits.
+func (s *server) take(spec *link.Start, mounts []placed) (b *blank, held []string, from *blanks, err error) {
+	if spec.Fork == nil {
+		b, held, err = s.holds.take(s.blanks, mounts)
+		return b, held, s.blanks, err
+	}
+	for range templateTries {
+		var t *template
+		if t, err = s.templates.of(spec, mounts); err != nil {
+			return nil, nil, nil, err
+		}
+		if b, held, err = s.holds.take(t.forks, mounts); err == nil {
+			b.uses = t
+			return b, held, t.forks, nil
+		}
+		s.templates.leave(t)
+		if !errors.Is(err, errTemplateGone) {
+			break
+		}
+		s.templates.retire(t)
+	}
+	return nil, nil, nil, err
+}
+
+// errTemplateGone says that a template has ended or does not answer.
+var errTemplateGone = errors.New("the template does not answer")
+
+// of returns the template of spec, once it waits, and counts one use more.
+func (ts *templates) of(spec *link.Start, mounts []placed) (*template, error) {
+	key, fixed, err := ts.server.shape(spec, mounts)
+	if err != nil {
+		return nil, err
+	}
+	ts.mu.Lock()
+	if ts.closed {
+		ts.mu.Unlock()
+		return nil, executor.ErrStopped
+	}
+	t := ts.all[key]
+	fresh := t == nil
+	var old *template
+	if fresh {
+		if len(ts.order) == maxTemplates {
+			old = ts.order[0]
+		}
+		t = &template{server: ts.server, key: key, ready: make(chan struct{})}
+		ts.all[key] = t
+		ts.count++
+	} else {
+		ts.order = slices.DeleteFunc(ts.order, func(o *template) bool { return o == t })
+	}
+	ts.order = append(ts.order, t)
+	t.uses++
+	count := ts.count
+	ts.mu.Unlock()
+	if old != nil {
+		ts.retire(old)
+	}
+	if fresh {
+		ts.server.room(count)
+		t.err = t.start(spec, fixed)
+		close(t.ready)
+	}
+	<-t.ready
+	if t.err != nil {
+		ts.leave(t)
+		ts.retire(t)
+		return nil, t.err
+	}
+	return t, nil
+}
+
+// retire has nobody more use t, which ends with the last who does.
+func (ts *templates) retire(t *template) {
+	ts.mu.Lock()
+	t.uses++ // ours
+	if ts.all[t.key] == t {
+		delete(ts.all, t.key)
+	}
+	ts.order = slices.DeleteFunc(ts.order, func(o *template) bool { return o == t })
+	t.retired = true
+	ts.mu.Unlock()
+	ts.leave(t)
+}
+
+// leave counts one use less.
+func (ts *templates) leave(t *template) {
+	ts.mu.Lock()
+	t.uses--
+	over := t.retired && t.uses == 0
+	if over {
+		ts.count--
+	}
+	count := ts.count
+	ts.mu.Unlock()
+	if over {
+		<-t.ready
+		t.end()
+		ts.server.room(count)
+	}
+}
+
+// close ends them all. Nobody uses one any more.
+func (ts *templates) close() {
+	ts.mu.Lock()
+	ts.closed = true
+	all := slices.Clone(ts.order)
+	ts.mu.Unlock()
+	for _, t := range all {
+		ts.retire(t)
+	}
+}
+
+// room lets all environments together use what n templates do, beyond the budget.
+func (s *server) room(n int) {
+	if s.cgroups == nil {
+		return
+	}
+	l := budgetLimits(s.hello)
+	if l.MemoryBytes > 0 {
+		l.MemoryBytes += int64(n) * templateMemory
+	}
+	if l.Pids > 0 {
+		l.Pids += n * templatePids
+	}
+	s.cgroups.Limit(l) // should it fail, less than that holds
+}
+
+// shape is what tells templates apart: all that one knows, and which files those
+// are that it may have read. fixed are the mounts that every instance has.
+func (s *server) shape(spec *link.Start, mounts []placed) (key string, fixed []placed, err error) {
+	var b strings.Builder
+	f := spec.Fork
+	fmt.Fprintf(&b, "%q %q %q %d\n", f.Interpreter, f.Modules, f.Env, f.Spares)
+	stat := func(fd int, name string) error {
+		var st unix.Stat_t
+		err := unix.Fstatat(fd, name, &st, unix.AT_EMPTY_PATH)
+		fmt.Fprintf(&b, " %d.%d %d.%09d %d.%09d %d\n", st.Dev, st.Ino, st.Mtim.Sec, st.Mtim.Nsec, st.Ctim.Sec, st.Ctim.Nsec, st.Size)
+		return err
+	}
+	for _, m := range mounts {
+		switch {
+		case m.Kind == executor.MountRuntime:
+			b.WriteString("runtime")
+			stat(s.hostFD, strings.TrimPrefix(f.Interpreter[0], "/")) // an upgrade
+			b.WriteString("\n")
+		case m.Kind == executor.MountBind && !m.own:
+			fmt.Fprintf(&b, "%q %q", m.Source, m.Target)
+			if err := stat(m.source, ""); err != nil {
+				return "", nil, fmt.Errorf("source %q: %w", m.Source, err)
+			}
+		case m.Kind == executor.MountSymlink && !m.own:
+			fmt.Fprintf(&b, "%q -> %q\n", m.Target, m.Source)
+		default:
+			continue
+		}
+		fixed = append(fixed, m)
+	}
+	return b.String(), fixed, nil
+}
+
+// start makes the environment of t and waits until its modules are loaded.
+func (t *template) start(spec *link.Start, fixed []placed) (err error) {
+	s := t.server
+	env := &link.Start{
+		Name:    "template",
+		Command: link.Command{Args: slices.Concat(spec.Fork.Interpreter, []string{"-c", templateText, numbers()}, spec.Fork.Modules), Env: spec.Fork.Env},
+	}
+	tree, err := s.layouts.tree(env, fixed)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(tree)
+	slot, err := s.ids.take()
+	if err != nil {
+		return err
+	}
+	if t.blank, err = s.blanks.makeIn(slot, s.ids.all(slot)); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			t.end()
+		}
+	}()
+	if g := t.blank.group; g != nil {
+		if err := g.Limit(groupLimits(&executor.Limits{MemoryBytes: templateMemory, Pids: templatePids}, 0)); err != nil {
+			return err
+		}
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("make a template's socket: %w", err)
+	}
+	defer func() {
+		if pair[1] >= 0 {
+			unix.Close(pair[1])
+		}
+	}()
+	unix.SetNonblock(pair[0], true)
+	t.link = os.NewFile(uintptr(pair[0]), "template")
+	const null = 0                                               // as which we were given it
+	list := &fdList{fds: []int{null, null, null, pair[1], null}} // 4 becomes the mounts of inits
+	keep := len(list.fds)
+	sc := t.blank.script
+	if err := s.scripts.template(sc, &env.Command, list.add(tree), keep); err != nil {
+		return err
+	}
+	if err := sc.Go(t.blank.ctl, list.fds); err != nil {
+		return err
+	}
+	t.blank.ctl.SetReadDeadline(time.Now().Add(startTimeout))
+	_, program, err := sc.ReadReport(t.blank.ctl)
+	var step *linux.StepError
+	if errors.As(err, &step) && step.Execute {
+		return &executor.StartError{Path: spec.Fork.Interpreter[0], Err: step.Errno}
+	}
+	if err != nil {
+		return fmt.Errorf("start the template of %q: %w", spec.Fork.Interpreter, err)
+	}
+	unix.Close(program)
+	unix.Close(pair[1]) // so that its end is seen
+	pair[1] = -1
+	answer := make([]byte, 4096)
+	t.link.SetDeadline(time.Now().Add(loadTimeout))
+	size, err := t.link.Read(answer)
+	if err == nil && string(answer[:size]) != "ready" {
+		err = errors.New(string(answer[:size]))
+	}
+	if err != nil {
+		return fmt.Errorf("template of %q: load the modules %q: %w", spec.Fork.Interpreter, spec.Fork.Modules, err)
+	}
+	ahead := spec.Fork.Spares
+	if ahead == 0 {
+		ahead = defaultForks
+	}
+	t.forks = &blanks{
+		ids: s.ids, parent: s.cgroups, template: t,
+		ahead: ahead, wake: make(chan struct{}, 1), stopped: make(chan struct{}),
+	}
+	go t.forks.keep()
+	t.forks.refill()
+	return nil
+}
+
+// end ends the template and the forks that wait.
+func (t *template) end() {
+	if t.forks != nil {
+		t.forks.close()
+	}
+	if t.link != nil {
+		t.link.Close()
+	}
+	if t.blank != nil {
+		t.server.blanks.drop(t.blank)
+		t.blank = nil
+	}
+}
+
+// numbers are those that template.py needs of this machine.
+func numbers() string {
+	flags := blankNamespaces | unix.CLONE_PIDFD | int(unix.SIGCHLD)
+	var all []string
+	for _, n := range []struct {
+		name  string
+		value int
+	}{
+		{"clone", unix.SYS_CLONE}, {"setns", unix.SYS_SETNS}, {"close_range", unix.SYS_CLOSE_RANGE}, {"wait4", unix.SYS_WAIT4},
+		{"sendmsg", unix.SYS_SENDMSG}, {"exit_group", unix.SYS_EXIT_GROUP}, {"unshare", unix.SYS_UNSHARE}, {"NEWNS", unix.CLONE_NEWNS}, {"NEWNET", unix.CLONE_NEWNET}, {"flags", flags},
+	} {
+		all = append(all, n.name+"="+strconv.Itoa(n.value))
+	}
+	return strings.Join(all, ",")
+}
+
+// template writes the script of a template's environment. Where other programs give up
+// their capabilities, this one stays what it is: root of its own user namespace.
+func (w *scripts) template(s *linux.Script, c *link.Command, tree uintptr, keep int) error {
+	const root = 0
+	w.become(s, root)
+	setup, mounts := &s.Setup, s.Slot()
+	setup.Add("make a cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
+	setup.Add("set the host name", unix.SYS_SETHOSTNAME, s.String("template"), 8)
+	// As an init is born it has the cloner's mounts.
+	setup.Add("keep the mounts of inits", unix.SYS_OPENAT, cwd, s.String("/proc/self/ns/mnt"), unix.O_RDONLY|unix.O_CLOEXEC).Into(mounts)
+	setup.Add("make a mount namespace", unix.SYS_UNSHARE, unix.CLONE_NEWNS)
+	w.enter(s, tree)
+	w.leave(s)
+
+	g := &s.Program
+	g.Add("begin a session", unix.SYS_SETSID)
+	g.Add("pass on the mounts of inits", unix.SYS_DUP3, 0, uintptr(keep-1), 0).From(0, mounts)
+	g.Add("set no_new_privs", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+	g.Add("close descriptors", unix.SYS_CLOSE_RANGE, uintptr(keep), uintptr(^uint32(0)), 0)
+	g.UnblockSignals()
+	if err := w.execute(s, c); err != nil {
+		return err
+	}
+	w.seal(s)
+	return nil
+}
+
+// makeIn makes a fork in slot, which it has then.
+func (t *template) makeIn(slot uint32) (_ *blank, err error) {
+	s, b := t.server, t.forks
+	k := &blank{slot: slot, net: -1, child: linux.Child{PidFD: -1}}
+	defer func() {
+		if err != nil {
+			k.discard()
+			s.ids.give(k.slot)
+		}
+	}()
+	if b.parent != nil {
+		if k.group, err = b.parent.Make(strconv.FormatUint(s.blanks.made.Add(1), 10)); err != nil {
+			return nil, err
+		}
+	}
+	if k.script, err = linux.NewScript(); err != nil {
+		return nil, err
+	}
+	var child int
+	if k.ctl, child, err = k.script.Adopt(); err != nil {
+		return nil, err
+	}
+	k.child.PidFD, err = t.fork(child, slot)
+	unix.Close(child)
+	if err != nil {
+		return nil, err
+	}
+	if k.child.Pid, err = pidOf(k.child.PidFD); err != nil || k.child.Pid <= 0 {
+		return nil, fmt.Errorf("%w: what it made is dead (%v)", errTemplateGone, err)
+	}
+	if k.pidns, err = os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", k.child.Pid)); err != nil {
+		return nil, fmt.Errorf("look at the pid namespace of an environment: %w", err)
+	}
+	if k.net, err = unix.Open(fmt.Sprintf("/proc/%d/ns/net", k.child.Pid), unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+		return nil, fmt.Errorf("open the network of an environment: %w", err)
+	}
+	if err = inside(k.net, func() error { return readyNetwork(s.scripts.memoryGroup) }); err != nil {
+		return nil, err
+	}
+	if k.group != nil {
+		if err = k.group.Attach(k.child.Pid); err != nil {
+			return nil, err
+		}
+	}
+	return k, nil
+}
+
+// fork asks the template for an init in slot, with ctl as its control socket.
+func (t *template) fork(ctl int, slot uint32) (pidfd int, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.gone {
+		return -1, errTemplateGone
+	}
+	var ask [12]byte
+	if t.server.ids.single() {
+		binary.NativeEndian.PutUint32(ask[:], 1)
+	} else {
+		init, program := t.server.ids.inner(slot)
+		binary.NativeEndian.PutUint32(ask[4:], init)
+		binary.NativeEndian.PutUint32(ask[8:], program)
+	}
+	var answer [4]byte
+	t.link.SetDeadline(time.Now().Add(forkTimeout))
+	err = linux.SendFDs(t.link, ask[:], []int{ctl})
+	var fds []int
+	if err == nil {
+		fds, err = linux.RecvFDs(t.link, answer[:])
+	}
+	errno := unix.Errno(binary.NativeEndian.Uint32(answer[:]))
+	switch {
+	case err != nil:
+		t.gone = true
+		return -1, fmt.Errorf("%w: %v", errTemplateGone, err)
+	case errno != 0 || len(fds) != 1:
+		linux.CloseFDs(fds)
+		return -1, fmt.Errorf("fork the template: %w", errno)
+	}
+	return fds[0], nil
+}

@@ -1,0 +1,444 @@
+"""Is the template that programs of Python are forked from.
+
+The spawner starts an interpreter with this text in an environment of its own: it
+imports the modules that it is told, and waits. For each use it makes one more
+process, in namespaces of that one's own, which waits too, and is then used once:
+
+    template --clone--> init --fork--> the program
+
+The init carries out the script of the environment, the same list of system calls as
+for any other (internal/linux, child.go is the other one who carries it out); so does
+the process of the program, up to the filter of system calls. Only then does it look
+at what it is to run. The template itself gets nothing but numbers and sockets, from the
+spawner alone.
+
+Arguments: numbers of system calls, of namespaces and of constants, then modules.
+Descriptors: 3 leads to the spawner, 4 is the mount namespace that inits begin in.
+
+Trusted: yes, up to the filter.
+"""
+
+import ctypes
+import gc
+import os
+import signal
+import socket
+import struct
+import sys
+
+CONTROL = 255  # the number of the control socket in an init
+REPORT = struct.Struct("=6i3q")  # struct report of internal/linux
+STARTED, FAILED, EXITED = 1, 2, 3
+SETUP, PROGRAM, SEAL = 1, 2, 3  # the numbers of the stages there
+HEAD = struct.Struct("=8I")
+STEP = struct.Struct("=10Q")
+WALL = 0x40000000
+NOSIGNAL = 0x4000
+EINTR = 4
+
+libc = ctypes.PyDLL(None, use_errno=True)
+call = libc.syscall
+call.restype = ctypes.c_long
+call.argtypes = [ctypes.c_ulong] * 7
+
+
+class nr:
+    """The numbers of this machine, from the spawner."""
+
+
+def number(text):
+    for pair in text.split(","):
+        name, value = pair.split("=")
+        setattr(nr, name, int(value))
+
+
+def check(what, result):
+    if result == -1:
+        raise OSError(ctypes.get_errno(), what + ": " + os.strerror(ctypes.get_errno()))
+    return result
+
+
+def template():
+    number(sys.argv[1])
+    link = socket.socket(fileno=3)
+    try:
+        load(sys.argv[2:])
+        check("hide from debuggers", libc.prctl(4, 0, 0, 0, 0))
+        link.sendall(b"ready")
+    except BaseException as e:
+        link.sendall(("%s: %s" % (type(e).__name__, e)).encode()[:4096])
+        os._exit(1)
+    signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # inits are nobody's to wait for
+    check("make a network", call(nr.unshare, nr.NEWNET, 0, 0, 0, 0, 0))  # one to come back to
+    own = [os.open("/proc/self/ns/" + name, os.O_RDONLY) for name in ("mnt", "net")]
+    gc.disable()
+    gc.collect()
+    gc.freeze()
+    serve(link, own)
+
+
+def load(modules):
+    import importlib
+    import importlib.util
+
+    for name in modules:
+        if not name.startswith("/"):
+            importlib.import_module(name)
+            continue
+        stem = os.path.basename(name).removesuffix(".py")
+        spec = importlib.util.spec_from_file_location(stem, name)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[stem] = module
+        spec.loader.exec_module(module)
+    threads = len(os.listdir("/proc/self/task"))
+    if threads != 1:
+        raise RuntimeError("the modules have started %d threads, which no fork has" % (threads - 1))
+
+
+def serve(link, own):
+    """Makes an init for each message: two numbers of ids, and a control socket."""
+    pidfd = ctypes.c_int(-1)
+    ask = struct.Struct("=3I")
+    while True:
+        message, fds, _, _ = socket.recv_fds(link, 64, 4)
+        if not message:
+            os._exit(0)
+        errno, out = 0, []
+        try:
+            single, first, second = ask.unpack(message)
+            check("make a network", call(nr.unshare, nr.NEWNET, 0, 0, 0, 0, 0))
+            check("enter the mounts of inits", call(nr.setns, 4, nr.NEWNS, 0, 0, 0, 0))
+            ctypes.pythonapi.PyOS_BeforeFork()
+            pid = call(nr.clone, nr.flags, 0, ctypes.addressof(pidfd), 0, 0, 0)
+            if pid == 0:
+                try:
+                    ctypes.pythonapi.PyOS_AfterFork_Child()
+                    init(fds[0])
+                finally:
+                    os._exit(127)
+            ctypes.pythonapi.PyOS_AfterFork_Parent()
+            check("clone", pid)
+            out.append(pidfd.value)
+            for fd in own:
+                check("come back", call(nr.setns, fd, 0, 0, 0, 0, 0))
+            ids = b"1000 0 1\n" if single else b"0 %d 1\n1000 %d 1\n" % (first, second)
+            for name in (b"/proc/%d/uid_map", b"/proc/%d/gid_map"):
+                f = os.open(name % pid, os.O_WRONLY)
+                os.write(f, ids)
+                os.close(f)
+        except OSError as e:
+            errno = e.errno
+        socket.send_fds(link, [struct.pack("=I", errno)], out)
+        for fd in fds + out:
+            os.close(fd)
+
+
+def run(steps, base):
+    """Carries out steps. Returns the number and the errno of the first that fails, or -1."""
+    for n, (nr, a, b, c, d, e, f, store, accept, load) in enumerate(steps):
+        if load:
+            args = [a, b, c, d, e, f]
+            for i in range(6):
+                if load >> i & 1:
+                    args[i] = ctypes.c_int.from_address(base + args[i]).value & 0xFFFFFFFFFFFFFFFF
+                elif load >> 8 + i & 1:
+                    args[i] += base
+            r = call(nr, *args)
+        else:
+            r = call(nr, a, b, c, d, e, f)
+        if r == -1:
+            errno = ctypes.get_errno()
+            if errno != accept:
+                return n, errno
+        if store:
+            ctypes.c_int.from_address(base + store - 1).value = r & 0xFFFFFFFF if r < 0 else r
+    return -1, 0
+
+
+def fail(control, stage, step, errno):
+    try:
+        control.sendall(REPORT.pack(FAILED, stage, step, errno, 0, 0, 0, 0, 0))
+    finally:
+        os._exit(1)
+
+
+def init(fd):
+    """Is the whole life of an init, and of the program. Neither returns."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.dup2(fd, CONTROL)
+    call(nr.close_range, 0, CONTROL - 1, 0, 0, 0, 0)
+    call(nr.close_range, CONTROL + 1, 0xFFFFFFFF, 0, 0, 0, 0)
+    control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, CONTROL)
+    message, fds, _, _ = socket.recv_fds(control, 8, 253)
+    if not message:
+        os._exit(0)  # the spawner has gone, or has no use for us
+    count = len(fds) - 1  # the last one is the script
+    script = bytearray(os.pread(count, 1 << 24, 0))
+    os.close(count)
+    setup, program, seal, data, moves, args, env, keep = HEAD.unpack_from(script)
+    at = HEAD.size
+    end = at + STEP.size * (setup + program + seal)
+    steps = list(STEP.iter_unpack(memoryview(script)[at:end]))
+    place = struct.unpack_from("=%dI" % moves, script, end)
+    end += 4 * moves
+    text = bytes(memoryview(script)[end + data : end + data + args + env])
+    base = ctypes.addressof(ctypes.c_char.from_buffer(script, end)) if data else 0
+    for p in place:
+        ctypes.c_uint64.from_address(base + p).value += base
+
+    step, errno = run(steps[:setup], base)
+    if step >= 0:
+        fail(control, SETUP, step, errno)
+    r, w = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(w, keep)  # the first that is not the program's; the steps leave it open
+        step, errno = run(steps[setup : setup + program], base)
+        if step >= 0:
+            os.write(keep, struct.pack("=2i", step, errno))
+            os._exit(127)
+        os.close(keep)
+        ctypes.memset(base, 0, data)
+        interpret(text[:args], text[args:])
+    os.close(w)
+    said = os.read(r, 8)
+    if len(said) == 8:
+        os.waitpid(pid, WALL)
+        fail(control, PROGRAM, *struct.unpack("=2i", said))
+    watch(control, pid, steps[setup + program :], base)
+
+
+def watch(control, pid, seal, base):
+    """Waits for the program, with next to nothing left that it may do."""
+    program = os.pidfd_open(pid)
+    report = bytearray(REPORT.pack(STARTED, *[0] * 8))
+    body = (ctypes.c_char * len(report)).from_buffer(report)
+    rights = ctypes.create_string_buffer(struct.pack("=Qiii", 20, socket.SOL_SOCKET, socket.SCM_RIGHTS, program), 24)
+    vector = ctypes.create_string_buffer(struct.pack("=QQ", ctypes.addressof(body), len(report)), 16)
+    with_fd = ctypes.create_string_buffer(struct.pack("=QIIQQQQII", 0, 0, 0, ctypes.addressof(vector), 1, ctypes.addressof(rights), 24, 0, 0), 56)
+    without = ctypes.create_string_buffer(struct.pack("=QIIQQQQII", 0, 0, 0, ctypes.addressof(vector), 1, 0, 0, 0, 0), 56)
+    status = ctypes.c_int(0)
+    usage = (ctypes.c_long * 18)()
+    started, ended, where, used = (ctypes.addressof(x) for x in (with_fd, without, status, usage))
+    spare = [[bytes(n) for n in range(0, 512, 16)] for _ in range(16)]  # so that no object needs memory from the kernel
+    del spare
+    step, errno = run(seal, base)
+    if step >= 0:
+        fail(control, SEAL, step, errno)
+    if call(nr.sendmsg, CONTROL, started, NOSIGNAL, 0, 0, 0) == -1:
+        call(nr.exit_group, 1, 0, 0, 0, 0, 0)
+    call(nr.close_range, 0, CONTROL - 1, 0, 0, 0, 0)
+    while True:
+        got = call(nr.wait4, 0xFFFFFFFFFFFFFFFF, where, WALL, used, 0, 0)
+        if got == pid:
+            break
+        if got == -1 and ctypes.get_errno() != EINTR:
+            call(nr.exit_group, 1, 0, 0, 0, 0, 0)
+    REPORT.pack_into(
+        report, 0, EXITED, 0, 0, 0, status.value, 0, usage[0] * 1000000 + usage[1], usage[2] * 1000000 + usage[3], usage[4] * 1024
+    )
+    call(nr.sendmsg, CONTROL, ended, NOSIGNAL, 0, 0, 0)
+    while True:
+        call(nr.exit_group, 0, 0, 0, 0, 0, 0)
+
+
+def interpret(args, env):
+    """Runs a program as a fresh interpreter would. Everything that is kept apart is so by now."""
+    argv = [os.fsdecode(a) for a in args.split(b"\0")[:-1]]
+    renew(dict(e.split(b"=", 1) for e in env.split(b"\0")[:-1]))
+    before = set(sys.modules)
+    program = Program(argv)
+    finish(program.run(), before)
+
+
+def renew(env):
+    """Gives the process streams, variables and a source of randomness of its own."""
+    if b"LC_CTYPE" in os.environb and not {b"LC_ALL", b"LC_CTYPE", b"LANG"} & env.keys():
+        env[b"LC_CTYPE"] = os.environb[b"LC_CTYPE"]  # PEP 538
+    for name in list(os.environb):
+        if name not in env:
+            del os.environb[name]
+    os.environb.update(env)
+    if b"TZ" in env:
+        import time
+
+        time.tzset()
+    reading, writing = sys.stdin, sys.stdout
+    for number, name, like in ((0, "stdin", reading), (1, "stdout", writing), (2, "stderr", sys.stderr)):
+        setattr(sys, name, stream(number, name, like, writing))
+        setattr(sys, "__%s__" % name, getattr(sys, name))
+    # random has seeded itself anew in the fork. OpenSSL looks at the number of the
+    # process, which is the same for all of them.
+    if "_ssl" in sys.modules:
+        sys.modules["_ssl"].RAND_add(os.urandom(48), 48.0)
+    if "numpy.random" in sys.modules:
+        sys.modules["numpy.random"].seed()
+    gc.enable()
+
+
+def stream(number, name, like, out):
+    import io
+
+    try:
+        os.fstat(number)
+    except OSError:
+        return None
+    raw = io.FileIO(number, "rb" if number == 0 else "wb", closefd=False)
+    raw.name = "<%s>" % name
+    tty = raw.isatty()
+    unbuffered = out.write_through and number != 0
+    buffer = raw if unbuffered else io.BufferedReader(raw) if number == 0 else io.BufferedWriter(raw)
+    text = io.TextIOWrapper(
+        buffer, like.encoding, like.errors, "\n" if number else None,
+        line_buffering=not unbuffered and (tty or number == 2), write_through=unbuffered,
+    )
+    text.mode = "w" if number else "r"
+    return text
+
+
+class Program:
+    """What the arguments of python3 mean, without those that the template was started with."""
+
+    def __init__(self, argv):
+        self.argv = argv
+
+    def run(self):
+        import types
+
+        sys.orig_argv = sys.orig_argv[:1] + self.argv
+        self.main = types.ModuleType("__main__")
+        self.main.__builtins__ = sys.modules["builtins"]
+        self.main.__annotations__ = {}
+        self.main.__loader__ = sys.modules["_frozen_importlib"].BuiltinImporter
+        sys.modules["__main__"], self.template = self.main, sys.modules["__main__"]
+        kind = self.argv[0] if self.argv else "-"
+        try:
+            if kind == "-c":
+                return self.code(self.argv[1], "<string>", ["-c"] + self.argv[2:], "")
+            if kind == "-m":
+                return self.module(self.argv[1], ["-m"] + self.argv[2:])
+            if kind == "-":
+                return self.code(sys.stdin.buffer.read(), "<stdin>", self.argv or [""], "")
+            return self.file(kind, self.argv)
+        except IndexError:
+            sys.stderr.write(
+                "Argument expected for the %s option\nusage: %s [option] ... [-c cmd | -m mod | file | -] [arg] ...\n"
+                "Try `python -h' for more information.\n" % (kind, sys.executable)
+            )
+            return 2
+
+    def path(self, first):
+        if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
+            sys.path.insert(0, first)
+
+    def file(self, name, argv):
+        try:
+            if os.path.isdir(name):
+                sys.argv = argv
+                sys.path.insert(0, name)
+                return self.guard(self.runpy, "__main__", False)
+            with open(name, "rb") as f:
+                source = f.read()
+        except OSError as e:
+            sys.stderr.write("%s: can't open file %r: [Errno %d] %s\n" % (sys.executable, os.path.abspath(name), e.errno, e.strerror))
+            return 2
+        return self.code(source, name, argv, os.path.dirname(os.path.realpath(name)))
+
+    def module(self, name, argv):
+        sys.argv = argv
+        self.path(os.getcwd())
+        return self.guard(self.runpy, name, True)
+
+    def runpy(self, name, alter):
+        import runpy
+
+        runpy._run_module_as_main(name, alter)
+
+    def code(self, source, name, argv, directory):
+        sys.argv = argv
+        self.path(directory)
+        if name[:1] != "<":
+            from importlib.machinery import SourceFileLoader
+
+            self.main.__file__, self.main.__cached__ = name, None
+            self.main.__loader__ = SourceFileLoader("__main__", name)
+        return self.guard(self.execute, source, name)
+
+    def execute(self, source, name):
+        exec(compile(source, name, "exec", dont_inherit=True), self.main.__dict__)
+
+    def guard(self, f, *args):
+        """Is what becomes of an exception that nobody has caught."""
+        try:
+            f(*args)
+            return 0
+        except SystemExit as e:
+            if e.code is None:
+                return 0
+            if isinstance(e.code, int):
+                return e.code & 0xFF
+            sys.stdout and sys.stdout.flush()
+            print(e.code, file=sys.stderr)
+            return 1
+        except BaseException as e:
+            trace = e.__traceback__
+            for _ in range(2):  # those of this file
+                trace = trace.tb_next if trace else None
+            sys.last_type, sys.last_value, sys.last_traceback = type(e), e, trace
+            try:
+                sys.excepthook(type(e), e.with_traceback(trace), trace)
+            except SystemExit as e:
+                return e.code if isinstance(e.code, int) else 1
+            return -signal.SIGINT if isinstance(e, KeyboardInterrupt) else 1
+        finally:
+            sys.last_type = sys.last_value = sys.last_traceback = None
+
+
+def finish(status, before):
+    """Ends as an interpreter does: threads, atexit, what modules hold, streams."""
+    import atexit
+
+    if "threading" in sys.modules:
+        try:
+            sys.modules["threading"]._shutdown()
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+    atexit._run_exitfuncs()
+    if not flush():
+        status = 120
+    modules = [m for name, m in list(sys.modules.items()) if name == "__main__" or name not in before]
+    for module in modules:
+        clear(getattr(module, "__dict__", {}))
+    del modules
+    gc.collect()
+    if not flush() and status == 0:
+        status = 120
+    if status == -signal.SIGINT:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+        status = 130
+    os._exit(status)
+
+
+def clear(names):
+    for first in (True, False):
+        for name in list(names):
+            if name != "__builtins__" and first == (name[:1] == "_" and name[1:2] != "_"):
+                names[name] = None
+
+
+def flush():
+    well = True
+    for f in (sys.stdout, sys.stderr):
+        try:
+            if f is not None and not f.closed:
+                f.flush()
+        except BaseException:
+            if f is sys.stdout:
+                sys.excepthook(*sys.exc_info())
+                well = False
+    return well
+
+
+template()

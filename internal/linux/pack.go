@@ -1,0 +1,139 @@
+package linux
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Pack writes the script to a file in memory, for a child that [Script.Clone] does not
+// make: one that is a fork of some other program and carries out the same steps by
+// itself. args and env are what is to run; keep is how many descriptors it has. The
+// reader is template.py of package spawner:
+//
+//	8 numbers of 32 bits: of steps of Setup, Program and Seal, bytes of data, of moves,
+//	  bytes of args and env, keep
+//	steps of 10 numbers of 64 bits: the call, 6 arguments, store, accept, and in one
+//	  bits by argument: 0–5 that it is read from a slot, 8–13 that it is an address
+//	moves of 32 bits: places in data that hold an address
+//	data, then args and env, each with a NUL at its end
+//
+// Slots and addresses are offsets in data; that of store is one more, 0 for none.
+func (s *Script) Pack(args, env []string, keep int) (int, error) {
+	if s.err != nil {
+		return -1, s.err
+	}
+	stages := []*Stage{&s.Setup, &s.Program, &s.Seal}
+	out := make([]byte, 0, 64<<10)
+	head := [8]uint32{3: uint32(s.used), 4: uint32(len(s.moves)), 7: uint32(keep)}
+	for i, g := range stages {
+		head[i] = uint32(s.a.count[g.index])
+	}
+	for i, list := range [][]string{args, env} {
+		for _, v := range list {
+			head[5+i] += uint32(len(v) + 1)
+		}
+	}
+	for _, n := range head {
+		out = binary.NativeEndian.AppendUint32(out, n)
+	}
+	for _, g := range stages {
+		for _, st := range g.steps[:s.a.count[g.index]] {
+			var err error
+			if out, err = s.packStep(out, st); err != nil {
+				return -1, err
+			}
+		}
+	}
+	for _, at := range s.moves {
+		out = binary.NativeEndian.AppendUint32(out, uint32(at))
+	}
+	begin := len(out)
+	out = append(out, s.a.data[:s.used]...)
+	for _, at := range s.moves {
+		p := out[begin+int(at):]
+		offset, ok := s.offset(uintptr(binary.NativeEndian.Uint64(p)))
+		if !ok {
+			return -1, fmt.Errorf("pack a script: an address in its data is of nothing in it")
+		}
+		binary.NativeEndian.PutUint64(p, uint64(offset))
+	}
+	for _, list := range [][]string{args, env} {
+		for _, v := range list {
+			out = append(append(out, v...), 0)
+		}
+	}
+	return memfd(out)
+}
+
+func (s *Script) packStep(out []byte, st step) ([]byte, error) {
+	first := unsafe.Offsetof(s.a.data)
+	bits := uint64(st.load)
+	for i := range st.args {
+		if st.load&(1<<i) != 0 {
+			st.args[i] -= first
+		} else if offset, ok := s.offset(st.args[i]); ok {
+			st.args[i] = offset
+			bits |= 1 << (8 + i)
+		} else if p := st.args[i] - uintptr(unsafe.Pointer(s.a)); p < unsafe.Sizeof(*s.a) {
+			return nil, fmt.Errorf("pack a script: call %d is given an address that is not of its data", st.nr)
+		}
+	}
+	if st.store != 0 {
+		st.store -= first - 1
+	}
+	for _, n := range []uintptr{st.nr, st.args[0], st.args[1], st.args[2], st.args[3], st.args[4], st.args[5], st.store, st.accept} {
+		out = binary.NativeEndian.AppendUint64(out, uint64(n))
+	}
+	return binary.NativeEndian.AppendUint64(out, bits), nil
+}
+
+// offset is where in data an address lies.
+func (s *Script) offset(addr uintptr) (uintptr, bool) {
+	at := addr - uintptr(unsafe.Pointer(&s.a.data[0]))
+	return at, at < uintptr(s.used)
+}
+
+// memfd makes a file in memory with content b.
+func memfd(b []byte) (int, error) {
+	fd, err := unix.MemfdCreate("script", unix.MFD_CLOEXEC)
+	if err != nil {
+		return -1, fmt.Errorf("make a file in memory: %w", err)
+	}
+	for len(b) > 0 {
+		n, err := unix.Write(fd, b)
+		if err != nil {
+			unix.Close(fd)
+			return -1, fmt.Errorf("write to a file in memory: %w", err)
+		}
+		b = b[n:]
+	}
+	return fd, nil
+}
+
+// Adopt has s be the script of a child that somebody else makes, and returns the
+// child's end of the control socket, which the caller closes, beside its own. Such a
+// script is sent with [Script.GoPacked].
+func (s *Script) Adopt() (ctl *os.File, child int, err error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, -1, fmt.Errorf("make a control socket: %w", err)
+	}
+	unix.SetNonblock(pair[0], true)
+	return os.NewFile(uintptr(pair[0]), "control"), pair[1], nil
+}
+
+// GoPacked is [Script.Go] for a child of somebody else's, whose program is a fork too
+// and gets args and env.
+func (s *Script) GoPacked(ctl *os.File, fds []int, args, env []string, keep int) error {
+	file, err := s.Pack(args, env, keep)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(file)
+	s.forked = true
+	return s.Go(ctl, append(fds[:len(fds):len(fds)], file))
+}
