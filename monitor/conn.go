@@ -107,6 +107,8 @@ func (c *conn) handle(f *wire.Frame) bool {
 		return c.wait(f)
 	case wire.OpMount, wire.OpUnmount:
 		return c.mount(f)
+	case wire.OpEnd:
+		return c.end(f)
 	case wire.OpPost, wire.OpPut, wire.OpRecv, wire.OpTake:
 		return c.mail(f)
 	case wire.OpCancel:

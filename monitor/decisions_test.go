@@ -74,6 +74,7 @@ func TestDecisions(t *testing.T) {
 		{"connect", tryConnect, []string{"bank:9000", "bank:8081", "bank:1", "absent:9000"}},
 		{"mount", tryMount, mounted},
 		{"unmount", tryUnmount, mounted},
+		{"end", tryEnd, []string{"bank", "absent", "front"}},
 		{"egress", tryEgress, []string{
 			"public.example:443", "inner.example:443", "site.example:443", "meta.example:80", "none.example:443", "192.0.2.7:80", "169.254.169.254:80",
 			"public.example:80", "Public.example:443", "public.example.:443", "public.example:443 ", "public.example\x00:443", "absent.example:443", "10.0.0.1:443", "9.9.9.9:443", "bank:9000", "",
@@ -174,6 +175,12 @@ func trySpawn(l *lab, e *Env, object string) string {
 func tryMount(l *lab, e *Env, object string) string { return tryShare(l, e, wire.OpMount, object) }
 
 func tryUnmount(l *lab, e *Env, object string) string { return tryShare(l, e, wire.OpUnmount, object) }
+
+func tryEnd(l *lab, e *Env, object string) string {
+	p := l.connect(e)
+	defer p.nc.Close()
+	return p.tellEnd(object, "alice").String()
+}
 
 func tryShare(l *lab, e *Env, op wire.Op, object string) string {
 	p := l.connect(e)

@@ -433,6 +433,7 @@ type fakeSpawner struct {
 	unstarted bool         // none of which comes to be
 
 	instance func(service string, key Key) (func(), error)
+	ended    chan string // services, and whose instances of them
 	unwell   chan string // instance and why, of those that do not respond
 }
 
@@ -468,7 +469,7 @@ type ending struct {
 }
 
 func newFakeSpawner() *fakeSpawner {
-	return &fakeSpawner{asked: make(chan *run, 2*MaxSpawns), unwell: make(chan string, 1024)}
+	return &fakeSpawner{asked: make(chan *run, 2*MaxSpawns), ended: make(chan string, 64), unwell: make(chan string, 1024)}
 }
 
 func (s *fakeSpawner) Unresponsive(id wire.Identity, why string) {
@@ -494,6 +495,8 @@ func (s *fakeSpawner) Spawn(ctx context.Context, by wire.Identity, template stri
 func (s *fakeSpawner) Instance(ctx context.Context, service string, key Key) (func(), error) {
 	return s.instance(service, key)
 }
+
+func (s *fakeSpawner) End(service string, key Key) { s.ended <- service + " of " + key.Principal }
 
 func (s *fakeSpawner) Line(ctx context.Context, service, method string, caller wire.Identity, body []byte, flow Flow, admit func(*Env)) ([]byte, error) {
 	r := &run{ctx: ctx, by: caller, template: service, method: method, body: slices.Clone(body), flow: flow}

@@ -55,6 +55,8 @@ var (
 
 	opEnclose  = op{n: 26, name: "enclose"}  // put something under a seal
 	opDisclose = op{n: 27, name: "disclose"} // take it out
+
+	opEnd = op{n: 28, name: "end", kind: KindConnect} // end a principal's instance
 )
 
 // operations are all of them, for counting; a test compares.
@@ -62,7 +64,7 @@ var operations = [...]op{
 	opAttach, opServe, opCall, opSpawn, opConnect, opMount, opUnmount, opEgress, opAnswer,
 	opRelease, opRaise, opLower, opClearance, opSeal, opUnseal, opRelabel, opTaint, opDelegate,
 	opRevoke, opWait, opKill, opMailbox, opPost, opPut, opTake, opRecv, opEnclose,
-	opDisclose,
+	opDisclose, opEnd,
 }
 
 // Kind is what a grant is for.
@@ -376,6 +378,9 @@ func (p Policy) Decide(service, operation, object string, bound bool) (Verdict, 
 			return Verdict{}, errViaProxy
 		}
 		return table.of(service).decide(o, object, bound), nil
+	}
+	if operation == opEnd.name {
+		return table.of(service).decideEnd(object, bound), nil
 	}
 	return Verdict{}, fmt.Errorf("operation %q needs no grant", operation)
 }

@@ -27,6 +27,10 @@ type Spawner interface {
 	// before release was called, unless by itself.
 	Instance(ctx context.Context, service string, key Key) (release func(), err error)
 
+	// End lets the instance of a service with that key end, if there is one, with the grace that
+	// its service has. It does not wait for that.
+	End(service string, key Key)
+
 	// Line runs one instance of a service that is a program per call, with the
 	// request on its standard input, at the labels of flow, and returns its standard
 	// output. It calls admit with what [Monitor.AdmitAt] has made of it, before its

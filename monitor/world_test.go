@@ -205,6 +205,8 @@ type infant struct {
 	end   chan wire.Exit // how it ends, if by itself
 }
 
+func (*kindergarten) End(string, Key) {}
+
 func (*kindergarten) Unresponsive(wire.Identity, string) {}
 
 func (n *kindergarten) Spawn(ctx context.Context, by wire.Identity, _ string, _ wire.Spawn, flow Flow, admit func(*Env)) (wire.Exit, error) {

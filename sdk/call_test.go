@@ -386,3 +386,28 @@ func TestMount(t *testing.T) {
 		}
 	}
 }
+
+func TestEnd(t *testing.T) {
+	c, p := connected(t)
+	go func() {
+		for _, code := range []wire.Code{wire.OK, wire.Denied} {
+			f := p.next()
+			e, err := wire.ParseEnd(f.Body)
+			if want := (wire.End{Service: "server", Principal: "älice"}); f.Op != wire.OpEnd || len(f.NameBytes) != 0 || err != nil || e != want {
+				t.Errorf("got %v %+v, %v, want %+v", f.Op, e, err, want)
+			}
+			p.reply(f.ID, code, nil)
+		}
+	}()
+	if err := c.End(testContext(t), "server", "älice"); err != nil {
+		t.Errorf("End() = %v", err)
+	}
+	if err := c.End(testContext(t), "server", "älice"); !errors.Is(err, ErrDenied) || err.Error() != "end server: denied" {
+		t.Errorf("End() = %v, want %v", err, ErrDenied)
+	}
+	for _, bad := range [][2]string{{"", "a"}, {"server", ""}, {"server.x", "a"}, {"server", "\xff"}} {
+		if err := c.End(testContext(t), bad[0], bad[1]); !errors.Is(err, ErrMalformed) {
+			t.Errorf("End(%q) = %v, want %v", bad, err, ErrMalformed)
+		}
+	}
+}

@@ -54,3 +54,21 @@ func (c *Client) share(ctx context.Context, op wire.Op, dir string, o MountOptio
 	}
 	return body, nil
 }
+
+// End has the instance that a service runs for a principal end, as if nobody used it any more: with
+// the service's stop_grace_period. Whoever needs it next gets another one. The manifest must let us connect to the
+// service for anyone. Whether there was one is not told.
+//
+// Every error is a [*CallError], as for Mount.
+func (c *Client) End(ctx context.Context, service, principal string) error {
+	e := wire.End{Service: service, Principal: principal}
+	body := e.Append(nil)
+	_, err := wire.ParseEnd(body)
+	if err == nil {
+		_, err = c.request(ctx, wire.OpEnd, "", body)
+	}
+	if err != nil {
+		return &CallError{Op: wire.OpEnd.String(), Name: service, Err: err}
+	}
+	return nil
+}

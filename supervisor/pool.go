@@ -71,6 +71,20 @@ func (s *Supervisor) Instance(ctx context.Context, service string, key monitor.K
 	return p.use(ctx, key)
 }
 
+// End lets the instance of a service with that key end, if there is one. Who waits for it
+// or comes next gets another one. See [cofferdam/monitor.Spawner].
+func (s *Supervisor) End(service string, key monitor.Key) {
+	p := s.now().pools[service]
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if m := p.members[key]; m != nil {
+		m.end()
+	}
+}
+
 // use is Instance. An instance that does not come to serve is replaced like any other that
 // ended, as long as ctx lasts.
 func (p *pool) use(ctx context.Context, key monitor.Key) (release func(), err error) {

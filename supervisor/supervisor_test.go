@@ -117,6 +117,27 @@ func program(args []string) error {
 		return ailing(ctx, workers)
 	case "linger":
 		return linger()
+	case "visit": // PRINCIPAL, and says how that one's server ends
+		c, err := sdk.DialFor(ctx, "server:4711", args[1])
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(c, "hello")
+		heard := make([]byte, 6)
+		_, err = io.ReadFull(c, heard)
+		fmt.Printf("%s %v\n", bytes.TrimSpace(heard), err)
+		if len(args) > 2 {
+			n, err := c.Read(heard)
+			fmt.Println(n, err)
+		}
+	case "end": // SERVICE PRINCIPAL...
+		c, err := sdk.Connect(ctx)
+		if err != nil {
+			return err
+		}
+		for _, who := range args[2:] {
+			fmt.Println(who, c.End(ctx, args[1], who))
+		}
 	case "talk":
 		return talk(args[1:])
 	case "unread":

@@ -109,6 +109,11 @@ func FuzzLists(f *testing.F) {
 				t.Errorf("mount %+v became %+v, %v", m, again, err)
 			}
 		}
+		if e, err := ParseEnd(b); err == nil {
+			if again, err := ParseEnd(e.Append(nil)); err != nil || again != e {
+				t.Errorf("end %+v became %+v, %v", e, again, err)
+			}
+		}
 		if all, err := ParseTurns(b); err == nil {
 			if again, err := ParseTurns(AppendTurns(nil, all)); err != nil || !reflect.DeepEqual(again, all) {
 				t.Errorf("turns %+v became %+v, %v", all, again, err)
@@ -130,6 +135,9 @@ func addLists(f *testing.F) {
 		f.Add(s.Append(nil))
 	}
 	for _, e := range goodExits {
+		f.Add(e.Append(nil))
+	}
+	for _, e := range goodEnds {
 		f.Add(e.Append(nil))
 	}
 	for _, m := range goodMounts {

@@ -41,6 +41,7 @@ const (
 	OpDisclose     Op = 29 // handles of an unsealer and a capsule: its label and data
 	OpAuthenticate Op = 30 // handles of an unsealer or a tester and of a capsule: does it bear that seal?
 	OpTurns        Op = 31 // which of my requests wait for others to end, and where do they stand? reply: a list of Turns
+	OpEnd          Op = 32 // body is the fields of an End: that principal's instance, of a service to which I connect for anyone, ends, blindly
 )
 
 // Side is an end of a connection; several can be joined by |.
@@ -101,6 +102,7 @@ var Ops = [...]OpInfo{
 	OpDisclose:     {Name: "disclose", From: Environment, Replied: true, Body: true},
 	OpAuthenticate: {Name: "authenticate", From: Environment, Replied: true, Body: true},
 	OpTurns:        {Name: "turns", From: Environment, Replied: true},
+	OpEnd:          {Name: "end", From: Environment, Replied: true, Body: true},
 }
 
 // Known tells whether op is in the table.

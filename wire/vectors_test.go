@@ -28,6 +28,7 @@ type vectors struct {
 	Spawns     []spawnVector    `json:"spawns"`
 	Exits      []exitVector     `json:"exits"`
 	Mounts     []mountVector    `json:"mounts"`
+	Ends       []endVector      `json:"ends"`
 	Asks       []askVector      `json:"asks"`
 	Tolds      []toldVector     `json:"tolds"`
 	Turns      []turnsVector    `json:"turns"`
@@ -96,6 +97,12 @@ type exitVector struct {
 	WallUS int64  `json:"wall_us"`
 	CPUUS  int64  `json:"cpu_us"`
 	Memory int64  `json:"memory"`
+}
+
+type endVector struct {
+	Hex       string `json:"hex"`
+	Service   string `json:"service"`
+	Principal string `json:"principal"`
 }
 
 type mountVector struct {
@@ -191,6 +198,7 @@ var goodFrames = []struct {
 	{"spawn", Frame{Header: Header{Op: OpSpawn, ID: 4}, NameBytes: []byte("sandbox"), Body: goodSpawns[1].Append(nil)}},
 	{"turns", Frame{Header: Header{Op: OpTurns, ID: 15}}},
 	{"mount", Frame{Header: Header{Op: OpMount, ID: 5}, Body: goodMounts[1].Append(nil)}},
+	{"end", Frame{Header: Header{Op: OpEnd, ID: 16}, Body: goodEnds[0].Append(nil)}},
 	{"unmount", Frame{Header: Header{Op: OpUnmount, ID: 6}, Body: goodMounts[0].Append(nil)}},
 	{"labels", Frame{Header: Header{Op: OpLabels, ID: 7}}},
 	{"a receive with a timeout", Frame{Header: Header{Op: OpRecv, ID: 8, Timeout: time.Second}, Body: goodAsks[0].ask.Append(nil, goodAsks[0].op)}},
@@ -322,6 +330,11 @@ var goodExits = []Exit{
 	{Cause: "wall", Code: 137, Limit: "5s", Detail: "wall limit 5s", Stdout: []byte("a\xffb"), Stderr: []byte("late"), Wall: 5001 * time.Millisecond, CPU: 4321 * time.Microsecond, Memory: 64 << 20},
 }
 
+var goodEnds = []End{
+	{Service: "server", Principal: "alice"},
+	{Service: strings.Repeat("s", MaxService), Principal: strings.Repeat("p", MaxPrincipal)},
+}
+
 var goodMounts = []Mount{
 	{Dir: "/srv"},
 	{Dir: "/srv/thé ories/a=b", Into: "prover", Principal: "alice", Client: "tenant 7/älice"},
@@ -367,6 +380,7 @@ var badFrames = []struct {
 	{"a cancel with a body", header(func(h *Header) { *h = Header{Op: OpCancel, Size: 1} })},
 	{"a spawn with a caller", header(func(h *Header) { h.Op, h.Caller = OpSpawn, 1 })},
 	{"a spawn with a call number", header(func(h *Header) { h.Op, h.Call = OpSpawn, 1 })},
+	{"an end with a name", header(func(h *Header) { h.Op = OpEnd })},
 	{"a mount with a name", header(func(h *Header) { h.Op = OpMount })},
 	{"a mount with a timeout", header(func(h *Header) { *h = Header{Op: OpMount, Timeout: time.Second} })},
 	{"an unmount with a caller", header(func(h *Header) { *h = Header{Op: OpUnmount, Caller: 1, Size: 1} })},
@@ -401,6 +415,13 @@ var badLists = []struct {
 	about, kind string
 	bytes       []byte
 }{
+	{"nothing in an end", "end", nil},
+	{"a service alone in an end", "end", fieldsOf(KeyService, "server")},
+	{"a principal alone in an end", "end", fieldsOf(KeyPrincipal, "alice")},
+	{"an empty principal in an end", "end", append(fieldsOf(KeyService, "server"), fieldsOf(KeyPrincipal, "")...)},
+	{"a principal twice in an end", "end", append(fieldsOf(KeyService, "server"), append(fieldsOf(KeyPrincipal, "a"), fieldsOf(KeyPrincipal, "b")...)...)},
+	{"no service in an end", "end", append(fieldsOf(KeyService, "server.call"), fieldsOf(KeyPrincipal, "a")...)},
+	{"a directory in an end", "end", append(fieldsOf(KeyService, "server"), fieldsOf(KeyDir, "/a")...)},
 	{"a place of nothing", "turns", AppendUint(nil, KeyPlace, 1, 1)},
 	{"a name of nothing", "turns", turnOf("", 1, 1)},
 	{"a name twice", "turns", append(fieldsOf(KeyName, "a"), turnOf("a", 1, 1)...)},
@@ -577,6 +598,9 @@ func build() vectors {
 	for _, m := range goodMounts {
 		v.Mounts = append(v.Mounts, mountVector{hex.EncodeToString(m.Append(nil)), m.Dir, m.Into, m.Principal, m.Client})
 	}
+	for _, e := range goodEnds {
+		v.Ends = append(v.Ends, endVector{hex.EncodeToString(e.Append(nil)), e.Service, e.Principal})
+	}
 	for _, g := range goodAsks {
 		a := g.ask
 		v.Asks = append(v.Asks, askVector{
@@ -694,6 +718,11 @@ func TestListsComeBack(t *testing.T) {
 			t.Errorf("ParseSpawn() = %+v, %v, want %+v", got, err, want)
 		}
 	}
+	for _, want := range goodEnds {
+		if got, err := ParseEnd(want.Append(nil)); err != nil || got != want {
+			t.Errorf("ParseEnd() = %+v, %v, want %+v", got, err, want)
+		}
+	}
 	for _, want := range goodMounts {
 		if got, err := ParseMount(want.Append(nil)); err != nil || got != want {
 			t.Errorf("ParseMount() = %+v, %v, want %+v", got, err, want)
@@ -735,6 +764,8 @@ func TestBadLists(t *testing.T) {
 			_, err = ParseExit(b.bytes)
 		case "mount":
 			_, err = ParseMount(b.bytes)
+		case "end":
+			_, err = ParseEnd(b.bytes)
 		case "told":
 			_, err = ParseTold(b.bytes)
 		}
@@ -800,7 +831,7 @@ func TestWords(t *testing.T) {
 		}
 	}
 	for got, want := range map[string]string{
-		OpSpawn.String(): "spawn", Op(0).String(): "op(0)", Op(32).String(): "op(32)",
+		OpSpawn.String(): "spawn", Op(0).String(): "op(0)", Op(33).String(): "op(33)",
 		OK.String(): "ok", TooLarge.String(): "too large", Code(15).String(): "code(15)",
 		Error{Code: Denied, Message: "no"}.Error(): "denied: no", ErrBusy.Error(): "busy",
 	} {

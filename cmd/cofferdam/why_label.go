@@ -73,6 +73,7 @@ var labelQuestions = map[string]func(asked) error{
 	"disclose":  func(q asked) error { return q.state.Read(q.with, q.endpoint.Request) },
 	"wait":      func(q asked) error { return q.state.Read(q.with, q.endpoint.Request) },
 	"kill":      func(q asked) error { return q.state.Kill(q.with, q.endpoint.Request) },
+	"end":       func(q asked) error { return q.state.Tell(q.endpoint.Request) },
 	"raise":     func(q asked) error { _, err := q.state.Raise(q.endpoint.Request); return err },
 	"lower":     func(q asked) error { _, err := q.state.Lower(q.with, q.endpoint.Request); return err },
 	"clearance": func(q asked) error { _, err := q.state.SetClearance(q.with, q.endpoint.Request); return err },

@@ -335,6 +335,22 @@ class Client:
         """
         self._share("unmount", _UNMOUNT, dir, into, principal, client)
 
+    def end(self, service, principal):
+        """Has the instance that a service runs for a principal end.
+
+        It ends as if nobody used it any more, with the service's
+        stop_grace_period; whoever needs it next gets another one. The manifest
+        must let us connect to the service for anyone. Whether there was one is
+        not told.
+
+        Raises as mount() does.
+        """
+        try:
+            self._request(_END, "", _end_fields(service, principal), None)
+        except Error as e:
+            e.request = "end %s" % (service,)
+            raise
+
     def turns(self):
         """The Turns of this environment, of all its programs.
 
@@ -658,7 +674,8 @@ def _on_shared(name):
     return method
 
 
-call, call_json, spawn, mount, unmount, turns = map(_on_shared, ("call", "call_json", "spawn", "mount", "unmount", "turns"))
+call, call_json, spawn, mount, unmount, end, turns = map(
+    _on_shared, ("call", "call_json", "spawn", "mount", "unmount", "end", "turns"))
 
 
 # Labels, which cost nothing until they are used.
@@ -681,7 +698,7 @@ def _labels():
 # Frames: the format is described in wire/wire.go.
 
 _REPLY, _HELLO, _SERVE, _CALL, _CANCEL, _SPAWN, _MOUNT, _UNMOUNT, _LABELS = range(1, 10)  # and those on labels:
-_DROP, _PUT, _RECV, _TAKE, _WAIT, _NEW_SEAL, _TURNS, _LAST = 17, 20, 21, 22, 23, 27, 31, 31
+_DROP, _PUT, _RECV, _TAKE, _WAIT, _NEW_SEAL, _TURNS, _END, _LAST = 17, 20, 21, 22, 23, 27, 31, 32, 32
 _NAMED = (_CALL, _SPAWN)
 _TIMED = (_PUT, _RECV, _TAKE, _WAIT)
 _OPENED = (_REPLY, _CALL)
@@ -941,19 +958,29 @@ def _mount_fields(dir, into, principal, client):
         raise Malformed("mount: path %r is not absolute and clean" % dir)
     if principal and not into:
         raise Malformed("mount: a principal without a service")
-    out = [_field(_DIR, dir)]
-    if into:
-        if not _valid_word(into) or len(into) > MAX_SERVICE:
-            raise Malformed("mount: %r is no service" % (into,))
-        out.append(_field(_SERVICE, into.encode()))
+    return _field(_DIR, dir) + _whose("mount", into, principal, client)
+
+
+def _end_fields(service, principal):
+    if not service or not principal:
+        raise Malformed("end: it takes a service and a principal")
+    return _whose("end", service, principal, "")
+
+
+def _whose(what, service, principal, client):
+    out = []
+    if service:
+        if not _valid_word(service) or len(service) > MAX_SERVICE:
+            raise Malformed("%s: %r is no service" % (what, service))
+        out.append(_field(_SERVICE, service.encode()))
     for key, value, limit in ((_PRINCIPAL, principal, MAX_PRINCIPAL), (_CLIENT, client, MAX_CLIENT)):
         if value:
             try:
                 value = value.encode()
             except UnicodeEncodeError:
-                raise Malformed("mount: %r is not UTF-8" % value) from None
+                raise Malformed("%s: %r is not UTF-8" % (what, value)) from None
             if len(value) > limit or 0 in value:
-                raise Malformed("mount: %r" % value)
+                raise Malformed("%s: %r" % (what, value))
             out.append(_field(key, value))
     return b"".join(out)
 

@@ -73,7 +73,7 @@ class TestVectors(unittest.TestCase):
                 trace = cd._read_trace(v["trace"])
                 got += cd._field(cd._TRACE, trace) if trace else b""
                 self.assertEqual(got.hex(), v["hex"])
-        self.assertEqual(known | {cd._NEW_SEAL, cd._TURNS}, {v["op"] for v in VECTORS["ops"] if v["op"] >= cd._LABELS or v["opened"]})
+        self.assertEqual(known | {cd._NEW_SEAL, cd._TURNS, cd._END}, {v["op"] for v in VECTORS["ops"] if v["op"] >= cd._LABELS or v["opened"]})
 
     def test_tolds(self):
         for v in VECTORS["tolds"]:
@@ -97,7 +97,7 @@ class TestVectors(unittest.TestCase):
             got = dict(op=op, name=v["name"], named=op in cd._NAMED, timed=op in cd._TIMED, body=op not in cd._WITHOUT_BODY,
                        caller=op == cd._CALL, coded=op == cd._REPLY, opened=op in cd._OPENED)
             self.assertEqual(got, v)
-            self.assertEqual(getattr(labels if cd._LABELS <= op != cd._TURNS else cd, "_" + v["name"].upper().replace("-", "_")), op)
+            self.assertEqual(getattr(labels if cd._LABELS <= op < cd._TURNS else cd, "_" + v["name"].upper().replace("-", "_")), op)
             self.assertEqual(labels._WORDS.get(op, v["name"]), v["name"])
         self.assertEqual(cd._LAST, max(v["op"] for v in VECTORS["ops"]))
 
@@ -108,6 +108,13 @@ class TestVectors(unittest.TestCase):
         for v in VECTORS["mounts"]:
             got = cd._mount_fields(v["dir"], v["into"], v["principal"], v["client"])
             self.assertEqual(got.hex(), v["hex"])
+
+    def test_ends(self):
+        for v in VECTORS["ends"]:
+            self.assertEqual(cd._end_fields(v["service"], v["principal"]).hex(), v["hex"])
+        for bad in (("", "p"), ("s", ""), ("S", "p"), ("s.t", "p"), ("s" * (cd.MAX_SERVICE + 1), "p"), ("s", "p" * (cd.MAX_PRINCIPAL + 1)), ("s", "\ud800")):
+            with self.subTest(bad), self.assertRaises(cd.Malformed):
+                cd._end_fields(*bad)
 
     def test_mounts_refused(self):
         for bad in (
@@ -450,6 +457,15 @@ class TestClient(WithPeer):
         self.assertEqual(str(self.result), "mount /etc: denied")
         with self.assertRaisesRegex(cd.Malformed, "^unmount etc: malformed: "):
             self.client.unmount("etc")
+
+    def test_end(self):
+        want = VECTORS["ends"][0]
+        for code in (0, cd.Denied.code):
+            with self.meanwhile(self.client.end, want["service"], want["principal"]):
+                f = self.peer.next()
+                self.assertEqual((f.op, f.name, f.body.hex()), (cd._END, b"", want["hex"]))
+                self.peer.reply(f.id, code=code)
+        self.assertEqual(str(self.result), "end server: denied")
 
 
 def told(*fields):

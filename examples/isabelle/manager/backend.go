@@ -15,6 +15,8 @@ type Backend interface {
 	// Mount shows a directory of the host in that instance while it runs, and returns
 	// its path there.
 	Mount(ctx context.Context, tenant, dir string) (string, error)
+	// End ends that instance, without waiting for it.
+	End(ctx context.Context, tenant string) error
 }
 
 // Cofferdam is the backend of a manager that runs as a service. Into is the
@@ -40,4 +42,9 @@ func (b *Cofferdam) Dial(ctx context.Context, tenant string) (net.Conn, error) {
 // Mount is that of [Backend].
 func (b *Cofferdam) Mount(ctx context.Context, tenant, dir string) (string, error) {
 	return b.Client.Mount(ctx, dir, sdk.MountOptions{Into: b.Into, Principal: tenant, Client: tenant})
+}
+
+// End is that of [Backend].
+func (b *Cofferdam) End(ctx context.Context, tenant string) error {
+	return b.Client.End(ctx, b.Into, tenant)
 }

@@ -103,7 +103,7 @@ func (c *client) obey(name string, argument any) bool {
 			return c.say(protocol.Reply(protocol.OK, commands))
 		}
 		if name == "shutdown" {
-			c.house.shutdown()
+			c.house.shutdown(c.ctx)
 			c.say(protocol.Reply(protocol.OK, protocol.Unit{}))
 			return false
 		}

@@ -176,11 +176,16 @@ func (h *house) hasTasks(c *client) bool {
 	return false
 }
 
-// shutdown lets the tenant's instance go, with all of its sessions and tasks.
-func (h *house) shutdown() {
-	if i, _ := h.now(); i != nil {
-		i.end(errStop)
+// shutdown ends the tenant's instance, with all of its sessions and tasks.
+func (h *house) shutdown(ctx context.Context) {
+	i, _ := h.now()
+	if i == nil {
+		return
 	}
+	if err := h.m.Backend.End(ctx, h.tenant.Name); err != nil {
+		h.log.Warn("instance", "event", "not ended", "error", err)
+	}
+	i.end(errStop)
 }
 
 // sleep waits, but not longer than ctx, of which it returns the error then.

@@ -265,6 +265,11 @@ func TestShutdown(t *testing.T) {
 	if a, b := s.startedOf("alice"), s.startedOf("bob"); a < 2 || b != 1 {
 		t.Errorf("%d and %d instances", a, b)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.ended) != 1 || s.ended[0] != "alice" {
+		t.Errorf("ended were those of %q", s.ended)
+	}
 }
 
 // TestHostile: an instance that says what no server would is ended; what runs

@@ -26,6 +26,7 @@ type host struct {
 	stubs    map[string]*stub
 	started  map[string]int // so many instances of each tenant
 	received []string       // all that instances were sent
+	ended    []string       // whose instances were to end, in that order
 	absent   bool           // none can be had
 }
 
@@ -45,6 +46,16 @@ func (h *host) Dial(_ context.Context, tenant string) (net.Conn, error) {
 }
 
 func (h *host) Mount(_ context.Context, _, dir string) (string, error) { return alias(dir), nil }
+
+func (h *host) End(_ context.Context, tenant string) error {
+	if s := h.stub(tenant); s != nil {
+		s.kill()
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ended = append(h.ended, tenant)
+	return nil
+}
 
 func alias(dir string) string {
 	hash := sha256.Sum256([]byte(dir))
