@@ -63,6 +63,18 @@ func TestEveryScenario(t *testing.T) {
 		}
 		found.Scenarios = append(found.Scenarios, r)
 	}
+	for _, w := range sweeps() {
+		w.at = w.at[:1] // the others differ in size alone
+		c, err := w.run(settings{rounds: 1, count: 2})
+		if err != nil {
+			t.Errorf("%s: %v", w.name, err)
+			continue
+		}
+		if len(c.Lines) == 0 || c.Lines[0].Name != "cofferdam" {
+			t.Errorf("%s: the curve has no line of ours first: %+v", w.name, c.Lines)
+		}
+		found.Curves = append(found.Curves, c)
+	}
 	var out bytes.Buffer
 	for _, format := range []string{"table", "json", "jsonl"} {
 		print, err := printerOf(format)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"time"
 )
 
@@ -26,11 +27,12 @@ func abs(path string) string {
 }
 
 // judge is go-judge: a server with a pool of containers, each of which it uses again
-// after it has cleaned it, that is asked over HTTP. It is measured as it comes.
+// after it has cleaned it, that is asked over HTTP. It is measured as it comes, with as
+// many containers as are asked for at once.
 func judge(p program, at pace) contestant {
 	path := filepath.Join(tools, "go-judge")
 	return contestant{
-		name: "go-judge", how: "go-judge -silent, POST /run over one connection for each worker",
+		name: "go-judge", how: "go-judge -parallelism AT_ONCE, POST /run over kept connections",
 		version: func() string { return moduleVersion(path, "github.com/criyle/go-judge") },
 		open: func() (runner, error) {
 			if _, err := os.Stat(path); err != nil {
@@ -40,7 +42,7 @@ func judge(p program, at pace) contestant {
 			if err != nil {
 				return runner{}, err
 			}
-			server := exec.Command(path, "-http-addr", addr, "-silent")
+			server := exec.Command(path, "-http-addr", addr, "-silent", "-parallelism", strconv.Itoa(at.workers))
 			var said bytes.Buffer
 			server.Stdout, server.Stderr = &said, &said
 			if err := server.Start(); err != nil {

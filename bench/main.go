@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"cofferdam/bench/own"
@@ -63,13 +64,16 @@ func measure(args []string) error {
 	if err != nil {
 		return err
 	}
-	wanted, err := choose(scenarios(), flags.Args())
-	if err != nil {
-		return err
+	wanted, curves := choose(flags.Args())
+	if len(wanted)+len(curves) == 0 {
+		return fmt.Errorf("there is no scenario %q; see --list", flags.Args())
 	}
 	if s.list {
 		for _, sc := range wanted {
 			fmt.Printf("%-16s %s\n", sc.name, sc.what)
+		}
+		for _, w := range curves {
+			fmt.Printf("%-16s %s\n", w.name, w.title)
 		}
 		return nil
 	}
@@ -84,6 +88,15 @@ func measure(args []string) error {
 		}
 		found.Scenarios = append(found.Scenarios, r)
 	}
+	for _, w := range curves {
+		c, err := w.run(s)
+		if err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", w.name, err))
+			fmt.Fprintf(os.Stderr, "bench: %s: %v\n", w.name, err)
+			continue
+		}
+		found.Curves = append(found.Curves, c)
+	}
 	if err := print(os.Stdout, found); err != nil {
 		return err
 	}
@@ -93,23 +106,21 @@ func measure(args []string) error {
 	return errors.Join(failed...)
 }
 
-// choose gives the scenarios whose names begin with one of the words, or all but
-// those that only run if they are asked for.
-func choose(all []scenario, words []string) ([]scenario, error) {
-	var out []scenario
-	for _, sc := range all {
-		if len(words) == 0 && !sc.asked {
-			out = append(out, sc)
-		}
-		for _, w := range words {
-			if sc.name == w || strings.HasPrefix(sc.name, w+"-") {
-				out = append(out, sc)
-				break
-			}
+// choose gives what has a name that is one of the words, or begins with one and a
+// hyphen; or all but what only runs if it is asked for.
+func choose(words []string) (wanted []scenario, curves []sweep) {
+	asked := func(name string) bool {
+		return slices.ContainsFunc(words, func(w string) bool { return name == w || strings.HasPrefix(name, w+"-") })
+	}
+	for _, sc := range scenarios() {
+		if asked(sc.name) || len(words) == 0 && !sc.asked {
+			wanted = append(wanted, sc)
 		}
 	}
-	if len(out) == 0 {
-		return nil, fmt.Errorf("there is no scenario %q; see --list", words)
+	for _, w := range sweeps() {
+		if asked(w.name) || len(words) == 0 {
+			curves = append(curves, w)
+		}
 	}
-	return out, nil
+	return wanted, curves
 }

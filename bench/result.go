@@ -16,6 +16,7 @@ import (
 type report struct {
 	Machine   machine  `json:"machine"`
 	Scenarios []result `json:"scenarios"`
+	Curves    []curve  `json:"curves,omitempty"`
 }
 
 // result is one scenario's.
@@ -67,7 +68,7 @@ func (r *result) entry(name string) *entry {
 func printerOf(format string) (func(io.Writer, report) error, error) {
 	switch format {
 	case "table":
-		return printTables, nil
+		return func(w io.Writer, r report) error { return printTables(w, r, "") }, nil
 	case "json":
 		return func(w io.Writer, r report) error {
 			enc := json.NewEncoder(w)
@@ -82,14 +83,20 @@ func printerOf(format string) (func(io.Writer, report) error, error) {
 					return err
 				}
 			}
+			for _, c := range r.Curves {
+				if err := enc.Encode(c); err != nil {
+					return err
+				}
+			}
 			return nil
 		}, nil
 	}
 	return nil, fmt.Errorf("--format %q: one of table, json, jsonl", format)
 }
 
-// printTables prints the machine, the ratios, and then what each contestant did.
-func printTables(w io.Writer, r report) error {
+// printTables prints the machine, the ratios, and then what each contestant did; with
+// the plots of a directory, if there is one, on a page.
+func printTables(w io.Writer, r report, plots string) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s\n\n", r.Machine)
 	fmt.Fprintln(&b, "| scenario | ours | peer | ratio | spread | target | met |")
@@ -102,6 +109,9 @@ func printTables(w io.Writer, r report) error {
 			}
 			fmt.Fprintf(&b, "| %s | %s | %s | %.2f | %.2f–%.2f | %s | %s |\n", name, x.Of, x.To, x.Ratio, x.Low, x.High, x.target(), x.verdict())
 		}
+	}
+	if plots != "" {
+		fmt.Fprintf(&b, "\n![The ratios, turned so that more is better](%s/ratios.svg)\n", plots)
 	}
 	fmt.Fprintln(&b, "\n| scenario | who | median | p99 | version | how |")
 	fmt.Fprintln(&b, "|---|---|---|---|---|---|")
@@ -121,8 +131,44 @@ func printTables(w io.Writer, r report) error {
 			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", name, e.Name, median, p99, e.Version, code(e.How))
 		}
 	}
+	for _, c := range r.Curves {
+		printCurve(&b, c)
+		if plots != "" {
+			fmt.Fprintf(&b, "\n![%s](%s/%s.svg)\n", c.Title, plots, c.Name)
+		}
+	}
 	_, err := w.Write(b.Bytes())
 	return err
+}
+
+// printCurve prints a column for each size.
+func printCurve(b *bytes.Buffer, c curve) {
+	var sizes []float64
+	for _, l := range c.Lines {
+		for _, p := range l.Points {
+			if !slices.Contains(sizes, p[0]) {
+				sizes = append(sizes, p[0])
+			}
+		}
+	}
+	slices.Sort(sizes)
+	fmt.Fprintf(b, "\n%s, in %s:\n\n| %s |", c.Title, c.Y, c.X)
+	for _, x := range sizes {
+		fmt.Fprintf(b, " %.0f |", x)
+	}
+	fmt.Fprintf(b, "\n|---|%s\n", strings.Repeat("---|", len(sizes)))
+	for _, l := range c.Lines {
+		fmt.Fprintf(b, "| %s |", l.Name)
+		for _, x := range sizes {
+			y, ok := l.value(x)
+			if !ok {
+				fmt.Fprint(b, " – |")
+				continue
+			}
+			fmt.Fprintf(b, " %s |", number(y, ""))
+		}
+		fmt.Fprintln(b)
+	}
 }
 
 // unitOfTimes is the unit of single times, which a rate is made of.
@@ -196,7 +242,9 @@ func write(docs string, found report) error {
 			return fmt.Errorf("%s: %w", file, err)
 		}
 	}
-	found.Scenarios = merged(before, found)
+	if before.Machine.like(found.Machine) {
+		found.add(before)
+	}
 	text, err = json.MarshalIndent(found, "", "  ")
 	if err != nil {
 		return err
@@ -218,25 +266,31 @@ func write(docs string, found report) error {
 		return fmt.Errorf("%s has no place for the tables, between %q and %q", page, tablesBegin, tablesEnd)
 	}
 	var tables bytes.Buffer
-	if err := printTables(&tables, found); err != nil {
+	if err := printTables(&tables, found, "benchmarks"); err != nil {
 		return err
 	}
 	return os.WriteFile(page, []byte(head+tablesBegin+"\n"+tables.String()+"\n"+tablesEnd+tail), 0o644)
 }
 
-// merged are the scenarios of both, in the order in which they are listed.
-func merged(before, found report) []result {
-	if !before.Machine.like(found.Machine) {
-		return found.Scenarios
-	}
-	var out []result
+// add adds what another report has and this one has not, in the order in which
+// everything is listed.
+func (r *report) add(before report) {
+	var all report
 	for _, sc := range scenarios() {
-		for _, from := range []report{found, before} {
-			if i := slices.IndexFunc(from.Scenarios, func(r result) bool { return r.Name == sc.name }); i >= 0 {
-				out = append(out, from.Scenarios[i])
+		for _, from := range []*report{r, &before} {
+			if i := slices.IndexFunc(from.Scenarios, func(s result) bool { return s.Name == sc.name }); i >= 0 {
+				all.Scenarios = append(all.Scenarios, from.Scenarios[i])
 				break
 			}
 		}
 	}
-	return out
+	for _, w := range sweeps() {
+		for _, from := range []*report{r, &before} {
+			if i := slices.IndexFunc(from.Curves, func(c curve) bool { return c.Name == w.name }); i >= 0 {
+				all.Curves = append(all.Curves, from.Curves[i])
+				break
+			}
+		}
+	}
+	r.Scenarios, r.Curves = all.Scenarios, all.Curves
 }

@@ -29,16 +29,17 @@ var (
 
 const snippetText = "print(6*7)"
 
-// pace is how something is done in a round: by one, with a pause before each, or by
-// several workers at once, of whom the rate counts.
+// pace is how something is done in a round: by one, with a pause before each, of whom
+// the times count; or by several workers at once, of whom the rate does.
 type pace struct {
 	workers int
+	rate    bool
 	pause   time.Duration
 }
 
 func (p pace) runner(do func() error, close func()) runner {
 	return runner{close: close, run: func(count int) (own.Reading, error) {
-		if p.workers > 1 {
+		if p.rate {
 			return own.Rate(p.workers, count, time.Millisecond, func(int) error { return do() })
 		}
 		return own.Paced(count, p.pause, time.Millisecond, do)
@@ -150,7 +151,7 @@ func crun(p program, at pace) contestant {
 				return runner{}, err
 			}
 			return runner{close: func() { os.RemoveAll(dir) }, run: func(count int) (own.Reading, error) {
-				cmd := o.Outside("crun", dir, p.want, strconv.Itoa(at.workers), at.pause.String(), strconv.Itoa(count))
+				cmd := o.Outside("crun", dir, p.want, strconv.Itoa(at.workers), strconv.FormatBool(at.rate), at.pause.String(), strconv.Itoa(count))
 				cmd.SysProcAttr = inNew(syscall.CLONE_NEWNS, true)
 				return own.Read(cmd)
 			}}, nil
@@ -160,14 +161,15 @@ func crun(p program, at pace) contestant {
 
 // crunLoop is that process.
 func crunLoop(args []string) error {
-	if len(args) != 5 {
-		return errors.New("crun BUNDLE WANT WORKERS PAUSE COUNT")
+	if len(args) != 6 {
+		return errors.New("crun BUNDLE WANT WORKERS RATE PAUSE COUNT")
 	}
 	dir, want := args[0], args[1]
 	workers, err1 := strconv.Atoi(args[2])
-	pause, err2 := time.ParseDuration(args[3])
-	count, err3 := strconv.Atoi(args[4])
-	if err := errors.Join(err1, err2, err3); err != nil {
+	rate, err2 := strconv.ParseBool(args[3])
+	pause, err3 := time.ParseDuration(args[4])
+	count, err4 := strconv.Atoi(args[5])
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return err
 	}
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
@@ -178,7 +180,7 @@ func crunLoop(args []string) error {
 	}
 	var n atomic.Int64
 	base := "bench-" + strconv.Itoa(os.Getpid()) + "-"
-	r, err := pace{workers, pause}.runner(func() error {
+	r, err := pace{workers, rate, pause}.runner(func() error {
 		id := base + strconv.FormatInt(n.Add(1), 10)
 		return execute(want, "crun", "--root", filepath.Join(dir, "state"), "--cgroup-manager=disabled", "run", "--bundle", dir, id)
 	}, nil).run(count)

@@ -15,7 +15,7 @@ const pooledPause = 5 * time.Millisecond
 // were set before anything was measured.
 func scenarios() []scenario {
 	var all []scenario
-	one := pace{workers: 1}
+	one, paced := pace{workers: 1}, pace{workers: 1, pause: pooledPause}
 	all = append(all, scenario{
 		name: "start-cold", what: "a complete environment from nothing to the known exit of /bin/true", unit: "ms", rounds: 7, count: 40,
 		contestants: []contestant{
@@ -30,28 +30,16 @@ func scenarios() []scenario {
 	}, scenario{
 		name: "start-pooled", what: "the same after a pause of 5 ms, in which whoever prepares anything ahead can", unit: "ms", rounds: 7, count: 40,
 		contestants: []contestant{
-			starting("cofferdam", "four blank inits wait ahead", 0, nothing, pace{1, pooledPause}),
-			judge(nothing, pace{1, pooledPause}), forkExec(nothing, pace{1, pooledPause}),
+			starting("cofferdam", "four blank inits wait ahead", 0, nothing, paced),
+			judge(nothing, paced), forkExec(nothing, paced),
 		},
 		ratios: []pair{{of: "cofferdam", to: "fork+exec", most: 1.5}, {of: "cofferdam", to: "go-judge", most: 0.25}},
 	})
 	for _, workers := range []int{2, 8} {
-		at := pace{workers: workers}
-		least := 0.0
-		if workers == 8 {
-			least = 4
-		}
-		all = append(all, scenario{
-			name: fmt.Sprintf("start-%d", workers), what: fmt.Sprintf("/bin/true in environments, started by %d at once", workers), unit: "per s", more: true, rounds: 5, count: 200,
-			contestants: []contestant{
-				starting("cofferdam", "as up runs it", 0, nothing, at),
-				bwrap.contestant(nothing, at), crun(nothing, at), judge(nothing, at), forkExec(nothing, at),
-			},
-			ratios: []pair{{of: "cofferdam", to: "bwrap", least: least}, {of: "cofferdam", to: "crun"}, {of: "cofferdam", to: "go-judge"}, {of: "cofferdam", to: "fork+exec"}},
-		})
+		all = append(all, startingAtOnce(workers))
 	}
 	for _, workers := range []int{1, 2, 8} {
-		at := pace{workers: workers}
+		at := pace{workers: workers, rate: workers > 1}
 		sc := scenario{
 			name: "python", what: "python3 -I -c 'print(6*7)' in an environment of its own, asked for by a service", unit: "ms", rounds: 5, count: 20,
 			contestants: []contestant{
@@ -70,27 +58,11 @@ func scenarios() []scenario {
 		}
 		all = append(all, sc)
 	}
-	for _, size := range []int{64, 64 << 10} {
-		sc := scenario{
-			name: "call", what: "64 bytes from one environment to another and back", unit: "µs", rounds: 7, count: 4000,
-			ratios: []pair{{of: "cofferdam", to: "socket pair", most: 2.2}, {of: "cofferdam", to: "gRPC", most: 0.5}, {of: "cofferdam", to: "NATS", most: 0.5}},
-		}
-		if size > 64 {
-			sc.name, sc.what, sc.count = "call-64k", "64 KiB from one environment to another and back", 1000
-			sc.ratios = []pair{{of: "cofferdam", to: "socket pair", most: 2.5}, {of: "cofferdam", to: "gRPC"}, {of: "cofferdam", to: "NATS"}}
-		}
-		sc.contestants = []contestant{
-			up("cofferdam", "the Go SDK on both sides, every call decided and recorded; three processes", own.Pair, func(a *own.App, n int) (own.Reading, error) { return a.Call(size, n) }),
-			outside("socket pair", "two Go programs and a Unix socket pair", func(p own.Program, n int) (own.Reading, error) { return p.Pairs(size, n) }),
-			grpcPeer.contestant(size), natsPeer.contestant(size),
-		}
-		all = append(all, sc)
-		if size == 64 {
-			sc.name, sc.what = "call-one-core", "the same, with all processes on one core: to wake another costs more than the rest on virtual machines"
-			sc.contestants = pinned(sc.contestants)
-			all = append(all, sc)
-		}
-	}
+	small := calling(64)
+	onOne := small
+	onOne.name, onOne.what = "call-one-core", "the same, with all processes on one core: to wake another costs more than the rest on virtual machines"
+	onOne.contestants = pinned(small.contestants)
+	all = append(all, small, onOne, calling(64<<10))
 	all = append(all, scenario{
 		name: "bulk-relay", what: "1 GiB over one connection of an unmodified program from one environment to another", unit: "GB/s", more: true, rounds: 5, count: 1024,
 		contestants: []contestant{
@@ -121,4 +93,39 @@ func scenarios() []scenario {
 		ratios: []pair{{of: "cofferdam", to: "plain sets"}},
 	}, memory())
 	return append(all, stressed()...)
+}
+
+// startingAtOnce is how many environments there are in a second.
+func startingAtOnce(workers int) scenario {
+	at := pace{workers: workers, rate: true}
+	sc := scenario{
+		name: fmt.Sprintf("start-%d", workers), what: fmt.Sprintf("/bin/true in environments, started by %d at once", workers), unit: "per s", more: true, rounds: 5, count: 200,
+		contestants: []contestant{
+			starting("cofferdam", "as up runs it", 0, nothing, at),
+			bwrap.contestant(nothing, at), crun(nothing, at), judge(nothing, at), forkExec(nothing, at),
+		},
+		ratios: []pair{{of: "cofferdam", to: "bwrap"}, {of: "cofferdam", to: "crun"}, {of: "cofferdam", to: "go-judge"}, {of: "cofferdam", to: "fork+exec"}},
+	}
+	if workers == 8 {
+		sc.ratios[0].least = 4
+	}
+	return sc
+}
+
+// calling is a call of that size.
+func calling(size int) scenario {
+	sc := scenario{
+		name: "call", what: "64 bytes from one environment to another and back", unit: "µs", rounds: 7, count: 4000,
+		contestants: []contestant{
+			up("cofferdam", "the Go SDK on both sides, every call decided and recorded; three processes", own.Pair, func(a *own.App, n int) (own.Reading, error) { return a.Call(size, n) }),
+			outside("socket pair", "two Go programs and a Unix socket pair", func(p own.Program, n int) (own.Reading, error) { return p.Pairs(size, n) }),
+			grpcPeer.contestant(size), natsPeer.contestant(size),
+		},
+		ratios: []pair{{of: "cofferdam", to: "socket pair", most: 2.2}, {of: "cofferdam", to: "gRPC", most: 0.5}, {of: "cofferdam", to: "NATS", most: 0.5}},
+	}
+	if size > 64 {
+		sc.name, sc.what, sc.count = fmt.Sprintf("call-%dk", size>>10), fmt.Sprintf("%d KiB from one environment to another and back", size>>10), 1000
+		sc.ratios = []pair{{of: "cofferdam", to: "socket pair", most: 2.5}, {of: "cofferdam", to: "gRPC"}, {of: "cofferdam", to: "NATS"}}
+	}
+	return sc
 }

@@ -77,7 +77,7 @@ var (
 // ratios is the chart of all bars, and the height that it needs.
 func ratios(bars []bar) (*plot.Plot, vg.Length) {
 	p := sheet()
-	p.Title.Text = "How many times as fast as the peer"
+	p.Title.Text = "How many times as fast as the peer (or as small)"
 	p.X.Label.Text = "black mark: target; blue reached it, orange did not, grey has none"
 	p.X.Scale = plot.LogScale{}
 	p.X.Tick.Marker = times{}
