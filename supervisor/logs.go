@@ -40,8 +40,9 @@ type logs struct {
 }
 
 type logFile struct {
-	f    *os.File
-	size int64
+	f       *os.File
+	size    int64  // with what is pending
+	pending []byte // lines that are to be written
 }
 
 func newLogs(dir string, output func(Line)) *logs {
@@ -51,19 +52,25 @@ func newLogs(dir string, output func(Line)) *logs {
 // stream returns a writer that takes what one stream of one instance prints.
 func (l *logs) stream(service, instance, stream string) *lineWriter {
 	return &lineWriter{emit: func(text []byte) {
-		l.add(Line{
+		l.gather(Line{
 			Time:     time.Now().UTC(),
 			Service:  service,
 			Instance: instance,
 			Stream:   stream,
 			Text:     string(bytes.ToValidUTF8(text, []byte("�"))),
 		})
-	}}
+	}, done: func() { l.flush(service) }}
 }
 
 // add writes one line. A log that cannot be written is no reason to stop the
 // service: what was decided is in the audit log, which is.
 func (l *logs) add(line Line) {
+	l.gather(line)
+	l.flush(line.Service)
+}
+
+// gather is add but for the writing: what has come at once is written at once.
+func (l *logs) gather(line Line) {
 	if l.output != nil {
 		l.output(line)
 	}
@@ -86,8 +93,22 @@ func (l *logs) add(line Line) {
 			return
 		}
 	}
-	n, _ := file.f.Write(b)
-	file.size += int64(n)
+	file.pending = append(file.pending, b...)
+	file.size += int64(len(b))
+}
+
+// flush writes what was gathered of a service.
+func (l *logs) flush(service string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if file := l.files[service]; file != nil {
+		file.flush()
+	}
+}
+
+func (f *logFile) flush() {
+	f.f.Write(f.pending)
+	f.pending = f.pending[:0]
 }
 
 func (l *logs) path(service string) string { return filepath.Join(l.dir, service+".jsonl") }
@@ -96,6 +117,7 @@ func (l *logs) path(service string) string { return filepath.Join(l.dir, service
 func (l *logs) rotate(service string, full *logFile) *logFile {
 	path := l.path(service)
 	if full != nil {
+		full.flush()
 		full.f.Close()
 		os.Rename(path, path+".1")
 	}
@@ -132,6 +154,7 @@ func (l *logs) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, file := range l.files {
+		file.flush()
 		file.f.Close()
 	}
 	l.files = make(map[string]*logFile)
@@ -142,12 +165,16 @@ type lineWriter struct {
 	mu   sync.Mutex
 	part []byte
 	emit func([]byte)
+	done func() // after those that came at once; nil for nothing
 }
 
 // Write never fails.
 func (w *lineWriter) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.done != nil {
+		defer w.done()
+	}
 	n := len(p)
 	for len(p) > 0 {
 		i := bytes.IndexByte(p, '\n')
@@ -176,6 +203,9 @@ func (w *lineWriter) Close() error {
 	if len(w.part) > 0 {
 		w.emit(w.part)
 		w.part = nil
+		if w.done != nil {
+			w.done()
+		}
 	}
 	return nil
 }

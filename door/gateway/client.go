@@ -139,6 +139,7 @@ type client struct {
 	read    func(fd uintptr) bool // readFirst
 	readErr error
 	any     bool        // a request has come
+	bare    bool        // nothing of it is left
 	idle    atomic.Bool // no request is on it
 	writeBy time.Time   // its deadline for writing, or later
 
@@ -150,6 +151,7 @@ type client struct {
 	res  response
 	out  []byte // what is to be written
 	kept []byte // its body
+	line []byte // of the log
 }
 
 func (c *client) serve() {
@@ -195,11 +197,14 @@ func (c *client) waits() bool {
 	if !c.any {
 		most = headTime
 	}
-	until := time.Now().Add(min(c.g.config.Limits.timeout(), most))
+	now := time.Now()
+	until := now.Add(min(c.g.config.Limits.timeout(), most))
 	for {
 		at := until
-		if c.far != nil && c.far.until.Before(at) {
-			at = c.far.until
+		if c.any && !c.bare {
+			if at = now.Add(keptFor); c.far != nil {
+				at = c.far.until
+			}
 		}
 		c.tcp.SetReadDeadline(at)
 		c.idle.Store(true)
@@ -210,13 +215,21 @@ func (c *client) waits() bool {
 		c.idle.Store(false)
 		switch {
 		case err == nil:
+			c.bare = false
 			return c.readErr == nil
-		case c.far == nil || !errors.Is(err, os.ErrDeadlineExceeded) || c.entry.draining.Load():
+		case at == until || !errors.Is(err, os.ErrDeadlineExceeded) || c.entry.draining.Load():
 			return false
 		}
-		c.dropFar() // it is kept no longer
-		c.out, c.kept = nil, nil
+		c.strip()
 	}
+}
+
+// strip drops all that an idle connection can do without.
+func (c *client) strip() {
+	c.dropFar()
+	c.out, c.kept, c.line = nil, nil, nil
+	c.req, c.res = request{}, response{}
+	c.bare = true
 }
 
 // readFirst reads what has come. As long as nothing has, it needs no buffer for it.

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/textproto"
 	"strings"
@@ -152,7 +151,7 @@ func FuzzHandle(f *testing.F) {
 		Routes:   testRoutes,
 		Services: map[string]int{"static": 8081, "dynamic": 8082, "raw": 8083, "down": 8084},
 		Limits:   Limits{BodyBytes: 1000},
-	}, slog.New(slog.DiscardHandler))
+	}, io.Discard)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -72,7 +72,8 @@ const firstFD uintptr = 3
 type Gateway struct {
 	config Config
 	routes []route
-	log    *slog.Logger
+	out    *gathered
+	log    *slog.Logger // into out
 	newID  func() string
 	dial   dialing
 	who    *authenticator // nil if nobody is told apart
@@ -83,8 +84,9 @@ type Gateway struct {
 	going    *tally // requests, by principal
 }
 
-// New returns a gateway for c, which it checks. It logs one line per request to log.
-func New(c Config, log *slog.Logger) (*Gateway, error) {
+// New returns a gateway for c, which it checks. It logs one line of JSON per request to out, a moment
+// after it has ended.
+func New(c Config, out io.Writer) (*Gateway, error) {
 	c.Limits = c.Limits.withDefaults()
 	if err := c.check(); err != nil {
 		return nil, err
@@ -93,10 +95,12 @@ func New(c Config, log *slog.Logger) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
+	lines := &gathered{to: out}
 	g := &Gateway{
 		config: c,
 		routes: routes,
-		log:    log,
+		out:    lines,
+		log:    slog.New(slog.NewJSONHandler(lines, nil)),
 		newID:  func() string { return strings.ToLower(rand.Text()) },
 
 		dial: newDialer().DialContext,
@@ -113,7 +117,7 @@ func New(c Config, log *slog.Logger) (*Gateway, error) {
 			behalf = forSomebody("", len(c.Routes)+i) // the doors are counted after the routes
 		}
 		g.doors = append(g.doors, &tcpDoor{
-			TCP: d.withDefaults(), to: net.JoinHostPort(d.To, strconv.Itoa(d.Port)), dial: onBehalf(g.dial, behalf), log: log.Info, id: g.newID,
+			TCP: d.withDefaults(), to: net.JoinHostPort(d.To, strconv.Itoa(d.Port)), dial: onBehalf(g.dial, behalf), log: g.log.Info, id: g.newID,
 			peers: make(map[netip.Prefix]int), open: make(map[*net.TCPConn]struct{}),
 		})
 	}
@@ -131,7 +135,7 @@ func Main(ctx context.Context, getenv func(string) string, stderr io.Writer) err
 	if err != nil {
 		return fmt.Errorf("gateway: %s: %w", ConfigEnv, err)
 	}
-	g, err := New(c, slog.New(slog.NewJSONHandler(stderr, nil)))
+	g, err := New(c, stderr)
 	if err != nil {
 		return fmt.Errorf("gateway: %s: %w", ConfigEnv, err)
 	}
@@ -183,6 +187,7 @@ func inherited(fd uintptr) (net.Listener, error) {
 // ends; then requests in progress have drainTime to finish, and other connections
 // are closed. It closes all listeners. Its error is that of the listener that failed.
 func (g *Gateway) Serve(ctx context.Context, outside, bridge net.Listener, doors ...net.Listener) error {
+	defer g.out.flush()
 	var entries []*entry
 	failed := make(chan error, 2+len(doors))
 	if outside != nil {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -566,7 +565,7 @@ func TestLog(t *testing.T) {
 }
 
 func TestStopLetsRequestsFinish(t *testing.T) {
-	g, err := New(Config{Routes: []Route{{Path: `/.*`, To: "localhost"}}, Services: map[string]int{"localhost": slowService(t)}}, slog.New(slog.DiscardHandler))
+	g, err := New(Config{Routes: []Route{{Path: `/.*`, To: "localhost"}}, Services: map[string]int{"localhost": slowService(t)}}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -616,7 +615,7 @@ func TestConfig(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			c, err := ParseConfig([]byte(tt.config))
 			if err == nil {
-				_, err = New(c, slog.New(slog.DiscardHandler))
+				_, err = New(c, io.Discard)
 			}
 			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 				t.Errorf("%s: %v, want %q", tt.config, err, tt.want)

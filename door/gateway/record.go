@@ -1,8 +1,10 @@
 package gateway
 
 import (
-	"context"
-	"log/slog"
+	"encoding/json"
+	"io"
+	"strconv"
+	"sync"
 	"time"
 )
 
@@ -17,27 +19,37 @@ const maxLogged = 512
 // business.
 func (c *client) record() {
 	x := &c.x
-	took := time.Since(x.start)
+	now := time.Now()
+	took := now.Sub(x.start)
 	if c.g.traces != nil {
 		c.g.traces.end(c.req.method, x, took)
 	}
-	attrs := [...]slog.Attr{
-		slog.String("id", x.id),
-		slog.String("caller", x.caller),
-		slog.String("peer", c.from),
-		slog.String("method", bounded(c.req.method)),
-		slog.String("path", bounded(c.req.path)),
-		slog.String("service", x.service),
-		slog.String("principal", bounded(x.principal)),
-		slog.Int("status", x.status),
-		slog.Int64("bytes", x.bytes),
-		slog.Float64("ms", float64(took.Microseconds())/1000),
-		{},
+	c.line = append(now.AppendFormat(append(c.line[:0], `{"time":"`...), time.RFC3339Nano), `","level":"INFO","msg":"request"`...)
+	for _, one := range [...]field{
+		{`,"id":`, x.id}, {`,"caller":`, x.caller}, {`,"peer":`, c.from}, {`,"method":`, c.req.method},
+		{`,"path":`, c.req.path}, {`,"service":`, x.service}, {`,"principal":`, x.principal},
+	} {
+		c.line = appendJSON(append(c.line, one.name...), bounded(one.value))
 	}
+	c.line = strconv.AppendInt(append(c.line, `,"status":`...), int64(x.status), 10)
+	c.line = strconv.AppendInt(append(c.line, `,"bytes":`...), x.bytes, 10)
+	c.line = strconv.AppendFloat(append(c.line, `,"ms":`...), float64(took.Microseconds())/1000, 'f', -1, 64)
 	if x.cause != nil {
-		attrs[len(attrs)-1] = slog.String("error", bounded(x.cause.Error()))
+		c.line = appendJSON(append(c.line, `,"error":`...), bounded(x.cause.Error()))
 	}
-	c.g.log.LogAttrs(context.Background(), slog.LevelInfo, "request", attrs[:]...)
+	c.line = append(c.line, "}\n"...)
+	c.g.out.Write(c.line)
+}
+
+// appendJSON writes a string.
+func appendJSON(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			text, _ := json.Marshal(s) // of a string: never fails
+			return append(b, text...)
+		}
+	}
+	return append(append(append(b, '"'), s...), '"')
 }
 
 func bounded(s string) string {
@@ -45,4 +57,52 @@ func bounded(s string) string {
 		return s[:maxLogged] + "…"
 	}
 	return s
+}
+
+const (
+	// gatherFor is how long a line waits for others, and gatherMost how much is gathered at most: each write
+	// wakes whoever reads the log.
+	gatherFor  = 20 * time.Millisecond
+	gatherMost = 16 << 10
+)
+
+// gathered writes what comes in a short while at once. It is safe for concurrent use.
+type gathered struct {
+	to io.Writer
+
+	mu    sync.Mutex
+	buf   []byte
+	timer *time.Timer // runs while something is in buf
+}
+
+// Write implements [io.Writer], for whole lines. It never fails.
+func (g *gathered) Write(p []byte) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.buf)+len(p) > gatherMost {
+		g.write()
+	}
+	if len(g.buf) == 0 {
+		if g.timer == nil {
+			g.timer = time.AfterFunc(gatherFor, g.flush)
+		} else {
+			g.timer.Reset(gatherFor)
+		}
+	}
+	g.buf = append(g.buf, p...)
+	return len(p), nil
+}
+
+func (g *gathered) flush() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.write()
+}
+
+// write writes all there is. The caller holds mu.
+func (g *gathered) write() {
+	if len(g.buf) > 0 {
+		g.to.Write(g.buf)
+		g.buf = g.buf[:0]
+	}
 }

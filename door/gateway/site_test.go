@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
@@ -141,7 +140,7 @@ func startWith(t testing.TB, config Config, raw func(net.Conn), who func(cookie 
 	for name := range addrs {
 		config.Services[name] = 8081
 	}
-	g, err := New(config, slog.New(slog.NewJSONHandler(s.log, nil)))
+	g, err := New(config, s.log)
 	if err != nil {
 		t.Fatal(err)
 	}

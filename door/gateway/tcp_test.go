@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -40,7 +39,7 @@ func door(t *testing.T, d TCP) (at string, log *syncBuffer, end func()) {
 	t.Helper()
 	d.To = "localhost"
 	log = &syncBuffer{}
-	g, err := New(Config{TCP: []TCP{d}}, slog.New(slog.NewJSONHandler(log, nil)))
+	g, err := New(Config{TCP: []TCP{d}}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -322,7 +321,7 @@ func TestTCPWithoutAService(t *testing.T) {
 // line that says that nobody was recognised, and by which door.
 func TestTCPSaysNobody(t *testing.T) {
 	port := behind(t, echo)
-	g, err := New(Config{Says: true, Services: map[string]int{"a": 80}, Routes: []Route{{Path: "/", To: "a"}}, TCP: []TCP{{To: "localhost", Port: port}}}, slog.New(slog.DiscardHandler))
+	g, err := New(Config{Says: true, Services: map[string]int{"a": 80}, Routes: []Route{{Path: "/", To: "a"}}, TCP: []TCP{{To: "localhost", Port: port}}}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -341,7 +340,7 @@ func TestTCPSaysNobody(t *testing.T) {
 
 func TestTCPConfig(t *testing.T) {
 	for _, d := range []TCP{{To: "a"}, {To: "A", Port: 1}, {To: "gateway", Port: 1}, {To: "a", Port: 65536}, {To: "a", Port: 1, Connections: -1}, {To: "a", Port: 1, PerPeer: -1}, {To: "a", Port: 1, IdleMS: -1}, {To: "a", Port: 1, IdleMS: 1 << 62}} {
-		if _, err := New(Config{TCP: []TCP{d}}, slog.New(slog.DiscardHandler)); err == nil {
+		if _, err := New(Config{TCP: []TCP{d}}, io.Discard); err == nil {
 			t.Errorf("%+v is accepted", d)
 		}
 	}
