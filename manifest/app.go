@@ -88,6 +88,7 @@ type GatewayLimits struct {
 	BodyBytes   int64         // default 1 MiB
 	Timeout     time.Duration // whole request, default 60 s
 	Answer      time.Duration // until an answer begins, from the end of the request; 0 for none of its own
+	Idle        time.Duration // over which nothing comes on a web socket, default 10 min
 	Connections int           // default 512
 
 	PerPeer      int  // of them from one address; default half
@@ -103,6 +104,8 @@ type Route struct {
 
 	Nobody string // the service of who was not recognised, "" for To
 	Rate   Rate   // of requests by each person
+
+	WebSocket bool // a request may become one
 
 	// Request is the label of what a person sends here, Answer the bound on what
 	// the person may be sent; see Labels.

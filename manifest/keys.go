@@ -169,6 +169,9 @@ func routeKeys() table[Route] {
 		{"rate", aRequestRate, false, "no limit", "Requests of each principal, and of each address that is not recognised; further ones get 429.", func(r *reader, v value, route *Route) {
 			route.Rate = r.requestRate(v)
 		}},
+		{"websocket", aBool, false, "false", "A request may become a web socket, if its answer is public and the page that asks, if one does, is of the same origin. It counts as a request that goes on until it ends, whatever the timeout is.", func(r *reader, v value, route *Route) {
+			route.WebSocket = r.boolean(v, aBool)
+		}},
 		{"request", aLabel, false, "True %% {principal} with authenticate, and public from who is not recognised; public without", "Label of what a person sends.", func(r *reader, v value, route *Route) {
 			route.Request = r.label(v)
 		}},
@@ -191,6 +194,9 @@ func gatewayLimitKeys() table[GatewayLimits] {
 		}},
 		{"answer", aTime, false, "timeout alone, which says nothing of the service", "Time for a service to begin its answer, from when it was sent the whole request. It is the deadline of a request: one that passes it may be found unresponsive.", func(r *reader, v value, l *GatewayLimits) {
 			l.Answer = r.duration(v, aTime, maxDeadline)
+		}},
+		{"idle", aTime, false, "10m", "How long a web socket lasts over which nothing comes either way.", func(r *reader, v value, l *GatewayLimits) {
+			l.Idle = r.duration(v, aTime, maxDuration)
 		}},
 		{"connections", aCount, false, "512", "Connections at a time.", func(r *reader, v value, l *GatewayLimits) {
 			l.Connections, _ = r.integer(v, aCount, 1, 1<<16)

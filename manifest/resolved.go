@@ -201,6 +201,7 @@ func (g *Gateway) node() *yaml.Node {
 		o.add("to", text(route.To))
 		o.add("nobody", someText(route.Nobody))
 		o.add("rate", someText(route.Rate.format(decimal)))
+		o.add("websocket", truth(route.WebSocket))
 		if !route.Lenient {
 			o.add("request", someLabel(route.Request, g.person.Request))
 			o.add("answer", someLabel(route.Answer, g.person.Answer))
@@ -214,6 +215,7 @@ func (g *Gateway) node() *yaml.Node {
 	if g.Limits.Answer > 0 {
 		l.add("answer", text(formatDuration(g.Limits.Answer)))
 	}
+	l.add("idle", text(formatDuration(g.Limits.Idle)))
 	l.add("connections", count(g.Limits.Connections))
 	l.add("per_peer", count(g.Limits.PerPeer))
 	l.add("per_principal", count(g.Limits.PerPrincipal))

@@ -43,6 +43,7 @@ func doorOf(app *manifest.App, self doorProgram) (supervisor.Door, error) {
 	}
 	if g := app.Gateway; g != nil {
 		c.Outside = g.Listen != ""
+		c.Each = app.Budget.Principal.Connections.Amount > 0
 		if a := g.Authenticate; a != nil {
 			c.Authenticate = &gateway.Authenticate{Call: a.Call, Cookie: a.Cookie, Login: a.Login}
 		}
@@ -54,6 +55,7 @@ func doorOf(app *manifest.App, self doorProgram) (supervisor.Door, error) {
 			BodyBytes:   g.Limits.BodyBytes,
 			TimeoutMS:   g.Limits.Timeout.Milliseconds(),
 			AnswerMS:    g.Limits.Answer.Milliseconds(),
+			IdleMS:      g.Limits.Idle.Milliseconds(),
 			Connections: g.Limits.Connections,
 			PerPeer:     g.Limits.PerPeer, PerPrincipal: g.Limits.PerPrincipal, Rate: rateOf(g.Limits.Rate),
 		}
@@ -79,7 +81,7 @@ func rateOf(r manifest.Rate) gateway.Rate {
 
 // routeOf is a route in the gateway's words.
 func routeOf(app *manifest.App, r manifest.Route) gateway.Route {
-	out := gateway.Route{Path: r.Path, To: r.To, Nobody: r.Nobody, Rate: rateOf(r.Rate)}
+	out := gateway.Route{Path: r.Path, To: r.To, Nobody: r.Nobody, Rate: rateOf(r.Rate), WebSocket: r.WebSocket}
 	to := app.Service(r.To)
 	each := to.Instances == "per-principal"
 	if app.Gateway.Authenticate != nil {

@@ -105,8 +105,11 @@ func (e *entry) drain(done <-chan struct{}) {
 		close(e.none)
 	}
 	for c := range e.open {
-		if c.idle.Load() {
+		switch {
+		case c.idle.Load():
 			c.tcp.SetReadDeadline(time.Unix(1, 0))
+		case c.switched.Load():
+			c.conn.Close() // when one would have come to its end is known to those who use it alone
 		}
 	}
 	e.mu.Unlock()
@@ -135,13 +138,14 @@ type client struct {
 	peer  string  // whom it counts for
 	said  preface // of the bridge
 
-	in      input
-	read    func(fd uintptr) bool // readFirst
-	readErr error
-	any     bool        // a request has come
-	bare    bool        // nothing of it is left
-	idle    atomic.Bool // no request is on it
-	writeBy time.Time   // its deadline for writing, or later
+	in       input
+	read     func(fd uintptr) bool // readFirst
+	readErr  error
+	any      bool        // a request has come
+	bare     bool        // nothing of it is left
+	idle     atomic.Bool // no request is on it
+	switched atomic.Bool // it is a web socket
+	writeBy  time.Time   // its deadline for writing, or later
 
 	far *far // the connection to a service that the last request left; nil for none
 

@@ -33,6 +33,10 @@ type Config struct {
 	// nil if nobody is told apart.
 	Authenticate *Authenticate `json:"authenticate,omitempty"`
 
+	// Each is whether connections for a principal are counted one by one: then each of his requests has
+	// one of its own, and is counted.
+	Each bool `json:"each,omitempty"`
+
 	// Bridge is the port on 127.0.0.1, inside the gateway's environment, where
 	// the monitor brings HTTP between services. 0 is none.
 	Bridge int `json:"bridge,omitempty"`

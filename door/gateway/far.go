@@ -40,7 +40,7 @@ type far struct {
 func (c *client) reach(again bool) (f *far, line string, err error) {
 	x := &c.x
 	if f := c.far; f != nil {
-		if again && f.to == x.to && f.behalf == x.behalf && x.start.Before(f.until) && f.quiet() {
+		if again && !(c.g.config.Each && x.principal != "") && f.to == x.to && f.behalf == x.behalf && x.start.Before(f.until) && f.quiet() {
 			return f, "", nil
 		}
 		c.dropFar()

@@ -73,6 +73,10 @@ func (c *client) socket() error {
 	c.out = nil
 	c.tcp.SetDeadline(time.Time{})
 	f.conn.SetDeadline(time.Time{})
+	c.switched.Store(true)
+	if c.entry.draining.Load() {
+		return errEnded
+	}
 	p := pair{idle: c.g.config.Limits.idle()}
 	err := p.run(c.tcp, f.tcp)
 	x.bytes = p.out
