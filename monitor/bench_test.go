@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -24,16 +25,20 @@ import (
 // BenchmarkCall64 measures a round trip of 64 bytes from one process through the
 // monitor to another and back, beside one of the same frames between two
 // processes that share a socket pair. The two are measured in turn; ratio is
-// that of their medians.
-func BenchmarkCall64(b *testing.B) {
+// that of their medians. The others are the same of larger bodies.
+func BenchmarkCall64(b *testing.B)   { benchCall(b, 64, 2000) }
+func BenchmarkCall64K(b *testing.B)  { benchCall(b, 64<<10, 500) }
+func BenchmarkCall256K(b *testing.B) { benchCall(b, 256<<10, 200) }
+func BenchmarkCall1M(b *testing.B)   { benchCall(b, 1<<20, 50) }
+
+func benchCall(b *testing.B, size, trips int) {
 	l := newLab(b, bank())
-	caller := startRole(b, "call", socketOf(b, l.admit("front", "front-1")))
+	caller := startRole(b, fmt.Sprint("call ", size), socketOf(b, l.admit("front", "front-1")))
 	startRole(b, "serve", socketOf(b, l.admit("bank", "bank-1")))
 	here, there := pairOfFiles(b)
-	direct := startRole(b, "direct-call", here)
+	direct := startRole(b, fmt.Sprint("direct-call ", size), here)
 	startRole(b, "direct-serve", there)
 
-	const trips = 2000
 	caller.measure(trips)
 	direct.measure(trips) // both are warm
 	var ours, theirs []float64
@@ -48,6 +53,51 @@ func BenchmarkCall64(b *testing.B) {
 	b.ReportMetric(o/1e3, "µs/call")
 	b.ReportMetric(d/1e3, "µs/direct")
 	b.ReportMetric(o/d, "ratio")
+}
+
+// BenchmarkCallPairs is how many calls a second there are between as many pairs of callers and
+// servers, each in an environment and a process of its own, of which each caller makes one after
+// the other, or 16 at a time.
+func BenchmarkCallPairs(b *testing.B) {
+	for _, at := range []int{1, 16} {
+		for _, pairs := range []int{1, 2, 4, 8} {
+			b.Run(fmt.Sprintf("at-once=%d/pairs=%d", at, pairs), func(b *testing.B) { callPairs(b, pairs, at) })
+		}
+	}
+}
+
+func callPairs(b *testing.B, pairs, at int) {
+	p := bank()
+	for n := range pairs {
+		name := fmt.Sprint("bank-", n)
+		p.Services = append(p.Services, Service{Name: name, Methods: []Method{{Name: "balance"}}})
+		p.Grants = append(p.Grants, Grant{From: "front", Kind: KindCall, To: name + ".balance", Rule: "m.yaml:1"})
+	}
+	l := newLab(b, p)
+	var callers []*roleProcess
+	for n := range pairs {
+		name := fmt.Sprint("bank-", n)
+		callers = append(callers, startRole(b, fmt.Sprint("calls ", at, " ", name), socketOf(b, l.admit("front", fmt.Sprint("front-", n)))))
+		startRole(b, "serve", socketOf(b, l.admit(name, name)))
+	}
+	const trips = 4000
+	round := func() {
+		var all sync.WaitGroup
+		for _, c := range callers {
+			all.Go(func() { c.measure(trips) })
+		}
+		all.Wait()
+	}
+	round()
+	before, began := cpuTime(), time.Now()
+	b.ResetTimer()
+	for b.Loop() {
+		round()
+	}
+	calls := float64(b.N * pairs * trips)
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(calls/time.Since(began).Seconds(), "calls/s")
+	b.ReportMetric(float64(cpuTime()-before)/calls/1e3, "monitor-cpu-µs/call")
 }
 
 // BenchmarkCallInside is the monitor's own part of a call: its peers are
@@ -228,7 +278,14 @@ func benchRole(role string) error {
 	}
 	f.Close()
 	ctx := context.Background()
+	role, size, _ := strings.Cut(role, " ")
+	n, _ := strconv.Atoi(size)
+	body := bytes.Repeat([]byte("x"), n)
 	switch role {
+	case "calls":
+		at, name, _ := strings.Cut(size, " ")
+		n, _ := strconv.Atoi(at)
+		return callMany(ctx, nc.(*net.UnixConn), n, name+".balance")
 	case "serve":
 		c, err := sdk.NewClient(ctx, nc.(*net.UnixConn))
 		if err != nil {
@@ -242,7 +299,6 @@ func benchRole(role string) error {
 		if err != nil {
 			return err
 		}
-		body := bytes.Repeat([]byte("x"), 64)
 		return onDemand(func() error {
 			got, err := c.Call(ctx, "bank.balance", body)
 			if err == nil && !bytes.Equal(got, body) {
@@ -257,9 +313,43 @@ func benchRole(role string) error {
 	case "direct-serve":
 		return echoFrames(nc)
 	case "direct-call":
-		return callDirect(nc)
+		return callDirect(nc, body)
 	}
 	return fmt.Errorf("no role %q", role)
+}
+
+// callMany makes calls, so many at a time.
+func callMany(ctx context.Context, nc *net.UnixConn, at int, name string) error {
+	c, err := sdk.NewClient(ctx, nc)
+	if err != nil {
+		return err
+	}
+	body := bytes.Repeat([]byte("x"), 64)
+	for {
+		var n int
+		if _, err := fmt.Scanln(&n); err != nil {
+			return err
+		}
+		failed := make(chan error, at)
+		var all sync.WaitGroup
+		for range at {
+			all.Go(func() {
+				for range n / at {
+					if got, err := c.Call(ctx, name, body); err != nil || !bytes.Equal(got, body) {
+						failed <- fmt.Errorf("echo gave %q, %w", got, err)
+						return
+					}
+				}
+			})
+		}
+		all.Wait()
+		select {
+		case err := <-failed:
+			return err
+		default:
+		}
+		fmt.Println(0)
+	}
 }
 
 func echoFrames(nc net.Conn) error {
@@ -278,9 +368,9 @@ func echoFrames(nc net.Conn) error {
 	}
 }
 
-func callDirect(nc net.Conn) error {
+func callDirect(nc net.Conn, body []byte) error {
 	r := wire.NewReader(nc)
-	f := wire.Frame{Header: wire.Header{Op: wire.OpCall}, NameBytes: []byte("bank.balance"), Body: bytes.Repeat([]byte("x"), 64)}
+	f := wire.Frame{Header: wire.Header{Op: wire.OpCall}, NameBytes: []byte("bank.balance"), Body: body}
 	var buf []byte
 	return onDemand(func() error {
 		f.ID++
@@ -324,7 +414,7 @@ func BenchmarkMail64(b *testing.B) {
 	p.Mailboxes = append(p.Mailboxes, Mailbox{Name: "answers", Owner: "front"})
 	p.Grants = append(p.Grants, Grant{From: "bank", Kind: KindPost, To: "answers", Rule: "m.yaml:5"})
 	l := newLab(b, p)
-	caller := startRole(b, "call", socketOf(b, l.admit("front", "front-1")))
+	caller := startRole(b, "call 64", socketOf(b, l.admit("front", "front-1")))
 	bank := l.admit("bank", "bank-1")
 	startRole(b, "serve", socketOf(b, bank))
 	writer := l.admit("front", "front-2")

@@ -84,7 +84,7 @@ func (k *call) within(timeout time.Duration) {
 // start lets the time of a call run, once it is in the books of its caller.
 func (k *call) start() {
 	k.method.counts.running.Add(1)
-	d := &k.from.env.m.deadlines
+	d := k.from.env.deadlines()
 	d.add(&k.due)
 	if k.done.Load() {
 		d.remove(&k.due) // its caller has gone meanwhile
@@ -93,11 +93,13 @@ func (k *call) start() {
 }
 
 // finish answers the caller, once.
-func (k *call) finish(code wire.Code, body []byte) {
+func (k *call) finish(code wire.Code, body []byte) { k.finishBy(nil, code, body) }
+
+func (k *call) finishBy(r *reader, code wire.Code, body []byte) {
 	if k.end(code) {
 		k.method.counts.out.Add(uint64(len(body)))
 		k.owe(len(body))
-		k.from.settle(k.fromID, k, code, body)
+		k.from.settleWith(r, k.fromID, k, code, 0, body)
 	}
 }
 
@@ -112,7 +114,7 @@ func (k *call) owe(bytes int) {
 
 // answer is finish with what by has answered, and the objects that it gives. An
 // answer that may not flow to the caller is dropped.
-func (k *call) answer(by *Env, code wire.Code, body []byte, gives []object) {
+func (k *call) answer(r *reader, by *Env, code wire.Code, body []byte, gives []object) {
 	if err := k.mayAnswer(by); err != nil {
 		k.withhold()
 		v := Verdict{Rule: "labels: " + err.Error()}
@@ -120,7 +122,7 @@ func (k *call) answer(by *Env, code wire.Code, body []byte, gives []object) {
 		return
 	}
 	if k.terms == nil && gives == nil {
-		k.finish(code, body)
+		k.finishBy(r, code, body)
 		return
 	}
 	if !k.end(code) {
@@ -142,7 +144,7 @@ func (k *call) answer(by *Env, code wire.Code, body []byte, gives []object) {
 		caller.unhold(handles)
 		code, flags, body = wire.TooLarge, 0, nil
 	}
-	k.from.settleWith(k.fromID, k, code, flags, body)
+	k.from.settleWith(r, k.fromID, k, code, flags, body)
 }
 
 // refuse ends a call that nobody takes, because of the state of by (see mayKnow).
@@ -179,7 +181,7 @@ func (k *call) end(code wire.Code) bool {
 		k.traceEnds(code)
 	}
 	k.method.counts.over(code, k.from.env.m.clock()-k.began)
-	k.from.env.m.deadlines.remove(&k.due)
+	k.from.env.deadlines().remove(&k.due)
 	if k.with() != (label.Privileges{}) {
 		k.from.env.flow.release(&k.terms.rests)
 	}
@@ -323,7 +325,7 @@ func (k *call) interrupted(by *Env) {
 		k.stray()
 		return
 	case again:
-		k.method.dispatch(k, body)
+		k.method.dispatch(nil, k, body)
 		return
 	}
 	k.finish(wire.Interrupted, nil)

@@ -51,7 +51,7 @@ func (e *Env) Check(ctx context.Context, method string, turn int) error {
 	}
 	defer c.forget(k, id)
 	f.ID = id
-	if err := c.out.send(&f); err != nil {
+	if err := c.out.send(nil, &f); err != nil {
 		return err
 	}
 	select {
@@ -104,7 +104,7 @@ func (c *conn) expect(k *check) (id uint64, err error) {
 }
 
 // answer implements [task].
-func (k *check) answer(_ *Env, code wire.Code, _ []byte, _ []object) {
+func (k *check) answer(_ *reader, _ *Env, code wire.Code, _ []byte, _ []object) {
 	if code == wire.OK {
 		k.answered <- nil
 		return

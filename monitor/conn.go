@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -38,7 +37,7 @@ type conn struct {
 // task is something that an instance is to answer: a call, or a check. Once it is out of
 // the books of the connection that it was sent to, one of these is called, or neither.
 type task interface {
-	answer(by *Env, code wire.Code, body []byte, gives []object)
+	answer(r *reader, by *Env, code wire.Code, body []byte, gives []object)
 	interrupted(by *Env)
 }
 
@@ -48,21 +47,20 @@ type request interface{ cancel() }
 // newConn takes nc over and counts it against MaxConns and MaxConnsInAll until
 // it is closed.
 func newConn(e *Env, nc *net.UnixConn) (*conn, error) {
-	out, err := newOutbox(nc, &e.held)
-	if err != nil {
-		return nil, err
-	}
 	c := &conn{
 		env:       e,
-		out:       out,
 		asked:     make(map[uint64]request),
 		answering: make(map[uint64]task),
 		over:      make(chan struct{}),
 	}
+	var err error
+	if c.out, err = newOutbox(nc, &e.held, c.awaitRoom); err != nil {
+		return nil, err
+	}
 	c.watch.c, c.watch.due = c, due{slot: -1, what: &c.watch}
 	c.turn.in = wire.NewReader((*inlet)(c))
 	if !e.hold(c) {
-		out.close()
+		c.out.close()
 		return nil, fmt.Errorf("more than %d connections, %d in all, or the environment has ended", MaxConns, MaxConnsInAll)
 	}
 	return c, nil
@@ -153,12 +151,13 @@ func (c *conn) take(id uint64) request {
 
 // settle answers the request with this id if it has not been withdrawn.
 func (c *conn) settle(id uint64, r request, code wire.Code, body []byte) {
-	c.settleWith(id, r, code, 0, body)
+	c.settleWith(nil, id, r, code, 0, body)
 }
 
-func (c *conn) settleWith(id uint64, r request, code wire.Code, flags uint16, body []byte) {
+// settleWith is settle by a reader, or nil, with flags of the answer.
+func (c *conn) settleWith(by *reader, id uint64, r request, code wire.Code, flags uint16, body []byte) {
 	if c.claim(id, r) {
-		c.replyWith(id, code, flags, body)
+		c.send(by, &wire.Frame{Header: wire.Header{Op: wire.OpReply, Code: code, ID: id, Flags: flags}, Body: body})
 	}
 }
 
@@ -178,15 +177,11 @@ func (c *conn) claim(id uint64, r request) bool {
 // reply reports whether the connection may go on: one whose owner does not
 // read its answers is closed.
 func (c *conn) reply(id uint64, code wire.Code, body []byte) bool {
-	return c.replyWith(id, code, 0, body)
+	return c.send(nil, &wire.Frame{Header: wire.Header{Op: wire.OpReply, Code: code, ID: id}, Body: body})
 }
 
-func (c *conn) replyWith(id uint64, code wire.Code, flags uint16, body []byte) bool {
-	return c.send(&wire.Frame{Header: wire.Header{Op: wire.OpReply, Code: code, ID: id, Flags: flags}, Body: body})
-}
-
-func (c *conn) send(f *wire.Frame) bool {
-	if c.out.send(f) == nil {
+func (c *conn) send(by *reader, f *wire.Frame) bool {
+	if c.out.send(by, f) == nil {
 		return true
 	}
 	go c.close() // not here: the books of whoever calls this may be half done
@@ -200,7 +195,7 @@ func (c *conn) refuse(id uint64, err error) bool {
 		code, text := answerOf(nil, err)
 		return c.reply(id, code, text)
 	}
-	ok = c.send(&wire.Frame{Header: wire.Header{Op: wire.OpReply, Code: wire.Limited, ID: id, Timeout: much.wait}, Body: much.limit.text})
+	ok = c.send(nil, &wire.Frame{Header: wire.Header{Op: wire.OpReply, Code: wire.Limited, ID: id, Timeout: much.wait}, Body: much.limit.text})
 	c.turn.pause += c.env.calmly(1)
 	return ok
 }
@@ -224,7 +219,7 @@ func (c *conn) close() {
 	c.asked, c.answering, c.serves = nil, nil, nil
 	if c.watch.debt.method != nil {
 		c.watch.debt = debt{}
-		c.env.m.deadlines.remove(&c.watch.due)
+		c.env.deadlines().remove(&c.watch.due)
 	}
 	c.mu.Unlock()
 
@@ -246,12 +241,10 @@ func (c *conn) close() {
 // call decides on a call and hands it to the service.
 func (c *conn) call(f *wire.Frame) bool {
 	e := c.env
-	name := string(f.NameBytes)
-	if !wire.ValidName(f.NameBytes) {
-		name = strings.ToValidUTF8(name, "�")
-	}
+	has := e.rights.Load()
+	name := has.grants.named(KindCall, f.NameBytes)
 	service, methodName, _ := bytes.Cut(f.NameBytes, []byte("."))
-	k := &call{from: c, fromID: f.ID, has: e.rights.Load()}
+	k := &call{from: c, fromID: f.ID, has: has}
 	if to := k.has.policy.services[string(service)]; to != nil {
 		k.method = to.methods[string(methodName)]
 	}
@@ -283,7 +276,7 @@ func (c *conn) call(f *wire.Frame) bool {
 		k.seek(body)
 		return true
 	}
-	md.dispatch(k, body)
+	md.dispatch(c.turn.by, k, body)
 	return true
 }
 
@@ -324,7 +317,7 @@ func (c *conn) answered(f *wire.Frame) bool {
 	default: // the rest is the monitor's to say
 		code, body = wire.Failed, nil
 	}
-	k.answer(c.env, code, body, gives)
+	k.answer(c.turn.by, c.env, code, body, gives)
 	return true
 }
 
@@ -340,7 +333,7 @@ const (
 
 // deliver sends k to env. Unless the call was taken, it is not in c's books and
 // nothing of it was sent.
-func (c *conn) deliver(k *call, body []byte) delivery {
+func (c *conn) deliver(by *reader, k *call, body []byte) delivery {
 	if c.env.standsIn(c.env.at(), k.endpoint()) != nil {
 		return unfit
 	}
@@ -377,7 +370,7 @@ func (c *conn) deliver(k *call, body []byte) delivery {
 	}
 	handles, err := c.tell(k, &f)
 	if err == nil {
-		err = c.out.send(&f)
+		err = c.out.send(by, &f)
 	}
 	if err != nil {
 		c.env.unhold(handles)
@@ -439,5 +432,5 @@ func (c *conn) forget(k task, id uint64) bool {
 // withdraw tells env that the call with this id is no longer wanted. One that does
 // not read is not told; it has no time for it anyhow.
 func (c *conn) withdraw(id uint64) {
-	c.out.send(&wire.Frame{Header: wire.Header{Op: wire.OpCancel, ID: id}})
+	c.out.send(nil, &wire.Frame{Header: wire.Header{Op: wire.OpCancel, ID: id}})
 }

@@ -6,7 +6,7 @@ import (
 )
 
 // deadlines ends what has its time: calls, and what waits for a mailbox. One timer
-// serves all of them: a timer for each would be set and stopped on every call, and
+// serves all those of some environments: a timer for each would be set and stopped on every call, and
 // with each that becomes the next to fire the runtime wakes a thread to wait for it.
 type deadlines struct {
 	mu    sync.Mutex // taken last, and alone
@@ -14,6 +14,9 @@ type deadlines struct {
 	timer *time.Timer
 	armed time.Time // when timer fires, zero if it does not
 }
+
+// deadlines are those of what e asks for and of what it owes.
+func (e *Env) deadlines() *deadlines { return &e.m.deadlines[e.number%uint64(len(e.m.deadlines))] }
 
 // due is the part of a request that has a deadline.
 type due struct {

@@ -15,13 +15,17 @@ func TestDeadlines(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		from := &conn{env: &Env{m: m}}
-		from.env.flow.start(Flow{}, &m.revocations)
+		var all []*conn
+		for n := range uint64(40) {
+			from := &conn{env: &Env{m: m, number: n}}
+			from.env.flow.start(Flow{}, &m.revocations)
+			all = append(all, from)
+		}
 		random := rand.New(rand.NewPCG(1, 2))
 		start := time.Now()
 		var kept, dropped []*call
 		for i := range 1000 {
-			k := &call{num: uint64(i), from: from, method: m.policy.Load().services["bank"].methods["balance"]}
+			k := &call{num: uint64(i), from: all[i%len(all)], method: m.policy.Load().services["bank"].methods["balance"]}
 			k.within(time.Duration(1+random.IntN(5000)) * time.Millisecond)
 			k.start()
 			if random.IntN(2) == 0 {
@@ -33,11 +37,9 @@ func TestDeadlines(t *testing.T) {
 		for _, k := range dropped {
 			k.cancel()
 		}
-		m.deadlines.mu.Lock()
-		if n := len(m.deadlines.heap); n != len(kept) {
+		if n, _ := m.due(); n != len(kept) {
 			t.Errorf("%d calls wait for their deadline, want %d", n, len(kept))
 		}
-		m.deadlines.mu.Unlock()
 		for at := start; at.Before(start.Add(5100 * time.Millisecond)); at = at.Add(7 * time.Millisecond) {
 			time.Sleep(time.Until(at))
 			synctest.Wait()
@@ -48,10 +50,19 @@ func TestDeadlines(t *testing.T) {
 				}
 			}
 		}
-		m.deadlines.mu.Lock()
-		defer m.deadlines.mu.Unlock()
-		if n := len(m.deadlines.heap); n != 0 || !m.deadlines.armed.IsZero() {
-			t.Errorf("%d calls are left, armed for %v", n, m.deadlines.armed)
+		if n, armed := m.due(); n != 0 || armed {
+			t.Errorf("%d calls are left, a timer runs: %v", n, armed)
 		}
 	})
+}
+
+// due is how many have a deadline to come, and whether a timer runs.
+func (m *Monitor) due() (n int, armed bool) {
+	for i := range m.deadlines {
+		d := &m.deadlines[i]
+		d.mu.Lock()
+		n, armed = n+len(d.heap), armed || !d.armed.IsZero()
+		d.mu.Unlock()
+	}
+	return n, armed
 }

@@ -133,7 +133,7 @@ func (k *call) find(ctx context.Context) bool {
 		return false
 	}
 	defer release()
-	md.dispatch(k, k.kept())
+	md.dispatch(nil, k, k.kept())
 	select {
 	case <-k.astray:
 	case <-ctx.Done():

@@ -80,7 +80,7 @@ func (k *call) lineEnded(by *Env, out []byte, err error) {
 	case len(out) > wire.MaxBody:
 		k.refuse(wire.TooLarge, nil, by)
 	default:
-		k.answer(by, wire.OK, out, nil)
+		k.answer(nil, by, wire.OK, out, nil)
 	}
 }
 
@@ -111,7 +111,7 @@ func (k *call) leaveGate(by *Env, asked [sha256.Size]byte, out []byte, err error
 		k.withhold()
 		return
 	}
-	k.answer(by, wire.OK, out, nil)
+	k.answer(nil, by, wire.OK, out, nil)
 }
 
 var errBits = errors.New("the answer is not one of those that the gate may give")

@@ -489,9 +489,8 @@ func (l *lab) nobodyWaits() {
 				return false
 			}
 		}
-		l.m.deadlines.mu.Lock()
-		defer l.m.deadlines.mu.Unlock()
-		return len(l.m.deadlines.heap) == 0
+		n, _ := l.m.due()
+		return n == 0
 	})
 }
 

@@ -9,7 +9,7 @@
 //
 // Goroutines: a few readers for all wire connections, which decide and write to the
 // other side themselves (reader.go); one for a connection only while what it asks for may
-// take its time, or it has to wait; a flusher only while its peer is slow; two
+// take its time, or it has to wait; two
 // per relayed connection, and one for a reader that its writer must not see; one
 // per call to an instance of its caller's own; one per spawn, per mount and per
 // program that answers a call; one that cuts what was done with privileges that
@@ -87,9 +87,9 @@ type Monitor struct {
 	calls   atomic.Uint64 // number of the last operation but calls, for the log alone
 	pairs   atomic.Uint64 // number of the last pair of connections to the egress door
 
-	aliasKey  [32]byte     // new each time: what an alias stands for is told to nobody
-	conns     atomic.Int64 // wire connections of all environments
-	deadlines deadlines
+	aliasKey  [32]byte      // new each time: what an alias stands for is told to nobody
+	conns     atomic.Int64  // wire connections of all environments
+	deadlines [16]deadlines // see Env.deadlines
 	bridged   bridged
 	orphans   orphans
 	pins      pins

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net"
 	"sync"
-	"time"
 
 	"cofferdam/wire"
 )
@@ -17,31 +16,33 @@ var (
 
 // outbox sends frames on a connection without ever waiting for its peer: what
 // the socket does not take at once is kept, up to maxBacklogBytes and what the
-// environment may hold in all, and sent by a flusher that lives while there is
-// something to send.
+// environment may hold in all, and sent when the kernel says that there is room again.
 type outbox struct {
 	socket *wire.Socket
-	held   *store // of the environment that is to read
+	held   *store          // of the environment that is to read
+	await  func(room bool) // says whether flush is to be called as soon as there is room
 
 	mu       sync.Mutex
-	scratch  []byte // the frame being sent
+	scratch  []byte // frames that are being sent, but for a large body
+	corked   bool   // they wait for uncork
 	backlog  []byte
 	flushing bool
 	closed   bool
 }
 
 // newOutbox takes nc over.
-func newOutbox(nc *net.UnixConn, held *store) (*outbox, error) {
+func newOutbox(nc *net.UnixConn, held *store, await func(room bool)) (*outbox, error) {
 	socket, err := wire.NewSocket(nc)
 	if err != nil {
 		return nil, err
 	}
-	return &outbox{socket: socket, held: held}, nil
+	return &outbox{socket: socket, held: held, await: await}, nil
 }
 
 // send takes a frame whole or not at all. It returns errFull if the peer is too
-// far behind, and errGone if it will read nothing any more.
-func (o *outbox) send(f *wire.Frame) error {
+// far behind, and errGone if it will read nothing any more. If a reader sends it, it may go out
+// only when that one has done all that it has at hand.
+func (o *outbox) send(by *reader, f *wire.Frame) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
@@ -55,63 +56,89 @@ func (o *outbox) send(f *wire.Frame) error {
 		o.backlog = wire.AppendFrame(o.backlog, f)
 		return nil
 	}
-	o.scratch = wire.AppendFrame(o.scratch[:0], f)
-	n, err := o.socket.Try(o.scratch)
-	if err != nil {
-		return errGone
+	if !o.corked {
+		o.scratch = o.scratch[:0]
 	}
-	rest := o.scratch[n:]
-	if len(rest) > 0 {
-		if !o.held.take(len(rest)) {
-			if len(rest) == len(o.scratch) {
-				return errFull
-			}
-			o.held.add(len(rest)) // the peer has begun to read it
-		}
-		o.backlog = append(o.backlog[:0], rest...)
-		o.flushing = true
-		go o.flush()
+	before := len(o.scratch)
+	if len(f.Body) > copyBytes {
+		o.scratch = wire.AppendHead(o.scratch, f, len(f.Body))
+		return o.write(before, f.Body)
 	}
-	if cap(o.scratch) > 64<<10 {
-		o.scratch = nil // a rare large frame does not keep its memory
+	o.scratch = wire.AppendFrame(o.scratch, f)
+	if by == nil || len(o.scratch) > maxCorked {
+		return o.write(before, nil)
+	}
+	if !o.corked {
+		o.corked = true
+		by.wrote = append(by.wrote, o)
 	}
 	return nil
 }
 
-// flush sends in place of those who send.
-func (o *outbox) flush() {
-	for pause := wire.FirstLook; ; pause = min(2*pause, wire.LastLook) {
-		time.Sleep(pause)
-		sent, more := o.flushSome()
-		if !more {
-			return
-		}
-		if sent > 0 {
-			pause = wire.FirstLook / 2
-		}
+// uncork sends what was held back.
+func (o *outbox) uncork() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.corked && !o.closed && o.write(len(o.scratch), nil) != nil {
+		o.end() // who reads from it is told by the kernel
 	}
 }
 
-// flushSome sends what the socket takes of the backlog. It reports false once
-// there is nothing more to do.
-func (o *outbox) flushSome() (sent int, more bool) {
+// write sends scratch and then body. All but the first taken bytes of that is one frame, which may
+// still be refused. The caller holds mu.
+func (o *outbox) write(taken int, body []byte) error {
+	o.corked = false
+	n, err := o.socket.Try(o.scratch, body)
+	if err != nil {
+		return errGone
+	}
+	rest := len(o.scratch) + len(body) - n
+	if rest == 0 {
+		return nil
+	}
+	refused := false
+	if !o.held.take(rest) {
+		if refused = n <= taken && taken < n+rest; refused {
+			o.scratch, body = o.scratch[:taken], nil
+			if rest = taken - n; rest == 0 {
+				return errFull
+			}
+		}
+		o.held.add(rest) // the peer has begun to read it, or it was taken before
+	}
+	head := min(n, len(o.scratch))
+	o.backlog = append(append(o.backlog[:0], o.scratch[head:]...), body[n-head:]...)
+	o.flushing = true
+	o.await(true)
+	if refused {
+		return errFull
+	}
+	return nil
+}
+
+// maxCorked is how much is held back.
+const maxCorked = 32 << 10
+
+// copyBytes is up to where a copy is cheaper than to have the kernel put two parts together.
+const copyBytes = 4 << 10
+
+// flush sends what the socket takes of the backlog.
+func (o *outbox) flush() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.closed {
-		return 0, false
+	if o.closed || !o.flushing {
+		return
 	}
-	sent, err := o.socket.Try(o.backlog)
+	sent, err := o.socket.Try(o.backlog, nil)
 	if err != nil {
 		o.end()
-		return 0, false
+		return
 	}
 	o.held.give(sent)
-	o.backlog = o.backlog[sent:]
-	if len(o.backlog) > 0 {
-		return sent, true
+	if o.backlog = o.backlog[sent:]; len(o.backlog) == 0 {
+		o.backlog, o.flushing = nil, false
+		o.await(false)
 	}
-	o.backlog, o.flushing = nil, false
-	return sent, false
 }
 
 func (o *outbox) close() {

@@ -76,7 +76,7 @@ func (c *conn) owes(d debt) {
 		return
 	}
 	w.debt, w.deadline = d, d.sent.Add(limit)
-	c.env.m.deadlines.add(&w.due)
+	c.env.deadlines().add(&w.due)
 }
 
 // expired implements the end of the wait of a [due].
@@ -99,7 +99,7 @@ func (w *watch) expired() {
 // caller holds mu.
 func (c *conn) paid(id uint64, k task) {
 	if c.watch.debt.method != nil && c.watch.debt.id == id {
-		c.env.m.deadlines.remove(&c.watch.due)
+		c.env.deadlines().remove(&c.watch.due)
 		c.watch.debt = debt{}
 	}
 	if call, ok := k.(*call); ok {

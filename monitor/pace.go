@@ -87,7 +87,7 @@ func (p *pace) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.over = true
-	p.e.m.deadlines.remove(&p.due)
+	p.e.deadlines().remove(&p.due)
 }
 
 // gives notes that e is about to be sent something, or has been.
@@ -120,7 +120,7 @@ func (p *pace) again() {
 		return
 	}
 	p.deadline = time.Now().Add(max(p.limit/looks, leastLook))
-	p.e.m.deadlines.add(&p.due)
+	p.e.deadlines().add(&p.due)
 }
 
 // expired implements the end of the wait of a [due].

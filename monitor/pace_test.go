@@ -104,9 +104,8 @@ func (p *paced) lookedAt() {
 func (p *paced) settled() {
 	p.t.Helper()
 	eventually(p.t, "it is looked at no longer", func() bool {
-		p.m.deadlines.mu.Lock()
-		defer p.m.deadlines.mu.Unlock()
-		return p.looks.Load() > 0 && len(p.m.deadlines.heap) == 0
+		n, _ := p.m.due()
+		return p.looks.Load() > 0 && n == 0
 	})
 }
 

@@ -356,6 +356,15 @@ func (g grants) decide(o op, object string, bound bool) Verdict {
 	return Verdict{Allowed: true, Rule: grant.Rule, toll: grant.toll}
 }
 
+// named is the text of a name that a program has sent: that of the grant, if there is one, which
+// saves making another.
+func (g grants) named(k Kind, name []byte) string {
+	if grant, ok := g[k][string(name)]; ok {
+		return grant.To
+	}
+	return strings.ToValidUTF8(string(name), "\uFFFD")
+}
+
 // Decide answers a question about the policy without asking for anything: may
 // an instance of service (with something bound to it or not) do operation to
 // object? It is for explanations: it runs what enforces, and leaves no record.

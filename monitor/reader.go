@@ -49,6 +49,7 @@ type turn struct {
 	state   atomic.Uint32
 
 	// Of who reads.
+	by    *reader // nil for a goroutine of its own
 	in    *wire.Reader
 	dry   bool          // nothing more has come
 	pause time.Duration // how long nothing more is to be read
@@ -67,9 +68,11 @@ var errDry = errors.New("nothing more has come yet")
 // reader is one of them.
 type reader struct {
 	*readers
-	buf    []byte
+	buf    []byte // nil until it is needed
 	events [readEvents]unix.EpollEvent
-	later  []*conn // with more to say than they may at a time
+	frame  wire.Frame // that is being handled
+	wrote  []*outbox  // that hold something back until sendAll
+	later  []*conn    // with more to say than they may at a time
 }
 
 // Bounds of what a reader does at a time.
@@ -109,7 +112,7 @@ func newReaders() (*readers, error) {
 	go func() {
 		defer r.gone()
 		defer close(r.help)
-		(&reader{readers: r, buf: make([]byte, readBytes)}).run()
+		(&reader{readers: r}).run()
 	}()
 	for range helpers {
 		go r.helps()
@@ -122,9 +125,6 @@ func (r *readers) helps() {
 	defer r.gone()
 	h := &reader{readers: r}
 	for range r.help {
-		if h.buf == nil {
-			h.buf = make([]byte, readBytes)
-		}
 		for {
 			n, ended := h.some(helpFor)
 			if ended {
@@ -163,12 +163,32 @@ func (m *Monitor) readFrom(c *conn) error {
 	}
 	t := &c.turn
 	ctlErr := c.out.socket.Control(func(fd int) {
-		err = r.watch(fd, t.slot, t.mark, unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLET)
+		err = r.watch(fd, t.slot, t.mark, input)
 	})
 	if err = errors.Join(ctlErr, err); err != nil {
 		m.leave(c)
 	}
 	return err
+}
+
+// input is what is waited for.
+const input = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET
+
+// awaitRoom has the outbox flushed as soon as there is room in it, or not any more. To be told
+// so all the time would wake a reader whenever a peer has read something.
+func (c *conn) awaitRoom(room bool) {
+	m := c.env.m
+	m.reading.Lock()
+	defer m.reading.Unlock()
+	t := &c.turn
+	if t.readers == nil {
+		return
+	}
+	event := unix.EpollEvent{Events: input, Fd: t.slot, Pad: int32(t.mark)}
+	if room {
+		event.Events |= unix.EPOLLOUT
+	}
+	c.out.socket.Control(func(fd int) { unix.EpollCtl(t.readers.epoll, unix.EPOLL_CTL_MOD, fd, &event) })
 }
 
 // enterReading gives c a place with the readers.
@@ -244,8 +264,15 @@ func (r *reader) some(wait int) (n int, ended bool) {
 		if e.Fd < 0 {
 			return 0, true // whoever still has a turn is nobody's
 		}
-		if c := r.table[e.Fd].Load(); c != nil && c.turn.mark == uint32(e.Pad) {
-			r.ready(c, e.Events&^unix.EPOLLIN != 0)
+		c := r.table[e.Fd].Load()
+		if c == nil || c.turn.mark != uint32(e.Pad) {
+			continue
+		}
+		if e.Events&unix.EPOLLOUT != 0 {
+			c.out.flush()
+		}
+		if e.Events&^unix.EPOLLOUT != 0 {
+			r.ready(c, e.Events&^(unix.EPOLLIN|unix.EPOLLOUT) != 0)
 		}
 	}
 	later := r.later
@@ -253,6 +280,7 @@ func (r *reader) some(wait int) (n int, ended bool) {
 	for _, c := range later {
 		r.read(c)
 	}
+	r.sendAll()
 	return n + len(later), false
 }
 
@@ -282,40 +310,66 @@ func (r *reader) ready(c *conn, over bool) {
 // read handles what c has to say. It is its turn.
 func (r *reader) read(c *conn) {
 	t := &c.turn
-	t.in.Lend(r.buf)
+	r.lend(t)
 	began := time.Now()
 	for n := 0; n == 0 || n < readFrames && time.Since(began) < readTime; n++ {
-		f, err := t.in.Next()
-		if err == errDry {
-			t.in.GiveBack()
+		f := &r.frame
+		var err error
+		if *f, err = t.in.Next(); err == errDry {
+			r.takeBack(t)
 			if t.end() {
 				return
 			}
-			t.in.Lend(r.buf)
+			r.lend(t)
 			continue
 		}
 		if err == nil {
 			c.env.heard.Add(1)
-			if !c.isPrompt(&f) {
-				f = f.Clone()
-				t.in.GiveBack()
-				go c.apart(&f)
+			if !c.isPrompt(f) {
+				own := f.Clone()
+				r.takeBack(t)
+				go c.apart(&own)
 				return
 			}
 		}
-		if err != nil || !c.handle(&f) {
-			t.in.GiveBack()
+		if err != nil || !c.handle(f) {
+			r.takeBack(t)
 			go c.close()
 			return
 		}
 		if t.pause > 0 {
-			t.in.GiveBack()
+			r.takeBack(t)
 			go c.apart(nil)
 			return
 		}
 	}
-	t.in.GiveBack()
+	r.takeBack(t)
 	r.later = append(r.later, c)
+}
+
+// sendAll sends what was held back in order to be sent together.
+func (r *reader) sendAll() {
+	for i, o := range r.wrote {
+		o.uncork()
+		r.wrote[i] = nil
+	}
+	r.wrote = r.wrote[:0]
+}
+
+// lend lends the buffer of r for a turn.
+func (r *reader) lend(t *turn) {
+	if r.buf == nil {
+		r.buf = make([]byte, readBytes)
+	}
+	t.by = r
+	t.in.Lend(r.buf)
+}
+
+func (r *reader) takeBack(t *turn) {
+	t.by = nil
+	if t.in.GiveBack() {
+		r.buf = nil
+	}
 }
 
 // end gives the turn back, unless something has come meanwhile.

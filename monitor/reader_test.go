@@ -192,3 +192,58 @@ func TestManyReaders(t *testing.T) {
 	wg.Wait()
 	l.booksAreEmpty()
 }
+
+// Frames that were held back in order to be sent together are taken: a peer that does not
+// read them costs no more than any, all of its callers hear of it, and what it reads at last is whole.
+func TestFramesHeldBackForADeadPeer(t *testing.T) {
+	l := newLab(t, bank())
+	pp := l.politePair()
+	dead, server := l.server("bank", "bank-dead", "balance")
+	p := l.connect(l.admit("front", "front-1"))
+	const rounds, window = 40, 25
+	body, codes := bytes.Repeat([]byte("x"), 4000), make(map[wire.Code]int)
+	for range rounds {
+		var batch []byte
+		for range window {
+			p.last++
+			batch = wire.AppendFrame(batch, &wire.Frame{
+				Header: wire.Header{Op: wire.OpCall, ID: p.last, Timeout: 300 * time.Millisecond}, NameBytes: []byte("bank.balance"), Body: body})
+		}
+		p.sendBytes(batch)
+		if held := dead.held.bytes.Load(); held > maxBacklogBytes+maxCorked {
+			t.Fatalf("%d bytes are held for a peer that does not read", held)
+		}
+	}
+	for range rounds * window {
+		codes[p.next().Code]++
+	}
+	if codes[wire.Busy]+codes[wire.Deadline] != rounds*window || codes[wire.Deadline] == 0 {
+		t.Errorf("calls end with %v, want busy and deadline", codes)
+	}
+	pp.check("a peer that reads late")
+	calls := 0
+	for range 2 * codes[wire.Deadline] { // each that was sent, and its withdrawal, as far as there was room for it
+		f, err := server.read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Op == wire.OpCall {
+			if calls++; !bytes.Equal(f.Body, body) {
+				t.Fatalf("call %d has a body of %d bytes that was not sent", calls, len(f.Body))
+			}
+		}
+		if calls == codes[wire.Deadline] {
+			break
+		}
+	}
+	if calls != codes[wire.Deadline] {
+		t.Errorf("%d calls came, %d were sent", calls, codes[wire.Deadline])
+	}
+	eventually(t, "nothing is held any more", func() bool {
+		server.nc.SetReadDeadline(time.Now().Add(time.Millisecond))
+		server.r.Next()
+		return dead.held.bytes.Load() == 0
+	})
+	l.m.Remove(dead)
+	l.booksAreEmpty()
+}

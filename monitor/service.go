@@ -185,7 +185,7 @@ func (s *service) register(c *conn, methods []*serving) {
 	}
 	s.mu.Unlock()
 	for _, k := range waiting {
-		k.method.dispatch(k, k.kept())
+		k.method.dispatch(nil, k, k.kept())
 	}
 }
 
@@ -209,8 +209,9 @@ func (p *pool) remove(c *conn) {
 }
 
 // dispatch sends k to the next connection that answers the method, or queues
-// it until there is one. body belongs to the caller and is copied if kept.
-func (md *method) dispatch(k *call, body []byte) {
+// it until there is one. body belongs to the caller and is copied if kept. by is the
+// reader that does it, nil for nobody.
+func (md *method) dispatch(by *reader, k *call, body []byte) {
 	if k.done.Load() {
 		return
 	}
@@ -223,12 +224,12 @@ func (md *method) dispatch(k *call, body []byte) {
 	s.mu.Lock()
 	p := md.pool(k.key())
 	var fulls, others int
-	var by *Env // one that is full, and that the caller may not know of if there is such
+	var one *Env // one that is full, and that the caller may not know of if there is such
 	for fulls+others < len(p.servers) {
 		c := p.servers[p.next%len(p.servers)]
 		p.next++
 		s.mu.Unlock()
-		how := c.deliver(k, body)
+		how := c.deliver(by, k, body)
 		if how == taken {
 			if waitedSince != 0 {
 				md.counts.waits.Observe(s.m.clock() - waitedSince)
@@ -242,8 +243,8 @@ func (md *method) dispatch(k *call, body []byte) {
 			p.remove(c) // and whoever registered meanwhile gets its turn
 		case full:
 			fulls++
-			if by == nil || k.mayKnow(by) {
-				by = c.env
+			if one == nil || k.mayKnow(one) {
+				one = c.env
 			}
 		default:
 			others++
@@ -264,6 +265,6 @@ func (md *method) dispatch(k *call, body []byte) {
 		pushed.refuse(wire.Busy, nil, nil)
 	}
 	if code != wire.OK {
-		k.refuse(code, nil, by)
+		k.refuse(code, nil, one)
 	}
 }

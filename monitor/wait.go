@@ -182,7 +182,7 @@ func (w *wait) answer(told wire.Told, err error) {
 // leave gives back what it took to wait.
 func (w *wait) leave() {
 	w.env.flow.release(&w.lasting)
-	w.env.m.deadlines.remove(&w.due)
+	w.env.deadlines().remove(&w.due)
 	w.env.held.give(w.bytes)
 }
 
@@ -230,7 +230,7 @@ func (c *conn) await(f *wire.Frame, w *wait) bool {
 		e.held.give(w.bytes)
 		return code != wire.Malformed && c.reply(f.ID, code, nil)
 	}
-	e.m.deadlines.add(&w.due)
+	e.deadlines().add(&w.due)
 	told, err := w.try(true)
 	if !e.still(w.use) {
 		w.cut()
@@ -238,7 +238,7 @@ func (c *conn) await(f *wire.Frame, w *wait) bool {
 	switch err {
 	case errWait:
 	case errOver:
-		e.m.deadlines.remove(&w.due) // it was over before it was there
+		e.deadlines().remove(&w.due) // it was over before it was there
 	default:
 		w.answer(told, err)
 	}

@@ -128,21 +128,16 @@ func (c *Client) Close() error {
 func (c *Client) send(f *wire.Frame) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	var err error
 	if len(f.Body) <= copyBytes {
 		c.scratch = wire.AppendFrame(c.scratch[:0], f)
-		_, err = c.socket.Write(c.scratch)
-	} else {
-		c.scratch = wire.AppendHead(c.scratch[:0], f, len(f.Body))
-		if _, err = c.socket.Write(c.scratch); err == nil {
-			_, err = c.socket.Write(f.Body)
-		}
+		return c.socket.Write(c.scratch, nil)
 	}
-	return err
+	c.scratch = wire.AppendHead(c.scratch[:0], f, len(f.Body))
+	return c.socket.Write(c.scratch, f.Body)
 }
 
-// copyBytes is up to where a copy is cheaper than another system call.
-const copyBytes = 16 << 10
+// copyBytes is up to where a copy is cheaper than to have the kernel put two parts together.
+const copyBytes = 4 << 10
 
 // end ends the connection, for the first reason given.
 func (c *Client) end(reason error) {

@@ -124,7 +124,7 @@ func (c *Client) answer(f *wire.Frame) error {
 	if err != nil {
 		return err
 	}
-	r := reply{code: f.Code, told: told, body: append([]byte(nil), body...), after: f.Timeout}
+	r := reply{code: f.Code, told: told, body: c.r.Keep(body), after: f.Timeout}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if a := c.asked[f.ID]; a != nil {

@@ -183,7 +183,7 @@ func (s *server) accept(f *wire.Frame, caller Caller, here bool) (*request, erro
 	}
 	r := &request{
 		id: f.ID, method: m, caller: caller,
-		body: bytes.Clone(f.Body), ctx: newRequestContext(s.ctx, f.Timeout),
+		body: s.c.r.Keep(f.Body), ctx: newRequestContext(s.ctx, f.Timeout),
 	}
 	r.caller.handled, r.ctx.trace = &r.handled, caller.Trace
 	to, err := s.enter(r, here && !m.slow.Load())

@@ -26,7 +26,7 @@ func (f *Frame) Clone() Frame {
 // It panics if the frame is one that [ParseHeader] would refuse: to send such a
 // frame is a bug, for it would end the connection.
 func AppendFrame(dst []byte, f *Frame) []byte {
-	dst = AppendHead(dst, f, len(f.Body))
+	dst = AppendHead(slices.Grow(dst, HeaderSize+len(f.NameBytes)+len(f.CallerBytes)+len(f.Body)), f, len(f.Body))
 	return append(dst, f.Body...)
 }
 
@@ -45,7 +45,7 @@ func AppendHead(dst []byte, f *Frame, body int) []byte {
 		panic("wire: " + err.Error())
 	}
 	at := len(dst)
-	dst = slices.Grow(dst, HeaderSize+int(h.Size))[:at+HeaderSize]
+	dst = slices.Grow(dst, HeaderSize+len(f.NameBytes)+len(f.CallerBytes))[:at+HeaderSize]
 	h.Put(dst[at:])
 	dst = append(dst, f.NameBytes...)
 	return append(dst, f.CallerBytes...)

@@ -1,10 +1,15 @@
 package wire
 
-import "io"
+import (
+	"bytes"
+	"io"
+)
 
 const (
 	startBytes = 4 << 10  // first buffer of a Reader
 	keepBytes  = 68 << 10 // a larger one is given back after its frame; a body of 64 KiB fits
+
+	keepFrom = 16 << 10 // a body of so many bytes is given away together with its buffer
 
 	maxIdleReads = 100 // reads in a row that give nothing, before io.ErrNoProgress
 )
@@ -20,7 +25,10 @@ type Reader struct {
 	next int  // where the next frame starts
 	end  int  // where the bytes read end
 	lent bool // buf is somebody else's
-	err  error
+
+	first int // size of the next buffer, if that is known
+
+	err error
 }
 
 // NewReader returns a Reader of what r yields. It reads ahead: nobody else may
@@ -60,7 +68,7 @@ func (r *Reader) Next() (Frame, error) {
 	}, nil
 }
 
-// Lend gives r a buffer to read into while it holds nothing of its own, until GiveBack. So
+// Lend gives r a buffer to read into while it holds none of its own, until GiveBack. So
 // who has many readers, of which few are at work, has few buffers.
 func (r *Reader) Lend(buf []byte) {
 	if r.buf == nil && r.err == nil {
@@ -68,20 +76,34 @@ func (r *Reader) Lend(buf []byte) {
 	}
 }
 
-// GiveBack makes r keep what it has read and not returned yet in memory of its own: none, if
-// that is nothing. Frames that were returned are not valid any more.
-func (r *Reader) GiveBack() {
-	switch have := r.buf[r.next:r.end]; {
-	case len(have) == 0:
-		r.buf = nil
-	case r.lent:
-		r.buf = append(make([]byte, 0, max(startBytes, len(have))), have...)
-		r.buf = r.buf[:cap(r.buf)]
+// GiveBack makes r keep what it has read and not returned yet: in memory of its own, but
+// if that fills a quarter of the buffer that it was lent, it reports true and keeps that one. Frames that
+// were returned are not valid any more.
+func (r *Reader) GiveBack() (kept bool) {
+	have := r.end - r.next
+	switch {
+	case have == 0:
+		r.buf, r.next, r.end = nil, 0, 0
+	case !r.lent:
+	case have >= len(r.buf)/4:
+		kept = true
 	default:
-		return
+		own := make([]byte, max(startBytes, have))
+		copy(own, r.buf[r.next:r.end])
+		r.buf, r.next, r.end = own, 0, have
 	}
-	r.end -= r.next
-	r.next, r.lent = 0, false
+	r.lent = false
+	return kept
+}
+
+// Keep is a body, which belongs to the frame that Next has returned last, to be kept: a copy, or, if
+// most of the buffer is that, the buffer itself.
+func (r *Reader) Keep(body []byte) []byte {
+	if len(body) < keepFrom || len(body) < len(r.buf)/2 || r.Buffered() > 0 || r.lent {
+		return bytes.Clone(body)
+	}
+	r.first, r.buf, r.next, r.end = len(r.buf), nil, 0, 0
+	return body[:len(body):len(body)]
 }
 
 // Buffered is how many bytes after the last frame have been read already.
@@ -125,6 +147,8 @@ func (r *Reader) room(n int) {
 	}
 	size := len(r.buf)
 	switch {
+	case size == 0 && r.first > 0:
+		size = r.first
 	case size > keepBytes && n <= keepBytes && !r.lent:
 		size = max(startBytes, n)
 	case size < n && have >= size/2:

@@ -170,3 +170,98 @@ func (l *looped) Read(p []byte) (int, error) {
 	l.at = (l.at + n) % len(l.b)
 	return n, nil
 }
+
+// What was kept stays as it was, whatever is read then, be it large or small.
+func TestReaderKeep(t *testing.T) {
+	var stream []byte
+	sizes := []int{64 << 10, 64 << 10, 10, 20 << 10, 0, 60 << 10, MaxBody, 64 << 10, 17 << 10, 1}
+	for i, n := range sizes {
+		stream = append(stream, call(uint64(i), bytes.Repeat([]byte{byte(i)}, n))...)
+	}
+	for name, r := range map[string]io.Reader{"at once": bytes.NewReader(stream), "in pieces": &pieces{stream, 30_000}} {
+		reader := NewReader(r)
+		var kept [][]byte
+		for range sizes {
+			f, err := reader.Next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			kept = append(kept, reader.Keep(f.Body))
+		}
+		for i, n := range sizes {
+			if !bytes.Equal(kept[i], bytes.Repeat([]byte{byte(i)}, n)) || cap(kept[i]) > 2*n+64 {
+				t.Errorf("%s: body %d has %d bytes, room for %d, want %d of its own", name, i, len(kept[i]), cap(kept[i]), n)
+			}
+		}
+	}
+}
+
+// pieces reads so many bytes at a time.
+type pieces struct {
+	rest []byte
+	size int
+}
+
+func (p *pieces) Read(b []byte) (int, error) {
+	if len(p.rest) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(b, p.rest[:min(p.size, len(p.rest))])
+	p.rest = p.rest[n:]
+	return n, nil
+}
+
+// A buffer that is lent is given back, unless much of a frame is in it; what was read goes on
+// in either case.
+func TestReaderLent(t *testing.T) {
+	for _, tt := range []struct {
+		body, sent int
+		kept       bool
+	}{{10, 20, false}, {64 << 10, 100, false}, {64 << 10, 20 << 10, true}, {MaxBody, 68 << 10, false}, {64 << 10, 16 << 10, false}} {
+		raw := call(7, bytes.Repeat([]byte("x"), tt.body))
+		in := &inTwo{first: raw[:tt.sent], second: raw[tt.sent:]}
+		r, buf := NewReader(in), make([]byte, keepBytes)
+		r.Lend(buf)
+		if _, err := r.Next(); err != errLater {
+			t.Fatalf("%v: Next = %v, want %v", tt, err, errLater)
+		}
+		if kept := r.GiveBack(); kept != tt.kept {
+			t.Errorf("%v: GiveBack = %v", tt, kept)
+		}
+		if !tt.kept {
+			clear(buf)
+		}
+		other := make([]byte, keepBytes)
+		r.Lend(other) // nothing is lent to who has something
+		if f, err := r.Next(); err != nil || len(f.Body) != tt.body || bytes.Contains(f.Body, []byte{0}) {
+			t.Errorf("%v: then Next = %d bytes, %v", tt, len(f.Body), err)
+		}
+		if r.GiveBack() {
+			t.Errorf("%v: a buffer with nothing in it is kept", tt)
+		}
+		if r.buf != nil {
+			t.Errorf("%v: there is a buffer of %d bytes between frames", tt, len(r.buf))
+		}
+	}
+}
+
+var errLater = errors.New("later")
+
+// inTwo reads the second part after an error.
+type inTwo struct {
+	first, second []byte
+	said          bool
+}
+
+func (in *inTwo) Read(b []byte) (int, error) {
+	from := &in.first
+	if len(in.first) == 0 {
+		if from = &in.second; !in.said {
+			in.said = true
+			return 0, errLater
+		}
+	}
+	n := copy(b, *from)
+	*from = (*from)[n:]
+	return n, nil
+}

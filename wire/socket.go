@@ -8,7 +8,6 @@ import (
 	"os"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -177,16 +176,23 @@ func (s *Socket) Take(b []byte) (n int, more bool, err error) {
 	return n, more || n == len(b), err
 }
 
-// Try writes what the peer has room for and returns how much that was. It never
-// waits.
-func (s *Socket) Try(b []byte) (n int, err error) {
+// Try writes what the peer has room for of a and then b, and returns how much that
+// was. It never waits.
+func (s *Socket) Try(a, b []byte) (n int, err error) {
 	if !s.enter() {
 		return 0, os.ErrClosed
 	}
 	defer s.leave()
-	for n < len(b) && err == nil {
+	for n < len(a)+len(b) && err == nil {
 		var m int
-		m, err = linux.WriteNow(s.fd, b[n:])
+		switch {
+		case len(b) == 0:
+			m, err = linux.WriteNow(s.fd, a[n:])
+		case n < len(a):
+			m, err = linux.WriteBothNow(s.fd, a[n:], b)
+		default:
+			m, err = linux.WriteNow(s.fd, b[n-len(a):])
+		}
 		n += m
 	}
 	if err == unix.EAGAIN {
@@ -195,26 +201,32 @@ func (s *Socket) Try(b []byte) (n int, err error) {
 	return n, err
 }
 
-// How often a writer looks whether the peer has made room: soon, and less and
-// less often while it has not.
-const (
-	FirstLook = 20 * time.Microsecond
-	LastLook  = 20 * time.Millisecond
-)
+// Write writes all of a and then b, and waits for the peer to read it.
+func (s *Socket) Write(a, b []byte) error {
+	for {
+		n, err := s.Try(a, b)
+		if err != nil || n == len(a)+len(b) {
+			return err
+		}
+		of := min(n, len(a))
+		a, b = a[of:], b[n-of:]
+		if err := s.room(); err != nil {
+			return err
+		}
+	}
+}
 
-// Write writes all of b, and waits for the peer to read it.
-func (s *Socket) Write(b []byte) (int, error) {
-	done := 0
-	for pause := FirstLook; ; pause = min(2*pause, LastLook) {
-		n, err := s.Try(b[done:])
-		done += n
-		if err != nil || done == len(b) {
-			return done, err
+// room waits until the peer has read.
+func (s *Socket) room() error {
+	if !s.enter() {
+		return os.ErrClosed
+	}
+	defer s.leave()
+	for {
+		_, err := unix.Ppoll([]unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLOUT}}, nil, nil)
+		if err != unix.EINTR {
+			return os.NewSyscallError("ppoll", err)
 		}
-		if n > 0 {
-			pause = FirstLook
-		}
-		time.Sleep(pause)
 	}
 }
 
