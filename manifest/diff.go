@@ -146,18 +146,22 @@ func (d *Diff) gateway(from, to *yaml.Node) {
 
 // missing are those of all that others do not have as they are.
 func missing(all, others []Grant) (out []Grant) {
+	there := make(map[string]bool, len(others))
+	for _, o := range others {
+		there[o.says()] = true
+	}
 	for _, g := range all {
-		if !slices.ContainsFunc(others, func(o Grant) bool { return o.like(g) }) {
+		if !there[g.says()] {
 			out = append(out, g)
 		}
 	}
 	return out
 }
 
-// like tells whether both say the same, wherever it stands.
-func (g Grant) like(o Grant) bool {
-	g.Rule, o.Rule = "", ""
-	return fmt.Sprintf("%+v", g.plain()) == fmt.Sprintf("%+v", o.plain())
+// says is all that g says, wherever it stands.
+func (g Grant) says() string {
+	g.Rule = ""
+	return fmt.Sprintf("%+v", g.plain())
 }
 
 // plain is g without pointers.

@@ -66,8 +66,9 @@ type Options struct {
 	Doors     DoorsOf           // for what is granted later; nil if that can need no other doors
 	Budget    Budget            // see BudgetOf
 	Logger    *slog.Logger
-	Output    func(Line) // gets every line that services print
-	Version   string     // of this program
+	Output    func(Line)     // gets every line that services print
+	Progress  func(Progress) // is told of each change of the state of a service, and must not wait; nil for nobody
+	Version   string         // of this program
 }
 
 // DoorsOf makes the doors that an application needs, and says whom the second may ask.
@@ -82,6 +83,7 @@ type Supervisor struct {
 	started time.Time
 
 	admission *admission
+	starting  chan struct{} // has an element for each service that starts
 	jitter    jitter
 
 	shares []*os.File // the roots of the manifest's, in its order
@@ -130,6 +132,8 @@ func New(o Options) (*Supervisor, error) {
 		tallies: make(map[string]*tally),
 		started: time.Now(),
 		jitter:  anyPart,
+
+		starting: make(chan struct{}, startsAtATime()),
 	}
 	if b := o.Budget; b.MemoryBytes == 0 || b.Pids == 0 || b.Instances == 0 {
 		return nil, fmt.Errorf("a budget of nothing: %+v", b)
@@ -254,22 +258,6 @@ func (s *Supervisor) Run(ctx context.Context, ready func()) error {
 	s.closeShares()
 	s.logs.close()
 	return err
-}
-
-// waitReady returns once every service is ready, or one of them cannot become
-// so.
-func (s *Supervisor) waitReady(ctx context.Context) error {
-	for _, name := range s.unitNames() {
-		u := s.now().units[name]
-		select {
-		case <-u.ready:
-		case <-u.failed:
-			return fmt.Errorf("service %q: %s", name, u.status().Detail)
-		case <-ctx.Done():
-			return nil
-		}
-	}
-	return nil
 }
 
 func (s *Supervisor) unitNames() []string {

@@ -56,6 +56,7 @@ type unit struct {
 	spare    *spare // nil for none
 	restarts int
 	lastExit *executor.Exit
+	follows  bool // it did not start because another one did not
 }
 
 func newUnit(s *Supervisor, svc *manifest.Service) *unit {
@@ -64,16 +65,26 @@ func newUnit(s *Supervisor, svc *manifest.Service) *unit {
 
 // keep keeps the service running, until it is not to be started again.
 func (u *unit) keep(ctx context.Context) {
+	u.set(Waiting, "")
 	for _, dep := range u.spec.DependsOn {
 		other := u.s.now().units[dep]
 		if other == nil {
 			continue // it has been taken out of the manifest
+		}
+		select {
+		case <-other.ready:
+			continue
+		default:
+			u.set(Waiting, "for "+dep)
 		}
 		for came := false; !came; {
 			select {
 			case <-other.ready:
 				came = true
 			case <-other.failed:
+				u.mu.Lock()
+				u.follows = true
+				u.mu.Unlock()
 				u.end(Broken, fmt.Sprintf("depends on %q, which did not start", dep))
 				return
 			case o := <-u.orders:
@@ -171,12 +182,19 @@ func (u *unit) again(exit executor.Exit, err error) bool {
 
 // once runs one instance from start to end. When ctx ends it is stopped.
 func (u *unit) once(ctx context.Context) (*instance, error) {
-	u.set(Starting, "")
 	u.s.monitor.SetState(u.spec.Name, monitor.Up)
 	in := u.promote(ctx)
-	if in == nil {
-		var err error
-		if in, err = u.s.start(ctx, u.spec, launch{number: u.starts.Add(1)}); err != nil {
+	if in != nil {
+		u.set(Starting, "")
+	} else {
+		begun, err := u.s.begins(ctx)
+		if err != nil {
+			return nil, err
+		}
+		u.set(Starting, "")
+		in, err = u.s.start(ctx, u.spec, launch{number: u.starts.Add(1)})
+		begun()
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -238,11 +256,22 @@ func (u *unit) settle(up bool) {
 		} else {
 			close(u.failed)
 		}
+		u.mu.Lock()
+		state, detail := u.state, u.detail
+		u.mu.Unlock()
+		u.tell(Progress{Service: u.spec.Name, State: state, Detail: detail, Settled: true, Failed: !up})
 	})
 }
 
 func (u *unit) set(state State, detail string) {
 	u.mu.Lock()
-	defer u.mu.Unlock()
 	u.state, u.detail = state, detail
+	u.mu.Unlock()
+	u.tell(Progress{Service: u.spec.Name, State: state, Detail: detail})
+}
+
+func (u *unit) tell(p Progress) {
+	if u.s.Progress != nil {
+		u.s.Progress(p)
+	}
 }

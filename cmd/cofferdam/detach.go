@@ -1,21 +1,23 @@
 package main
 
 import (
-	"bufio"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // readyEnv tells a detached `up` which descriptor its parent waits on.
 const readyEnv = "COFFERDAM_READY_FD"
 
 // upDetached runs `up` in a session of its own and waits until it is ready.
-func (p *project) upDetached() error {
+func (p *project) upDetached(f format) error {
 	app, err := p.load()
 	if err != nil {
 		return err
@@ -51,37 +53,64 @@ func (p *project) upDetached() error {
 	if err != nil {
 		return err
 	}
-	word, err := bufio.NewReader(r).ReadString('\n')
-	if err != nil {
+	var told *upEvents
+	if f.name != "table" {
+		told = newUpEvents(stdout)
+	}
+	shows := newAscent(app.Name, os.Stderr, told)
+	last, err := hear(r, shows)
+	if err == nil && last.Error != "" {
+		err = errors.New(last.Error)
+	}
+	shows.end(last.URL, err)
+	if told != nil {
+		told.finish(time.Second)
+	}
+	switch {
+	case last.Event == "":
 		cmd.Wait()
 		text, _ := os.ReadFile(logPath)
 		said := strings.ReplaceAll("\n"+strings.TrimSpace(string(text)), "\ncofferdam: ", "\n")
 		code := cmd.ProcessState.ExitCode()
 		return &exitError{code: max(code, 1), err: errors.New(said[1:])}
-	}
-	if word != "ready\n" {
+	case err != nil:
 		cmd.Wait()
-		return errors.New(strings.TrimSpace(word))
+		return err
 	}
 	said, _ := os.ReadFile(logPath)
 	fmt.Fprint(os.Stderr, string(said))
 	return nil
 }
 
-// readyPipe is where a waiting `up -d` hears how it went; nil without one. No
+// hear takes what a detached up tells, up to how it went. Without that the error is that it does not tell
+// any more.
+func hear(r io.Reader, shows *ascent) (last upEvent, err error) {
+	for in := json.NewDecoder(r); ; {
+		var e upEvent
+		switch err := in.Decode(&e); {
+		case err != nil:
+			return upEvent{}, err
+		case e.Event != "state":
+			return e, nil
+		case e.Progress != nil:
+			shows.note(*e.Progress)
+		}
+	}
+}
+
+// readyPipe is where a waiting `up -d` hears how it goes; nil without one. No
 // process that we start inherits it.
-func readyPipe() *os.File {
+func readyPipe() *upEvents {
 	if os.Getenv(readyEnv) == "" {
 		return nil
 	}
 	os.Unsetenv(readyEnv)
 	syscall.CloseOnExec(3)
-	return os.NewFile(3, "ready")
-}
-
-func tellParent(pipe *os.File, word string) {
-	if pipe != nil {
-		fmt.Fprintf(pipe, "%s\n", word)
+	pipe := os.NewFile(3, "ready")
+	q := newUpEvents(pipe)
+	go func() {
+		<-q.done
 		pipe.Close()
-	}
+	}()
+	return q
 }

@@ -30,6 +30,7 @@ import (
 func upCommand(p *project) *cobra.Command {
 	var detach, quiet, dryRun bool
 	var within time.Duration
+	var f format
 	c := &cobra.Command{
 		Use:   "up",
 		Short: "Start the application and keep it running",
@@ -41,6 +42,10 @@ Before the first of them a canary tries in an environment like theirs what must
 not work: to reach a listener of the host, to read a file of it, to make a system
 call that is refused. If anything works nothing starts, and the exit code is 69.
 
+While it comes up, a terminal shows how far it is and what is waited for; elsewhere it is said
+each second. With --format json each change of a service is a line on standard output, and
+so is the end: {"event":"up"} or {"event":"failed"}; then nothing that services print is shown.
+
 Of an application that runs already, up makes the manifest hold as it is now, and returns. What it
 grants is in force at once. Services that are another now, or whose files are, are
 replaced one after the other (see cofferdam restart), new ones are started, and those that are
@@ -51,12 +56,16 @@ become ready, leaves everything as it was. --dry-run says what it would take.`,
 			if running, err := p.reload(within, dryRun); running || err != nil || dryRun {
 				return err
 			}
-			if detach {
-				return p.upDetached()
+			if f.name != "table" && f.name != "json" && f.name != "jsonl" {
+				return fmt.Errorf("--format %q: one of table, json, jsonl", f.name)
 			}
-			return p.up(quiet)
+			if detach {
+				return p.upDetached(f)
+			}
+			return p.up(quiet || f.name != "table", f)
 		},
 	}
+	f.flag(c)
 	c.Flags().BoolVarP(&detach, "detach", "d", false, "return once everything is ready, and go on in the background")
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "of a running application: say what would change, and do nothing")
 	c.Flags().DurationVar(&within, "timeout", 30*time.Second, "of a running application: how long a new instance may take until it is ready")
@@ -65,7 +74,7 @@ become ready, leaves everything as it was. --dry-run says what it would take.`,
 }
 
 // up wires the rooms together. This is the only place that knows all of them.
-func (p *project) up(quiet bool) error {
+func (p *project) up(quiet bool, f format) error {
 	began := time.Now()
 	parent, manager := readyPipe(), newNotifier()
 	app, err := p.load()
@@ -168,10 +177,15 @@ func (p *project) up(quiet bool) error {
 		return notKept(err, exec.Protections(), "allow_degraded: [NAME] in the manifest")
 	}
 
-	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	told := parent
+	if told == nil && f.name != "table" {
+		told = newUpEvents(stdout)
+	}
+	shows := newAscent(app.Name, os.Stderr, told)
+	logger := slog.New(slog.NewTextHandler(shows, nil))
 	go tellTrouble(log, logger)
 	out := newPrinter(os.Stdout, serviceNames(app))
-	print := out.line
+	print := func(l supervisor.Line) { shows.around(func() { out.line(l) }) }
 	if quiet {
 		print = nil
 	}
@@ -193,6 +207,7 @@ func (p *project) up(quiet bool) error {
 		Budget:    allowed,
 		Logger:    logger,
 		Output:    print,
+		Progress:  shows.note,
 		Version:   version,
 	})
 	if err != nil {
@@ -220,15 +235,17 @@ func (p *project) up(quiet bool) error {
 	}()
 	context.AfterFunc(ctx, func() { manager.say("STOPPING=1") })
 	err = sup.Run(ctx, func() {
-		announce(os.Stderr, app, gateway, shown, report, degraded, time.Since(began))
-		tellParent(parent, "ready")
+		announce(shows, app, gateway, shown, report, degraded, time.Since(began))
+		shows.end(url, nil)
 		manager.say("READY=1\nSTATUS=" + plural(len(app.Services), "service") + " up")
 	})
 	if gone := context.Cause(ctx); errors.Is(gone, errSpawnerGone) {
 		err = gone
 	}
-	if err != nil {
-		tellParent(parent, err.Error())
+	if err == nil {
+		shows.end(url, errStopped) // if it was not up yet
+	} else {
+		shows.end(url, err)
 	}
 	log.Append(audit.Record{Kind: audit.KindApp, Op: "down", Object: app.Name})
 	log.Flush()
@@ -236,6 +253,9 @@ func (p *project) up(quiet bool) error {
 	server.Finish(time.Second)
 	os.Remove(adminSocket(dirs))
 	os.Remove(metricsSocket(dirs))
+	if told != nil {
+		told.finish(time.Second)
+	}
 	return err
 }
 
@@ -263,6 +283,9 @@ func doorsOf(self doorProgram) supervisor.DoorsOf {
 
 // errSpawnerGone ends an application whose spawner was killed.
 var errSpawnerGone = errors.New("the spawner was killed, and every environment with it; start the application again")
+
+// errStopped is why an application did not come up that was to end before.
+var errStopped = errors.New("it was stopped before it was up")
 
 // listenGateway opens the gateway's sockets on the host.
 func listenGateway(app *manifest.App) (all []supervisor.Listening, err error) {
