@@ -37,6 +37,14 @@ type Executor interface {
 	// itself could not be executed is a [*StartError].
 	Start(ctx context.Context, spec *Spec) (Process, error)
 
+	// Prepare has n environments wait that are like the one of spec up to what is one
+	// instance's alone, and returns once they do. Start takes one of them if it is to start
+	// such a one and any is left, each once, and another one is prepared in its place.
+	// Environments are alike if their specs agree in Mounts, Hosts and Limits, but for the
+	// sources of sockets and volumes, the files in a MountFiles, and the limits Wall and
+	// OutputBytes. Zero ends those that wait.
+	Prepare(ctx context.Context, spec *Spec, n int) error
+
 	// Open opens a directory of the host, an absolute path without links, so
 	// that it and what lies beneath it can be shown with [Process.Mount]. The
 	// descriptor is O_PATH: it is good for walking and for nothing else.
@@ -190,6 +198,10 @@ const (
 	// Where the host can, it is a file system with SizeBytes and Inodes; otherwise,
 	// or with Unlimited, a directory with SizeBytes as quota.
 	MountVolume
+	// MountFiles is an empty directory that no program can write to. What is a MountFile
+	// directly in it can differ between environments that are otherwise alike, see
+	// [Executor.Prepare].
+	MountFiles
 )
 
 // Mount is one thing in the environment's file tree.

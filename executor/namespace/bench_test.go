@@ -2,8 +2,14 @@ package namespace_test
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"os/exec"
 	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -103,4 +109,94 @@ func BenchmarkVolume(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkStarts runs /bin/true back to back, by so many workers at a time, in turn with
+// bubblewrap, each for a while. Besides starts per second it says what one costs the whole
+// machine in processor time, the kernel's work afterwards included, which means little
+// while others work there.
+func BenchmarkStarts(b *testing.B) {
+	for _, workers := range []int{1, 8} {
+		b.Run(fmt.Sprintf("workers=%d", workers), func(b *testing.B) {
+			e := open(b)
+			const turn = 300
+			var ours, theirs []time.Duration
+			var busy [2]time.Duration
+			for b.Loop() {
+				before := machineBusy()
+				ours = append(ours, shared(b, workers, turn, func() error { return startTrue(e) })...)
+				after := machineBusy()
+				theirs = append(theirs, shared(b, workers, turn/3, bwrapTrue)...)
+				busy[0] += after - before
+				busy[1] += 3 * (machineBusy() - after)
+			}
+			n := time.Duration(len(ours))
+			report(b, "ours", ours, workers)
+			report(b, "bwrap", theirs, workers)
+			b.ReportMetric(float64((busy[0] / n).Microseconds()), "ours-cpu-µs")
+			b.ReportMetric(float64((busy[1] / n).Microseconds()), "bwrap-cpu-µs")
+			b.ReportMetric(float64(median(ours))/float64(median(theirs)), "ours/bwrap")
+		})
+	}
+}
+
+func report(b *testing.B, who string, took []time.Duration, workers int) {
+	var sum time.Duration
+	for _, d := range took {
+		sum += d
+	}
+	b.ReportMetric(float64(median(took).Microseconds()), who+"-µs")
+	b.ReportMetric(float64(workers)*float64(len(took))/sum.Seconds(), who+"-per-s")
+}
+
+// shared has workers do f n times in all, and returns how long each time took.
+func shared(b *testing.B, workers, n int, f func() error) []time.Duration {
+	took := make([]time.Duration, n)
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
+				began := time.Now()
+				if err := f(); err != nil {
+					b.Error(err)
+					return
+				}
+				took[i] = time.Since(began)
+			}
+		})
+	}
+	wg.Wait()
+	return took
+}
+
+func startTrue(e *namespace.Executor) error {
+	p, err := e.Start(context.Background(), host("/bin/true"))
+	if err != nil {
+		return err
+	}
+	<-p.Done()
+	if exit := p.Exit(); exit.Cause != executor.CauseExit || exit.Code != 0 {
+		return fmt.Errorf("/bin/true: %+v", exit)
+	}
+	return nil
+}
+
+func bwrapTrue() error {
+	return exec.Command("bwrap", "--unshare-all", "--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin",
+		"--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64", "--proc", "/proc", "--dev", "/dev",
+		"--tmpfs", "/tmp", "--cap-drop", "ALL", "/bin/true").Run()
+}
+
+// machineBusy is the processor time that was not idle since the machine was started:
+// proc_stat(5), in ticks of 10 ms.
+func machineBusy() (busy time.Duration) {
+	b, _ := os.ReadFile("/proc/stat")
+	line, _, _ := strings.Cut(string(b), "\n")
+	for i, f := range strings.Fields(line)[1:] {
+		if n, err := strconv.Atoi(f); err == nil && i != 3 && i != 4 && i < 8 {
+			busy += time.Duration(n) * 10 * time.Millisecond
+		}
+	}
+	return busy
 }

@@ -337,7 +337,7 @@ func nothingIsLeft(t *testing.T, starts int, as func(*namespace.Executor) execut
 }
 
 // spawnerPid is the process of the executor that is open.
-func spawnerPid(t *testing.T) (spawner int) {
+func spawnerPid(t testing.TB) (spawner int) {
 	t.Helper()
 	for _, p := range descendants(os.Getpid()) {
 		// Its children are copies of it and look alike; it is the one that is ours.

@@ -107,6 +107,19 @@ func (e *Executor) Start(ctx context.Context, spec *executor.Spec) (executor.Pro
 	return p, nil
 }
 
+// Prepare has environments like that of spec wait.
+func (e *Executor) Prepare(ctx context.Context, spec *executor.Spec, n int) error {
+	start, err := checkSpec(spec)
+	if err != nil {
+		return err
+	}
+	if n < 0 {
+		return fmt.Errorf("environment %q: %d to be prepared", spec.Name, n)
+	}
+	_, _, err = e.call(ctx, &link.Request{Prepare: &link.Prepare{Spec: start, Count: n}}, nil)
+	return err
+}
+
 // listenersOf takes over sockets that listen.
 func listenersOf(sockets []int) (all []net.Listener, err error) {
 	for _, fd := range sockets {

@@ -68,7 +68,99 @@ func failChild(a *arena, stage, at int32, errno uintptr) {
 	exitChild(1)
 }
 
-// runChild is the whole life of the child. It never returns.
+// await receives the next message. A parent that is gone, or has no use for the child,
+// is its end.
+//
+//go:nosplit
+//go:norace
+func await(a *arena, orElse uintptr) {
+	for {
+		a.goMsg.Controllen = uint64(len(a.goCtl))
+		n, _, errno := syscall.RawSyscall(unix.SYS_RECVMSG, ControlFD, uintptr(unsafe.Pointer(&a.goMsg)), 0)
+		if errno == unix.EINTR {
+			continue
+		}
+		if errno != 0 || n == 0 {
+			exitChild(orElse)
+		}
+		return
+	}
+}
+
+// runCradle is the whole life of a cradle. It never returns, and what it makes
+// neither.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func runCradle(a *arena) {
+	dropMemory(a)
+	at, errno := runSteps(a, &a.born[0], a.count[stageBorn])
+	if at >= 0 {
+		failChild(a, stageBorn, at, errno)
+	}
+	for {
+		await(a, 0)
+		// Before there is a child: the next message can be there before it looks.
+		kind, born := a.message.kind, *(**arena)(unsafe.Pointer(&a.target)) // an address outside of the heap
+		errno, pid := uintptr(0), uintptr(0)
+		if a.net >= 0 {
+			_, _, e := syscall.RawSyscall(unix.SYS_SETNS, uintptr(a.net), unix.CLONE_NEWNET, 0)
+			errno = uintptr(e)
+		}
+		if errno == 0 {
+			p, _, e := syscall.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&a.args)), unsafe.Sizeof(a.args), 0)
+			pid, errno = p, uintptr(e)
+			if e == 0 && p == 0 {
+				if kind != messageCradle {
+					runChild(born)
+				}
+				a = born
+				if at, errno := runSteps(a, &a.born[0], a.count[stageBorn]); at >= 0 {
+					failChild(a, stageBorn, at, errno)
+				}
+				continue
+			}
+		}
+		a.report.Kind, a.report.status, a.report.errno = reportBorn, int32(pid), int32(errno)
+		if errno == 0 {
+			send(a, &a.pidMsg)
+		} else {
+			send(a, &a.repMsg)
+		}
+		syscall.RawSyscall(unix.SYS_CLOSE_RANGE, 0, ControlFD-1, 0)
+	}
+}
+
+// dropMemory unmaps what a cradle got of its parent's memory and has no use for, but
+// for its stack.
+//
+//go:nosplit
+//go:norace
+func dropMemory(a *arena) {
+	var here byte
+	stack := uintptr(unsafe.Pointer(&here)) &^ 4095
+	low, high := stack-4*4096, stack+4*4096
+	for i := range a.drops {
+		d := &a.drops[i]
+		if d.from < high && d.to > low {
+			unmap(d.from, low)
+			unmap(high, d.to)
+		} else {
+			unmap(d.from, d.to)
+		}
+	}
+}
+
+//go:nosplit
+//go:norace
+func unmap(from, to uintptr) {
+	if from < to {
+		syscall.RawSyscall(unix.SYS_MUNMAP, from, to-from, 0)
+	}
+}
+
+// runChild is the whole life of a child. It never returns.
 //
 //go:nosplit
 //go:norace
@@ -78,19 +170,16 @@ func runChild(a *arena) {
 	if at >= 0 {
 		failChild(a, stageBorn, at, errno)
 	}
-	for {
-		n, _, e := syscall.RawSyscall(unix.SYS_RECVMSG, ControlFD, uintptr(unsafe.Pointer(&a.goMsg)), 0)
-		if e == unix.EINTR {
-			continue
+	for done := int32(0); ; {
+		await(a, 0)
+		at, errno = runSteps(a, (*step)(unsafe.Add(unsafe.Pointer(&a.setup), uintptr(done)*unsafe.Sizeof(step{}))), a.message.setup-done)
+		if at >= 0 {
+			failChild(a, stageSetup, done+at, errno)
 		}
-		if e != 0 || n == 0 {
-			exitChild(0) // the parent has gone, or has no use for us
+		done = a.message.setup // and not the count, which may grow meanwhile
+		if a.message.kind != messagePrepare {
+			break
 		}
-		break
-	}
-	at, errno = runSteps(a, &a.setup[0], a.count[stageSetup])
-	if at >= 0 {
-		failChild(a, stageSetup, at, errno)
 	}
 	pid, errno := spawnProgram(a)
 	if errno != 0 {
@@ -102,6 +191,9 @@ func runChild(a *arena) {
 		syscall.RawSyscall6(unix.SYS_WAIT4, pid, 0, unix.WALL, 0, 0, 0)
 		failChild(a, a.failStage, a.failStep, uintptr(a.failErrno))
 	}
+	if a.waits != a.claimed {
+		exitChild(0) // it was ended while it waited
+	}
 	at, errno = runSteps(a, &a.seal[0], a.count[stageSeal])
 	if at >= 0 {
 		failChild(a, stageSeal, at, errno)
@@ -110,10 +202,7 @@ func runChild(a *arena) {
 	send(a, &a.pidMsg)
 	syscall.RawSyscall(unix.SYS_CLOSE_RANGE, 0, ControlFD-1, 0)
 	for {
-		got, _, e := syscall.RawSyscall6(unix.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&a.status)), unix.WALL, uintptr(unsafe.Pointer(&a.rusage)), 0, 0)
-		if e == unix.EINTR {
-			continue
-		}
+		got, e := wait(a, 0)
 		if e != 0 {
 			exitChild(1)
 		}
@@ -126,8 +215,33 @@ func runChild(a *arena) {
 	a.report.utimeMicros = a.rusage.Utime.Sec*1e6 + a.rusage.Utime.Usec
 	a.report.stimeMicros = a.rusage.Stime.Sec*1e6 + a.rusage.Stime.Usec
 	a.report.maxRSS = a.rusage.Maxrss * 1024
+	a.report.alone = 0
+	for {
+		// Of a pid 1 every process of its namespace is a descendant, so that without
+		// a child it is alone there, but for those who were sent in from outside.
+		got, e := wait(a, unix.WNOHANG)
+		if e == uintptr(unix.ECHILD) {
+			a.report.alone = 1
+		}
+		if e != 0 || got == 0 {
+			break
+		}
+	}
 	send(a, &a.repMsg)
 	exitChild(0) // of a pid 1 this ends everything in its namespace
+}
+
+// wait waits for a child to end.
+//
+//go:nosplit
+//go:norace
+func wait(a *arena, flags uintptr) (pid, errno uintptr) {
+	for {
+		got, _, e := syscall.RawSyscall6(unix.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&a.status)), unix.WALL|flags, uintptr(unsafe.Pointer(&a.rusage)), 0, 0)
+		if e != unix.EINTR {
+			return got, uintptr(e)
+		}
+	}
 }
 
 // spawnProgram makes the program's process and waits until it has executed the
@@ -151,7 +265,18 @@ func spawnProgram(a *arena) (pid, errno uintptr) {
 //go:norace
 //go:noinline
 func runProgram(a *arena) {
+	a.failStage = stageProgram
 	at, errno := runSteps(a, &a.program[0], a.count[stageProgram])
-	a.failStage, a.failStep, a.failErrno = stageProgram, at, int32(errno)
+	if at < 0 {
+		if a.waits != 0 {
+			a.report.Kind = ReportReady
+			send(a, &a.repMsg)
+			await(a, 127)
+			a.claimed = 1
+		}
+		a.failStage = stageClaim
+		at, errno = runSteps(a, &a.claim[0], a.count[stageClaim])
+	}
+	a.failStep, a.failErrno = at, int32(errno)
 	exitChild(127)
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"syscall"
 	"time"
 	"unsafe"
@@ -17,6 +16,16 @@ const (
 	ReportStarted = 1 + iota // the program runs
 	ReportFailed             // a step failed
 	ReportExited             // the program has ended
+	ReportReady              // the program's process waits to be claimed
+	reportBorn               // a cradle has made a child, or could not
+)
+
+// The kinds of messages to children and cradles.
+const (
+	messageGo      = 1 + iota // carry out the rest of Setup and what follows
+	messagePrepare            // carry out what there is of Setup
+	messageChild              // make a child
+	messageCradle             // make another cradle
 )
 
 // Report is what a child tells its parent.
@@ -25,7 +34,7 @@ type Report struct {
 	stage, step int32
 	errno       int32
 	status      int32
-	_           int32
+	alone       int32
 	utimeMicros int64
 	stimeMicros int64
 	maxRSS      int64
@@ -40,13 +49,16 @@ func (r *Report) CPU() time.Duration {
 	return time.Duration(r.utimeMicros+r.stimeMicros) * time.Microsecond
 }
 
+// Alone tells that no descendant of the child lived when the program had ended.
+func (r *Report) Alone() bool { return r.alone != 0 }
+
 // MaxRSS is the largest resident set of one process, in bytes.
 func (r *Report) MaxRSS() int64 { return r.maxRSS }
 
 // StepError is a step that failed.
 type StepError struct {
 	What    string // what the step was to do: "mount proc"
-	Execute bool   // the step was the last one of Script.Program: the execve
+	Execute bool   // the step was the last one of Script.Claim: the execve
 	Errno   unix.Errno
 }
 
@@ -67,74 +79,20 @@ type cloneArgs struct {
 	flags, pidFD, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64
 }
 
-// Clone makes the child: a copy of this process with one thread, which runs the
-// stage Born and then waits for [Script.Go]. flags are CLONE_NEW* flags; cgroup
-// is a descriptor of a cgroup v2 to be born in, or -1.
-//
-// The child inherits the namespaces, the root and the working directory of the
-// calling *thread*, and PR_SET_PDEATHSIG of the child is about the death of that
-// thread: call it from a goroutine locked to a thread that stays.
-//
-// Source: clone(2), clone3 of Linux 5.7 (CLONE_INTO_CGROUP, CLONE_CLEAR_SIGHAND 5.5).
-func (s *Script) Clone(flags uint64, cgroup int) (Child, error) {
-	if s.err != nil {
-		return Child{}, s.err
-	}
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return Child{}, fmt.Errorf("make a control socket: %w", err)
-	}
-	s.prepare(pair[1])
-	args := &cloneArgs{
-		flags:      flags | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND,
-		pidFD:      uint64(uintptr(unsafe.Pointer(&s.a.pidfd))), // not on our stack, which may move
-		exitSignal: uint64(unix.SIGCHLD),
-	}
-	if cgroup >= 0 {
-		args.flags |= unix.CLONE_INTO_CGROUP
-		args.cgroup = uint64(cgroup)
-	}
-	runtime.LockOSThread()
-	pid, errno := rawClone(args, s.a)
-	runtime.UnlockOSThread()
-	unix.Close(pair[1])
-	if errno != 0 {
-		unix.Close(pair[0])
-		return Child{}, fmt.Errorf("clone a child: %w", unix.Errno(errno))
-	}
-	// Children to come have no business with this memory.
-	unix.Madvise(s.mem, unix.MADV_DONTFORK)
-	unix.SetNonblock(pair[0], true)
-	s.ctl = pair[0]
-	return Child{Pid: int(pid), PidFD: int(s.a.pidfd)}, nil
-}
-
 // prepare fills in what the child needs to talk with us over its end ctl.
 func (s *Script) prepare(ctl int) {
 	a := s.a
-	// The caller's Born steps come after ours, which leave nothing open but
-	// the control socket.
-	var own [4]step
-	n := 0
+	g := &s.born
+	g.names, a.count[stageBorn] = nil, 0
+	s.ownTLS()
 	if ctl != ControlFD {
-		own[n] = step{nr: unix.SYS_DUP3, args: [6]uintptr{uintptr(ctl), ControlFD, unix.O_CLOEXEC}}
-		n++
+		g.Add("take the control socket", unix.SYS_DUP3, uintptr(ctl), ControlFD, unix.O_CLOEXEC)
 	}
-	own[n] = step{nr: unix.SYS_CLOSE_RANGE, args: [6]uintptr{0, ControlFD - 1, 0}}
-	own[n+1] = step{nr: unix.SYS_CLOSE_RANGE, args: [6]uintptr{ControlFD + 1, uintptr(^uint32(0)), 0}}
-	n += 2
-	copy(a.born[n:], a.born[:a.count[stageBorn]])
-	copy(a.born[:n], own[:n])
-	a.count[stageBorn] += int32(n)
-	names := make([]string, n)
-	for i := range names {
-		names[i] = "clear descriptors"
-	}
-	s.Born.names = append(names, s.Born.names...)
-
+	g.Add("clear descriptors", unix.SYS_CLOSE_RANGE, 0, ControlFD-1, 0)
+	g.Add("clear descriptors", unix.SYS_CLOSE_RANGE, ControlFD+1, uintptr(^uint32(0)), 0)
 	point := func(p unsafe.Pointer, to unsafe.Pointer) { *(*uintptr)(p) = uintptr(to) }
-	point(unsafe.Pointer(&a.goIov.Base), unsafe.Pointer(&a.goByte))
-	a.goIov.SetLen(len(a.goByte))
+	point(unsafe.Pointer(&a.goIov.Base), unsafe.Pointer(&a.message))
+	a.goIov.SetLen(int(unsafe.Sizeof(a.message)))
 	point(unsafe.Pointer(&a.goMsg.Iov), unsafe.Pointer(&a.goIov))
 	a.goMsg.Iovlen = 1
 	point(unsafe.Pointer(&a.goMsg.Control), unsafe.Pointer(&a.goCtl))
@@ -153,18 +111,18 @@ func (s *Script) prepare(ctl int) {
 }
 
 // rawClone blocks every signal, clones, and lets the parent go on as it was.
-// The child never leaves runChild, with every signal blocked: an init has no
-// use for one, and a handler of the Go runtime must not run in it.
+// The child never leaves runCradle, with every signal blocked: neither it nor an init
+// has a use for one, and a handler of the Go runtime must not run in them.
 //
 //go:nosplit
 //go:norace
 //go:noinline
-func rawClone(args *cloneArgs, a *arena) (pid, errno uintptr) {
+func rawClone(a *arena) (pid, errno uintptr) {
 	all, old := ^uint64(0), uint64(0)
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&old)), 8, 0, 0)
-	r, _, e := syscall.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(args)), unsafe.Sizeof(*args), 0)
+	r, _, e := syscall.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&a.args)), unsafe.Sizeof(a.args), 0)
 	if e == 0 && r == 0 {
-		runChild(a)
+		runCradle(a)
 	}
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&old)), 0, 8, 0, 0)
 	return r, uintptr(e)
@@ -183,16 +141,36 @@ func (s *Script) Control() *os.File {
 	return f
 }
 
-// Go lets the waiting child run Setup and Program. It gets fds, at most 253, as
-// 0, 1, 2, …, in this order and without close-on-exec.
-func (s *Script) Go(ctl *os.File, fds []int) error {
+// Go lets the waiting child run the rest of Setup and all that follows, or the program's
+// process what follows [Script.Ready]. Whoever it is gets fds, at most 253 at a time, as the
+// lowest numbers that are free, in this order and without close-on-exec.
+func (s *Script) Go(ctl *os.File, fds []int) error { return s.tell(ctl, messageGo, fds) }
+
+// Prepare lets it run what there is of Setup, and wait again.
+func (s *Script) Prepare(ctl *os.File, fds []int) error { return s.tell(ctl, messagePrepare, fds) }
+
+// Ready is Go for a child whose program's process, once Program is carried out, is to
+// report [ReportReady] and wait for another Go, which Claim comes after.
+func (s *Script) Ready(ctl *os.File, fds []int) error {
+	s.a.waits = 1
+	return s.tell(ctl, messageGo, fds)
+}
+
+func (m message) bytes() []byte {
+	return append([]byte(nil), unsafe.Slice((*byte)(unsafe.Pointer(&m)), unsafe.Sizeof(m))...)
+}
+
+// Claimed tells whether a program's process that was to wait has gone on.
+func (s *Script) Claimed() bool { return s.a.claimed != 0 }
+
+func (s *Script) tell(ctl *os.File, kind int32, fds []int) error {
 	if s.err != nil {
 		return s.err
 	}
 	if len(fds) > maxFDs {
 		return fmt.Errorf("%d descriptors for a child: at most %d", len(fds), maxFDs)
 	}
-	if err := SendFDs(ctl, []byte{1}, fds); err != nil {
+	if err := SendFDs(ctl, message{kind, s.a.count[stageSetup]}.bytes(), fds); err != nil {
 		return fmt.Errorf("%w: %v", ErrChildGone, err)
 	}
 	return nil
@@ -235,7 +213,7 @@ func (s *Script) ReadReport(ctl *os.File) (Report, int, error) {
 		return r, -1, ErrChildGone
 	}
 	if r.Kind == ReportFailed {
-		last := !s.forked && r.stage == stageProgram && int(r.step) == len(s.Program.names)-1
+		last := r.stage == stageClaim && int(r.step) == len(s.Claim.names)-1
 		return r, -1, &StepError{What: s.name(r.stage, r.step), Execute: last, Errno: unix.Errno(r.errno)}
 	}
 	return r, pidfd, nil

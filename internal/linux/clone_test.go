@@ -12,10 +12,34 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// run clones a child without namespaces that executes path.
-func run(t testing.TB, path string, args []string, fds []int) (linux.Report, error) {
+// cradle makes one that lasts for the test.
+func cradle(t testing.TB) (*linux.Cradle, *linux.Room) {
 	t.Helper()
-	s, err := linux.NewScript()
+	room, err := linux.NewRoom()
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := make(chan struct{})
+	var c *linux.Cradle
+	done := make(chan struct{})
+	go func() {
+		runtime.LockOSThread() // children die with the thread
+		c, err = linux.NewCradle(room)
+		close(made)
+		<-done
+	}()
+	<-made
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close(); close(done) })
+	return c, room
+}
+
+// run clones a child without namespaces that executes path.
+func run(t testing.TB, c *linux.Cradle, room *linux.Room, path string, args []string, fds []int) (linux.Report, error) {
+	t.Helper()
+	s, err := room.NewScript()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,8 +47,8 @@ func run(t testing.TB, path string, args []string, fds []int) (linux.Report, err
 	p := &s.Program
 	p.UnblockSignals()
 	p.Add("close", unix.SYS_CLOSE_RANGE, uintptr(len(fds)), uintptr(^uint32(0)), 0)
-	p.Add("execute "+path, unix.SYS_EXECVE, s.String(path), s.Strings(args), s.Strings(nil))
-	child, err := s.Clone(0, -1)
+	s.Claim.Add("execute "+path, unix.SYS_EXECVE, s.String(path), s.Strings(args), s.Strings(nil))
+	child, err := c.Clone(s, 0, -1, -1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,14 +71,16 @@ func run(t testing.TB, path string, args []string, fds []int) (linux.Report, err
 func TestCloneRunsAProgram(t *testing.T) {
 	null, _ := os.Open("/dev/null")
 	defer null.Close()
-	r, err := run(t, "/bin/sh", []string{"sh", "-c", "exit 3"}, []int{int(null.Fd()), 1, 2})
+	c, room := cradle(t)
+	r, err := run(t, c, room, "/bin/sh", []string{"sh", "-c", "exit 3"}, []int{int(null.Fd()), 1, 2})
 	if err != nil || !r.Status().Exited() || r.Status().ExitStatus() != 3 {
 		t.Errorf("sh -c 'exit 3': %v, %v", r.Status(), err)
 	}
 }
 
 func TestCloneNamesTheStep(t *testing.T) {
-	_, err := run(t, "/does/not/exist", nil, nil)
+	c, room := cradle(t)
+	_, err := run(t, c, room, "/does/not/exist", nil, nil)
 	var step *linux.StepError
 	if !errors.As(err, &step) || !step.Execute || step.Errno != unix.ENOENT {
 		t.Fatalf("error %v, want a StepError of the execve with ENOENT", err)
@@ -64,9 +90,10 @@ func TestCloneNamesTheStep(t *testing.T) {
 	}
 }
 
-// The child copies a process whose garbage collector, scheduler and signal
+// A cradle is a copy of a process whose garbage collector, scheduler and signal
 // handlers are at work.
 func TestCloneUnderLoad(t *testing.T) {
+	c, room := cradle(t)
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	for range 2 {
@@ -88,7 +115,17 @@ func TestCloneUnderLoad(t *testing.T) {
 		}()
 	}
 	for i := range 200 {
-		r, err := run(t, "/bin/true", []string{"true"}, nil)
+		if i%10 == 0 {
+			if c, room = cradle(t); i%20 == 0 {
+				next, err := c.Another()
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(next.Close)
+				c = next
+			}
+		}
+		r, err := run(t, c, room, "/bin/true", []string{"true"}, nil)
 		if err != nil || r.Status() != 0 {
 			t.Errorf("start %d: status %v, %v", i, r.Status(), err)
 			break
@@ -99,7 +136,11 @@ func TestCloneUnderLoad(t *testing.T) {
 }
 
 func TestScriptRefusesNUL(t *testing.T) {
-	s, err := linux.NewScript()
+	room, err := linux.NewRoom()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := room.NewScript()
 	if err != nil {
 		t.Fatal(err)
 	}

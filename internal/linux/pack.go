@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Pack writes the script to a file in memory, for a child that [Script.Clone] does not
-// make: one that is a fork of some other program and carries out the same steps by
+// Pack writes the script to a file in memory, for a child that no [Cradle]
+// makes: one that is a fork of some other program and carries out the same steps by
 // itself. args and env are what is to run; keep is how many descriptors it has. The
 // reader is template.py of package spawner:
 //
@@ -134,6 +134,5 @@ func (s *Script) GoPacked(ctl *os.File, fds []int, args, env []string, keep int)
 		return err
 	}
 	defer unix.Close(file)
-	s.forked = true
 	return s.Go(ctl, append(fds[:len(fds):len(fds)], file))
 }

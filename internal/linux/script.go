@@ -11,13 +11,15 @@ const (
 	maxBorn    = 16
 	maxSetup   = 640
 	maxProgram = 192
+	maxClaim   = 48
 	maxSeal    = 16
+	maxDrops   = 64
 	maxFDs     = 253     // SCM_MAX_FD, unix(7)
 	dataBytes  = 3 << 20 // room for arguments and environment: ARG_MAX is 2 MiB here
 )
 
 // ControlFD is the number of the control socket inside the child. Received
-// descriptors get the numbers from 0 upwards; there are at most 253 of them.
+// descriptors get the numbers from 0 upwards; there are at most 253 of them at a time.
 const ControlFD = 255
 
 // A step is one system call of a script. An argument whose bit is set in load
@@ -36,13 +38,22 @@ type arena struct {
 	born    [maxBorn]step
 	setup   [maxSetup]step
 	program [maxProgram]step
+	claim   [maxClaim]step
 	seal    [maxSeal]step
-	count   [4]int32
+	control
+	data [dataBytes]byte
+}
+
+// control is what an arena has besides steps and their data.
+type control struct {
+	count [5]int32
+	waits int32 // the program's process waits to be claimed
 
 	// Written by the child, or by the program's process in the child's memory.
 	failStage, failStep, failErrno int32
+	claimed                        int32
 
-	goByte  [8]byte
+	message message
 	goIov   unix.Iovec
 	goMsg   unix.Msghdr
 	goCtl   [unix.SizeofCmsghdr + 4*256]byte
@@ -54,11 +65,25 @@ type arena struct {
 	status  int32
 	pidfd   int32
 	rusage  unix.Rusage
-	data    [dataBytes]byte
-	dataEnd byte
+	tls     [64]byte
+
+	// Of a cradle: what it is to make.
+	args   cloneArgs
+	target uintptr // arena of the child
+	net    int32   // number of the network namespace for it, or -1
+	drops  [maxDrops]drop
 }
 
-// Stage is one of the four lists of steps of a script.
+// message is what a child or a cradle is told.
+type message struct {
+	kind  int32
+	setup int32 // how many steps of Setup are to be carried out by then
+}
+
+// drop is memory that a cradle has no use for.
+type drop struct{ from, to uintptr }
+
+// Stage is one of the five lists of steps of a script.
 type Stage struct {
 	script *Script
 	index  int32
@@ -69,59 +94,41 @@ type Stage struct {
 // The stages of a script, in the order they run.
 const (
 	stageBorn    = iota // right after clone
-	stageSetup          // after Go, as the init
-	stageProgram        // in the program's process, up to execve
+	stageSetup          // after Prepare, Ready or Go, as the init
+	stageProgram        // in the program's process
+	stageClaim          // there too, after Go: up to execve
 	stageSeal           // as the init, once the program runs
 )
 
 // Script is what a cloned child does. It is not safe for concurrent use. A
-// script lives in shared memory of its own, which Close gives back; it may be
+// script lies in a place of a [Room], which Close gives back; it may be
 // closed once the child is dead.
 type Script struct {
-	Born, Setup, Program, Seal Stage
+	Setup, Program, Claim, Seal Stage
 
-	mem  []byte
-	a    *arena
-	used int
-	ctl  int
-	err  error
+	born Stage
 
-	moves  []uintptr // places in data that hold an address
-	forked bool      // its program is not executed: see GoPacked
+	room  *Room
+	place int
+	a     *arena
+	used  int
+	ctl   int
+	err   error
+
+	moves []uintptr // places in data that hold an address
 }
 
-// NewScript returns a script without steps.
-func NewScript() (*Script, error) {
-	mem, err := unix.Mmap(-1, 0, int(unsafe.Sizeof(arena{})), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
-	if err != nil {
-		return nil, fmt.Errorf("map a script: %w", err)
-	}
-	s := &Script{mem: mem, a: (*arena)(unsafe.Pointer(&mem[0])), ctl: -1}
-	s.Born = Stage{script: s, index: stageBorn, steps: s.a.born[:]}
-	s.Setup = Stage{script: s, index: stageSetup, steps: s.a.setup[:]}
-	s.Program = Stage{script: s, index: stageProgram, steps: s.a.program[:]}
-	s.Seal = Stage{script: s, index: stageSeal, steps: s.a.seal[:]}
-	return s, nil
-}
-
-// Close gives the memory and the control socket back.
+// Close gives the place and the control socket back. What the script held is not
+// there any more for the next one.
 func (s *Script) Close() {
 	if s.ctl >= 0 {
 		unix.Close(s.ctl)
 		s.ctl = -1
 	}
-	if s.mem != nil {
-		unix.Munmap(s.mem)
-		s.mem, s.a = nil, nil
-	}
-}
-
-// Release gives the memory back as soon as the child needs it no longer for
-// steps. The child keeps its own mapping; ReadReport goes on working.
-func (s *Script) Release() {
-	if s.mem != nil {
-		unix.Munmap(s.mem)
-		s.mem, s.a = nil, nil
+	if s.a != nil {
+		clear(s.a.data[:s.used])
+		s.room.give(s.place, s.used)
+		s.a = nil
 	}
 }
 
@@ -279,7 +286,7 @@ func (s *Script) name(stage, step int32) string {
 	if step < 0 {
 		return "make a process for the program"
 	}
-	for _, g := range []*Stage{&s.Born, &s.Setup, &s.Program, &s.Seal} {
+	for _, g := range []*Stage{&s.born, &s.Setup, &s.Program, &s.Claim, &s.Seal} {
 		if g.index == stage && int(step) < len(g.names) {
 			return g.names[step]
 		}

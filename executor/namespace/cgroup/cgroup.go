@@ -62,6 +62,9 @@ type Group interface {
 	Limit(Limits) error
 	// Stat reads what was used.
 	Stat() Stat
+	// Renew makes the group, in which so many processes of ours have stayed, as good as
+	// new, and reports false if it cannot be that, so that it has to be removed.
+	Renew(stayed int) bool
 	// Remove removes the group, whose processes have ended.
 	Remove() error
 }

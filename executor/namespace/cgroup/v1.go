@@ -81,6 +81,7 @@ func (p *v1) Make(name string) (Group, error) {
 type v1Group struct {
 	parent *v1
 	name   string
+	limits Limits // that are set; zero is not set
 }
 
 func (g *v1Group) FD() int { return -1 }
@@ -101,8 +102,73 @@ func (g *v1Group) Attach(pid int) error {
 	return nil
 }
 
+// Limit writes what is another limit than there is. What was limited cannot be unlimited.
 func (g *v1Group) Limit(l Limits) error {
-	return limitV1(g.dir, l)
+	change := l
+	if l.MemoryBytes == g.limits.MemoryBytes {
+		change.MemoryBytes = 0
+	}
+	if l.Pids == g.limits.Pids {
+		change.Pids = 0
+	}
+	if l.CPUs == g.limits.CPUs {
+		change.CPUs = 0
+	}
+	if err := limitV1(g.dir, change); err != nil {
+		return err
+	}
+	if l.MemoryBytes > 0 {
+		g.limits.MemoryBytes = l.MemoryBytes
+	}
+	if l.Pids > 0 {
+		g.limits.Pids = l.Pids
+	}
+	if l.CPUs > 0 {
+		g.limits.CPUs = l.CPUs
+	}
+	return nil
+}
+
+// Bounds of what a group may have kept to be as good as new: charges for what the kernel
+// keeps at hand, and gives up when somebody needs the room; and how many processes there were
+// at most, for that peak cannot be set back: fewer than any program has with those of ours.
+const (
+	keptBytes = 256 << 10
+	keptPeak  = 1
+)
+
+// Renew finds everything that an environment can leave: what cannot be set back must not
+// have been touched.
+func (g *v1Group) Renew(stayed int) bool {
+	if dir := g.dir("pids"); dir != "" {
+		if readInt(dir, "pids.current") != int64(stayed) || readField(dir, "pids.events", "max") != 0 || readInt(dir, "pids.peak") > int64(stayed+1+keptPeak) {
+			return false
+		}
+	}
+	if dir := g.dir("memory"); dir != "" && !renewMemory(dir) {
+		return false
+	}
+	if dir := g.dir("cpuacct"); dir != "" && write(dir, "cpuacct.usage", "0") != nil {
+		return false
+	}
+	if dir := g.dir("cpu"); dir != "" && g.limits.CPUs > 0 {
+		// Its part of the period that runs is full again.
+		micros, _ := quota(g.limits.CPUs)
+		return write(dir, "cpu.cfs_quota_us", strconv.FormatInt(micros, 10)) == nil
+	}
+	return true
+}
+
+func renewMemory(dir string) bool {
+	if readField(dir, "memory.oom_control", "oom_kill") != 0 || readInt(dir, "memory.kmem.tcp.usage_in_bytes") != 0 {
+		return false
+	}
+	if readInt(dir, "memory.usage_in_bytes") > keptBytes {
+		if write(dir, "memory.force_empty", "0") != nil || readInt(dir, "memory.usage_in_bytes") > keptBytes {
+			return false
+		}
+	}
+	return write(dir, "memory.max_usage_in_bytes", "0") == nil
 }
 
 // Limit bounds all groups together.

@@ -211,6 +211,10 @@ func (g *v2Group) Stat() Stat {
 	}
 }
 
+// Renew reports false: version 2 has peaks and sums that cannot be set back, and a group of
+// it is made in a tenth of the time.
+func (g *v2Group) Renew(int) bool { return false }
+
 func (g *v2Group) Remove() error {
 	if g.fd >= 0 {
 		unix.Close(g.fd)

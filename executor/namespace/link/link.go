@@ -60,6 +60,7 @@ type Request struct {
 
 	Hello   *Hello
 	Start   *Start // descriptors: the three streams, then Extra
+	Prepare *Prepare
 	Kill    *Kill
 	Signal  *Signal
 	Usage   *Ref
@@ -87,6 +88,12 @@ type Start struct {
 	Limits        executor.Limits // complete: no zero field
 	AllowDegraded []string
 	Fork          *executor.Fork // nil to execute
+}
+
+// Prepare has so many environments like Spec, whose Env says nothing, wait from now on.
+type Prepare struct {
+	Spec  *Start
+	Count int
 }
 
 // Command is the part of executor.Command that crosses.

@@ -3,9 +3,7 @@ package spawner
 import (
 	"fmt"
 	"os"
-	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"cofferdam/executor/namespace/cgroup"
@@ -20,10 +18,18 @@ type blank struct {
 	script *linux.Script
 	child  linux.Child
 	ctl    *os.File
-	group  cgroup.Group // nil on a host without
+	nest   *nest
 	net    int
 	uses   *template // that counts it as a use, nil for none
 	pidns  string    // identity of its pid namespace, as in /proc/PID/ns/pid
+}
+
+// group is the cgroup of the environment, nil on a host without.
+func (k *blank) group() cgroup.Group {
+	if k.nest == nil {
+		return nil
+	}
+	return k.nest.group
 }
 
 const blankNamespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
@@ -32,11 +38,10 @@ const blankNamespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPI
 type blanks struct {
 	ids      *ids
 	networks *networks
-	cloner   *cloner
-	parent   cgroup.Parent // nil on a host without
-	template *template     // what makes them, nil for the cloner
+	nests    *nests
+	scripts  *scripts
+	template *template // what makes them, nil for cradles
 
-	made    atomic.Uint64 // names cgroups
 	ahead   int
 	wake    chan struct{}
 	stopped chan struct{} // closed when keep has returned
@@ -116,46 +121,50 @@ func (b *blanks) make() (*blank, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.makeIn(slot, b.ids.pair(slot))
+	return b.makeFor(slot)
 }
 
 // twin makes a blank with the ids of another environment, which is living.
 func (b *blanks) twin(slot uint32) (*blank, error) {
 	b.ids.share(slot)
-	return b.makeIn(slot, b.ids.pair(slot))
+	return b.makeFor(slot)
+}
+
+// makeFor makes a blank for an environment in slot, which it has then.
+func (b *blanks) makeFor(slot uint32) (*blank, error) {
+	if b.template != nil {
+		return b.template.makeIn(slot)
+	}
+	k, err := b.makeIn(slot, b.ids.pair(slot))
+	if err != nil {
+		return nil, err
+	}
+	b.scripts.begin(k.script)
+	if err := k.script.Prepare(k.ctl, nil); err != nil {
+		b.drop(k)
+		return nil, err
+	}
+	return k, nil
 }
 
 // makeIn makes a blank in slot, which it has then, with ids mapped.
 func (b *blanks) makeIn(slot uint32, mapped string) (_ *blank, err error) {
-	if b.template != nil {
-		return b.template.makeIn(slot)
-	}
 	k := &blank{slot: slot, net: -1, child: linux.Child{PidFD: -1}}
 	defer func() {
 		if err != nil {
-			k.discard()
-			b.ids.give(k.slot)
+			b.drop(k)
 		}
 	}()
 	if k.net, err = b.networks.take(); err != nil {
 		return nil, err
 	}
-	if b.parent != nil {
-		if k.group, err = b.parent.Make(strconv.FormatUint(b.made.Add(1), 10)); err != nil {
-			return nil, err
-		}
-	}
-	if k.script, err = linux.NewScript(); err != nil {
+	if k.nest, err = b.nests.take(); err != nil {
 		return nil, err
 	}
-	b.cloner.do(func() {
-		if err = unix.Setns(k.net, unix.CLONE_NEWNET); err != nil {
-			err = fmt.Errorf("enter a network namespace: %w", err)
-			return
-		}
-		k.child, err = k.script.Clone(blankNamespaces, groupFD(k.group))
-	})
-	if err != nil {
+	if k.script, err = b.nests.room.NewScript(); err != nil {
+		return nil, err
+	}
+	if k.child, err = b.nests.clone(k.nest, k.script, blankNamespaces, k.net); err != nil {
 		k.child.PidFD = -1
 		return nil, err
 	}
@@ -166,27 +175,20 @@ func (b *blanks) makeIn(slot uint32, mapped string) (_ *blank, err error) {
 	if k.pidns, err = os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", k.child.Pid)); err != nil {
 		return nil, fmt.Errorf("look at the pid namespace of an environment: %w", err)
 	}
-	if k.group != nil && k.group.FD() < 0 {
-		if err = k.group.Attach(k.child.Pid); err != nil {
-			return nil, err
-		}
-	}
 	return k, nil
 }
 
-func groupFD(g cgroup.Group) int {
-	if g == nil {
-		return -1
-	}
-	return g.FD()
+// end kills a child and waits for its end.
+func end(c linux.Child) {
+	unix.PidfdSendSignal(c.PidFD, unix.SIGKILL, nil, 0)
+	reap(c.PidFD)
+	unix.Close(c.PidFD)
 }
 
 // discard ends what there is of a blank, and waits for the end.
-func (k *blank) discard() {
+func (b *blanks) discard(k *blank) {
 	if k.child.PidFD >= 0 {
-		unix.PidfdSendSignal(k.child.PidFD, unix.SIGKILL, nil, 0)
-		reap(k.child.PidFD)
-		unix.Close(k.child.PidFD)
+		end(k.child)
 		k.child.PidFD = -1
 	}
 	if k.ctl != nil {
@@ -195,13 +197,18 @@ func (k *blank) discard() {
 	if k.script != nil {
 		k.script.Close()
 	}
-	if k.net >= 0 {
+	switch {
+	case k.net < 0:
+	case b.template == nil:
+		b.networks.give(k.net)
+		k.net = -1
+	default: // it belongs to the template's user namespace
 		unix.Close(k.net)
 		k.net = -1
 	}
-	if k.group != nil {
-		k.group.Remove()
-		k.group = nil
+	if k.nest != nil {
+		b.nests.give(k.nest)
+		k.nest = nil
 	}
 }
 
@@ -226,9 +233,9 @@ func readable(pidfd int) bool {
 	return n > 0
 }
 
-// drop discards a blank that was complete.
+// drop discards a blank with its ids.
 func (b *blanks) drop(k *blank) {
-	k.discard()
+	b.discard(k)
 	b.ids.give(k.slot)
 	if k.uses != nil {
 		k.uses.server.templates.leave(k.uses)

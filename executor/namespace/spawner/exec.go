@@ -3,6 +3,7 @@ package spawner
 import (
 	"errors"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,25 +35,25 @@ func (s *server) exec(gone *withdrawal, i *instance, req *link.Exec, fds []int) 
 		return executor.Exit{}, err
 	}
 	defer i.admit(-1)
-	sc, err := linux.NewScript()
+	sc, err := s.blanks.nests.room.NewScript()
 	if err != nil {
 		return executor.Exit{}, err
 	}
 	defer sc.Close()
-	list := &fdList{fds: append([]int(nil), fds...)}
-	sc.Setup.Add("enter the environment", unix.SYS_SETNS, list.add(init), joined)
+	sc.Setup.Add("enter the environment", unix.SYS_SETNS, uintptr(len(fds)), joined)
 	s.scripts.become(sc, s.ids.init())
 	s.scripts.capabilities(sc)
-	if err := s.scripts.program(sc, &req.Command, &i.spec.Limits, i.writable, len(fds)); err != nil {
+	if err := s.scripts.program(sc, &i.spec.Limits, i.writable, len(fds)); err != nil {
 		return executor.Exit{}, err
 	}
-	s.scripts.seal(sc)
+	if err := s.scripts.execute(sc, &req.Command); err != nil {
+		return executor.Exit{}, err
+	}
 
 	began := time.Now()
-	var child linux.Child
-	s.cloner.do(func() { child, err = sc.Clone(0, groupFD(i.group)) })
+	child, err := s.blanks.nests.clone(i.blank.nest, sc, 0, -1)
 	if err != nil {
-		return executor.Exit{}, err
+		return executor.Exit{}, i.stoppedOr(err)
 	}
 	ctl := sc.Control()
 	defer ctl.Close()
@@ -60,12 +61,7 @@ func (s *server) exec(gone *withdrawal, i *instance, req *link.Exec, fds []int) 
 	defer reap(child.PidFD)
 	stop := func() { unix.PidfdSendSignal(child.PidFD, unix.SIGKILL, nil, 0) }
 	defer stop()
-	if i.group != nil && i.group.FD() < 0 {
-		if err := i.group.Attach(child.Pid); err != nil {
-			return executor.Exit{}, i.stoppedOr(err)
-		}
-	}
-	if err := sc.Go(ctl, list.fds); err != nil {
+	if err := sc.Go(ctl, append(slices.Clone(fds), init)); err != nil {
 		return executor.Exit{}, i.stoppedOr(err)
 	}
 	_, program, err := sc.ReadReport(ctl)
@@ -98,14 +94,14 @@ func (s *server) exec(gone *withdrawal, i *instance, req *link.Exec, fds []int) 
 func (i *instance) admit(n int) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.ended {
+	if i.ended || i.over && n > 0 {
 		return executor.ErrStopped
 	}
 	i.execs += n
 	if i.group == nil {
 		return nil
 	}
-	return i.group.Limit(groupLimits(&executor.Limits{Pids: i.spec.Limits.Pids}, i.execs))
+	return i.group.Limit(groupLimits(&executor.Limits{Pids: i.spec.Limits.Pids}, i.ours+i.execs))
 }
 
 // stoppedOr is ErrStopped if the environment is ending, which explains any other

@@ -137,6 +137,6 @@ func (i *instance) used(st cgroup.Stat) executor.Usage {
 		Wall:        time.Since(i.began),
 		CPU:         max(i.seen.CPU, st.CPU),
 		MemoryBytes: max(i.seen.MemoryBytes, st.MemoryPeak),
-		Pids:        max(i.seen.Pids, st.PidsPeak-1), // the init
+		Pids:        max(i.seen.Pids, st.PidsPeak-i.ours),
 	}
 }

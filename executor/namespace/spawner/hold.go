@@ -73,6 +73,29 @@ func (h *holds) take(from *blanks, mounts []placed) (_ *blank, keys []string, er
 	return b, keys, nil
 }
 
+// join hands over what mounts share writably to an environment that has its ids already. The
+// error is that others have it.
+func (h *holds) join(mounts []placed, slot uint32) (keys []string, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, m := range mounts {
+		if !m.writes() {
+			continue
+		}
+		if have := h.at[m.key]; have != nil && have.slot != slot && !h.ids.single() {
+			err = fmt.Errorf("mount %q: another environment writes to it", m.Target)
+		} else {
+			err = h.add(&m, slot)
+		}
+		if err != nil {
+			h.release(keys)
+			return nil, err
+		}
+		keys = append(keys, m.key)
+	}
+	return keys, nil
+}
+
 // add counts one more environment of slot that writes to m. The caller holds mu.
 func (h *holds) add(m *placed, slot uint32) error {
 	have := h.at[m.key]

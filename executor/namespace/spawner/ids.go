@@ -2,8 +2,9 @@ package spawner
 
 import (
 	"fmt"
-	"os"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // The ids inside an environment.
@@ -111,7 +112,12 @@ func (i *ids) inner(slot uint32) (init, program uint32) { return 2 + 2*slot, 3 +
 // write maps ids into the user namespace of process pid.
 func (i *ids) write(pid int, text string) error {
 	for _, file := range []string{"uid_map", "gid_map"} {
-		if err := os.WriteFile(fmt.Sprintf("/proc/%d/%s", pid, file), []byte(text), 0); err != nil {
+		fd, err := unix.Open(fmt.Sprintf("/proc/%d/%s", pid, file), unix.O_WRONLY|unix.O_CLOEXEC, 0)
+		if err == nil {
+			_, err = unix.Write(fd, []byte(text))
+			unix.Close(fd)
+		}
+		if err != nil {
 			return fmt.Errorf("map the ids of an environment: %w", err)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -27,6 +28,7 @@ type instance struct {
 	blank    *blank
 	from     *blanks      // where it is from, and goes
 	group    cgroup.Group // nil on a host without
+	ours     int          // processes in it that are not its program's
 	program  int          // pidfd of the program
 	began    time.Time
 	writable []rule
@@ -49,6 +51,7 @@ type instance struct {
 	cause *executor.Exit // guarded by mu: why we killed it
 	ended bool           // guarded by mu: its descriptors are closed
 	execs int            // guarded by mu: programs started by Exec
+	over  bool           // guarded by mu: nothing more is started in it
 	seen  executor.Usage // guarded by mu: largest figures of the sampler
 	final executor.Usage // guarded by mu: valid once ended
 }
@@ -62,7 +65,7 @@ func (s *server) start(spec *link.Start, fds []int) (_ int, listeners []int, err
 	if len(fds) < 3 {
 		return 0, nil, errors.New("a start without its three streams")
 	}
-	mounts, err := s.place(spec.Mounts, &spec.Limits)
+	mounts, err := s.place(spec.Mounts, &spec.Limits, false)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -70,50 +73,32 @@ func (s *server) start(spec *link.Start, fds []int) (_ int, listeners []int, err
 	if err := s.checkQuotas(mounts, spec); err != nil {
 		return 0, nil, err
 	}
-	tree, err := s.layouts.tree(spec, mounts)
+	i := s.newInstance(spec, mounts)
+	ready := s.stocks.take(spec, mounts)
+	if ready != nil {
+		if i.held, err = s.holds.join(mounts, ready.slot); err != nil { // its ids may not write there
+			s.stocks.put(spec, ready)
+			ready = nil
+		}
+	}
+	if ready != nil {
+		if listeners, err = i.enter(ready, mounts, fds); err == errGone {
+			i, ready = s.newInstance(spec, mounts), nil
+		}
+	}
+	if ready == nil {
+		listeners, err = i.build(mounts, fds)
+	}
 	if err != nil {
 		return 0, nil, err
-	}
-	defer unix.Close(tree)
-	b, held, from, err := s.take(spec, mounts)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer from.refill()
-	i := &instance{
-		server: s, env: spec.Env, spec: spec, blank: b, from: from, group: b.group, program: -1, writable: writable(mounts), held: held,
-		reported: make(chan struct{}), done: make(chan struct{}),
 	}
 	defer func() {
 		if err != nil {
 			linux.CloseFDs(listeners)
 			listeners = nil
-			i.closeVolumes()
-			if i.program >= 0 {
-				unix.Close(i.program)
-			}
-			from.drop(b)
-			s.holds.done(i.held)
-			i.leaveImages()
+			i.undo()
 		}
 	}()
-	for _, m := range mounts {
-		if m.image != nil {
-			i.images = append(i.images, s.storage.again(m.image))
-		}
-	}
-	if b.group != nil {
-		l := spec.Limits
-		if err := b.group.Limit(groupLimits(&l, 0)); err != nil {
-			return 0, nil, err
-		}
-	}
-	if listeners, err = listenInside(b.net, spec.Listen); err != nil {
-		return 0, nil, err
-	}
-	if err = i.prepare(mounts, tree, fds); err != nil {
-		return 0, listeners, err
-	}
 	s.mu.Lock()
 	if s.closed {
 		err = executor.ErrStopped
@@ -124,7 +109,7 @@ func (s *server) start(spec *link.Start, fds []int) (_ int, listeners []int, err
 	}
 	s.mu.Unlock()
 	if err != nil {
-		return 0, listeners, err
+		return 0, nil, err
 	}
 	if l := spec.Limits.Wall; l > 0 {
 		i.timer = time.AfterFunc(l, func() {
@@ -134,90 +119,216 @@ func (s *server) start(spec *link.Start, fds []int) (_ int, listeners []int, err
 	s.work.Add(1)
 	go i.watch()
 	go i.sample()
-	return b.child.Pid, listeners, nil
+	return i.blank.child.Pid, listeners, nil
 }
 
-// groupLimits are the limits for a cgroup that also holds the init, and the
-// helpers of execs.
-func groupLimits(l *executor.Limits, execs int) (g cgroup.Limits) {
+func (s *server) newInstance(spec *link.Start, mounts []placed) *instance {
+	return &instance{
+		server: s, env: spec.Env, spec: spec, program: -1, writable: writable(mounts),
+		reported: make(chan struct{}), done: make(chan struct{}),
+	}
+}
+
+// build makes the environment of a blank, and starts its program.
+func (i *instance) build(mounts []placed, fds []int) (listeners []int, err error) {
+	s := i.server
+	b, held, from, err := s.take(i.spec, mounts)
+	if err != nil {
+		return nil, err
+	}
+	defer from.refill()
+	i.held = held
+	i.use(b, from)
+	return i.run(mounts, func() error { return i.prepare(mounts, fds) })
+}
+
+// enter makes it of one that was prepared. The error is errGone if that was killed, and nobody
+// has noticed by now.
+func (i *instance) enter(p *prepared, mounts []placed, fds []int) (listeners []int, err error) {
+	i.use(p.blank, i.server.blanks)
+	defer func() {
+		if err != nil {
+			p.closeViews()
+		}
+	}()
+	return i.run(mounts, func() error { return i.claim(p, mounts, fds) })
+}
+
+// run has start start the program, with all that it takes besides.
+func (i *instance) run(mounts []placed, start func() error) (listeners []int, err error) {
+	defer func() {
+		if err != nil {
+			linux.CloseFDs(listeners)
+			listeners = nil
+			i.undo()
+		}
+	}()
+	for _, m := range mounts {
+		if m.image != nil {
+			i.images = append(i.images, i.server.storage.again(m.image))
+		}
+	}
+	if listeners, err = i.server.visitor.listen(i.blank.net, i.spec.Listen); err != nil {
+		return nil, err
+	}
+	return listeners, start()
+}
+
+// undo takes back what has been begun.
+func (i *instance) undo() {
+	i.closeVolumes()
+	if i.program >= 0 {
+		unix.Close(i.program)
+		i.program = -1
+	}
+	i.from.drop(i.blank)
+	i.server.holds.done(i.held)
+	i.held = nil
+	i.leaveImages()
+}
+
+// use makes b what i lives in.
+func (i *instance) use(b *blank, from *blanks) {
+	i.blank, i.from, i.group, i.ours = b, from, b.group(), b.nest.ours()
+}
+
+// ahead are the rules of Landlock that can be set before the environment is anybody's: none if
+// some are about what comes with that.
+func (i *instance) ahead(mounts []placed) []rule {
+	for _, m := range mounts {
+		if m.late && m.Writable && m.Kind == executor.MountVolume {
+			return nil
+		}
+	}
+	return i.writable
+}
+
+// groupLimits are the limits for a cgroup that also holds so many processes of ours: the
+// init, a cradle, and the helpers of execs.
+func groupLimits(l *executor.Limits, ours int) (g cgroup.Limits) {
 	g.MemoryBytes, g.CPUs = l.MemoryBytes, l.CPUs
 	if l.Pids > 0 {
-		g.Pids = l.Pids + 1 + execs
+		g.Pids = l.Pids + ours
 	}
 	return g
 }
 
-// budgetLimits are the limits for the group of all: with the inits of so many
-// environments, of those that wait ahead, and the helpers of execs.
-func budgetLimits(h *link.Hello) (g cgroup.Limits) {
+// besides is what there is besides environments that somebody has started.
+type besides struct{ templates, prepared atomic.Int64 }
+
+// limitAll bounds the group of all: with the inits and cradles of so many environments, of
+// those that wait ahead or are taken down, templates, and the helpers of execs.
+func (s *server) limitAll() error {
+	if s.cgroups == nil {
+		return nil
+	}
+	var g cgroup.Limits
+	h := s.hello
+	templates, ahead := s.besides.templates.Load(), int64(h.Warm)+s.besides.prepared.Load()
 	if h.Budget.MemoryBytes > 0 {
-		g.MemoryBytes = h.Budget.MemoryBytes + int64(h.Warm+1)<<20
+		g.MemoryBytes = h.Budget.MemoryBytes + (ahead+1)<<20 + templates*templateMemory
 	}
 	if h.Budget.Pids > 0 && h.Budget.Instances > 0 {
-		g.Pids = h.Budget.Pids + 2*h.Budget.Instances + h.Warm + 64
+		g.Pids = h.Budget.Pids + 3*h.Budget.Instances + 4*int(ahead) + int(templates)*templatePids + 64
 	}
-	return g
+	return s.cgroups.Limit(g)
 }
 
 // prepare writes the script of i, runs it, and waits until the program has been
 // executed.
-func (i *instance) prepare(mounts []placed, tree int, fds []int) error {
-	s, b, spec := i.server, i.blank, i.spec
-	list := &fdList{fds: slices.Clone(fds)}
-	treeFD := list.add(tree)
-	own, err := s.ownFiles(mounts, s.ids.program(b.slot))
+func (i *instance) prepare(mounts []placed, fds []int) error {
+	sc := i.blank.script
+	set, err := i.setUp(mounts, fds, false)
 	if err != nil {
 		return err
+	}
+	defer set.close()
+	if f := i.spec.Fork; f != nil {
+		err = sc.GoPacked(i.blank.ctl, set.fds, i.spec.Command.Args[len(f.Interpreter):], i.spec.Command.Env, len(fds))
+	} else if err = i.server.scripts.execute(sc, &i.spec.Command); err == nil {
+		err = sc.Go(i.blank.ctl, set.fds)
+	}
+	if err != nil {
+		return err
+	}
+	return i.begin()
+}
+
+// begin waits until the program has been executed.
+func (i *instance) begin() (err error) {
+	i.began = time.Now()
+	i.blank.ctl.SetReadDeadline(i.began.Add(startTimeout))
+	if _, i.program, err = i.blank.script.ReadReport(i.blank.ctl); err != nil {
+		return i.startError(err)
+	}
+	i.blank.ctl.SetReadDeadline(time.Time{})
+	return nil
+}
+
+// setting is what the set-up of an environment is given, until it has it.
+type setting struct {
+	fds  []int // in the order that the script expects
+	ours []int // of them those that we opened
+}
+
+func (s *setting) add(fd int) uintptr {
+	s.fds, s.ours = append(s.fds, fd), append(s.ours, fd)
+	return uintptr(len(s.fds) - 1)
+}
+
+func (s *setting) close() { linux.CloseFDs(s.ours) }
+
+// setUp writes what turns the blank of i into the environment, up to where its program is
+// executed. fds are those that stay open; waits says that it will wait there to be claimed.
+func (i *instance) setUp(mounts []placed, fds []int, waits bool) (_ *setting, err error) {
+	s, b, spec := i.server, i.blank, i.spec
+	if i.group != nil {
+		if err := i.group.Limit(groupLimits(&spec.Limits, i.ours)); err != nil {
+			return nil, err
+		}
+	}
+	set := &setting{fds: slices.Clone(fds)}
+	defer func() {
+		if err != nil {
+			set.close()
+		}
+	}()
+	tree, err := s.layouts.tree(spec, mounts)
+	if err != nil {
+		return nil, err
+	}
+	treeFD := set.add(tree)
+	own, err := s.ownFiles(mounts, s.ids.program(b.slot))
+	if err != nil {
+		return nil, err
 	}
 	ownFD := -1
 	if own >= 0 {
-		defer unix.Close(own)
-		ownFD = int(list.add(own))
+		ownFD = int(set.add(own))
 	}
 	binds := map[int]uintptr{}
 	for n, m := range mounts {
-		if m.Kind != executor.MountPoints && (!m.own || m.source < 0) {
+		if !m.own || m.inFiles || m.source < 0 && m.Kind != executor.MountPoints && m.Kind != executor.MountFiles {
 			continue
 		}
-		bind, err := i.ownTree(&m)
+		bind, err := i.ownTree(mounts, n)
 		if err != nil {
-			return fmt.Errorf("mount %q: %w", m.Target, err)
+			return nil, fmt.Errorf("mount %q: %w", m.Target, err)
 		}
-		defer unix.Close(bind)
-		binds[n] = list.add(bind)
+		binds[n] = set.add(bind)
 	}
 	sc := b.script
-	s.scripts.become(sc, s.ids.init())
-	sc.Setup.Add("make a cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
 	sc.Setup.Add("set the host name", unix.SYS_SETHOSTNAME, sc.String(spec.Name), uintptr(len(spec.Name)))
 	s.scripts.files(sc, spec, mounts, treeFD, ownFD, binds)
-	s.scripts.capabilities(sc)
-	if spec.Fork != nil {
-		err = s.scripts.fork(sc, spec, i.writable, len(fds))
-	} else {
-		err = s.scripts.program(sc, &spec.Command, &spec.Limits, i.writable, len(fds))
+	switch {
+	case waits:
+		// What is open in the program's process is what it will be given.
+		return set, s.scripts.program(sc, &spec.Limits, i.ahead(mounts), nothing)
+	case spec.Fork != nil:
+		return set, s.scripts.fork(sc, spec, i.writable, len(fds))
+	default:
+		return set, s.scripts.program(sc, &spec.Limits, i.writable, len(fds))
 	}
-	if err != nil {
-		return err
-	}
-	s.scripts.seal(sc)
-	if spec.Fork != nil {
-		err = sc.GoPacked(b.ctl, list.fds, spec.Command.Args[len(spec.Fork.Interpreter):], spec.Command.Env, len(fds))
-	} else {
-		err = sc.Go(b.ctl, list.fds)
-	}
-	if err != nil {
-		return err
-	}
-	i.began = time.Now()
-	b.ctl.SetReadDeadline(i.began.Add(startTimeout))
-	_, i.program, err = sc.ReadReport(b.ctl)
-	if err != nil {
-		return i.startError(err)
-	}
-	b.ctl.SetReadDeadline(time.Time{})
-	sc.Release()
-	return nil
 }
 
 // startError tells a program that cannot be executed from a failure of ours.
@@ -270,7 +381,7 @@ func (i *instance) dial(d *link.Dial) (fds []int, err error) {
 		return nil, err
 	}
 	defer unix.Close(net)
-	err = inside(net, func() error {
+	err = i.server.visitor.network(net, func() error {
 		if d.Diag {
 			fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_SOCK_DIAG)
 			if err != nil {
@@ -306,14 +417,30 @@ func (i *instance) dup(fd int) (int, error) {
 }
 
 // watch waits for the end, cleans up, and reports it.
+//
+// What others could meet is given back before the end is told: processes that live, volumes
+// and what else of the host it could write to. What only we see goes afterwards, off the way of
+// whoever waits; so much of that at a time that nothing piles up.
 func (i *instance) watch() {
-	defer i.server.work.Done()
+	s := i.server
+	defer s.work.Done()
 	report, _, err := i.blank.script.ReadReport(i.blank.ctl)
 	ended := time.Now()
+	early := err == nil && report.Alone() && i.seeOff()
+	if early {
+		select {
+		case s.dismantling <- struct{}{}:
+			defer func() { <-s.dismantling }()
+		default:
+			early = false
+		}
+	}
 	i.mu.Lock()
 	cause := i.cause // a kill that comes later did not end it
 	i.mu.Unlock()
-	reap(i.blank.child.PidFD)
+	if !early {
+		reap(i.blank.child.PidFD)
+	}
 	if i.timer != nil {
 		i.timer.Stop()
 	}
@@ -324,11 +451,32 @@ func (i *instance) watch() {
 	unix.Close(i.program)
 	i.mu.Unlock()
 	i.closeVolumes()
-
-	s := i.server
+	if early {
+		i.tell(exit)
+		i.from.drop(i.blank)
+		return
+	}
 	s.holds.done(i.held)
 	i.from.drop(i.blank)
 	i.leaveImages()
+	i.tell(exit)
+}
+
+// seeOff tells whether nothing that others could meet has still to be given back, with the tree
+// of the program dead; from then on nothing more is started in it.
+func (i *instance) seeOff() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.execs > 0 || len(i.held) > 0 || len(i.images) > 0 {
+		return false
+	}
+	i.over = true
+	return true
+}
+
+// tell reports the end.
+func (i *instance) tell(exit executor.Exit) {
+	s := i.server
 	<-i.reported
 	s.mu.Lock()
 	delete(s.instances, i.env)
@@ -336,3 +484,6 @@ func (i *instance) watch() {
 	close(i.done)
 	s.conn.Send(&link.Reply{Exited: &link.Exited{Env: i.env, Exit: exit}}, nil)
 }
+
+// maxDismantled is how many environments are taken down at a time after their end was told.
+const maxDismantled = 32

@@ -47,14 +47,12 @@ func writable(mounts []placed) []rule {
 	return rules
 }
 
-// landlockRules writes the steps that make the ruleset: read and execute
-// everywhere, write where the spec says. Abstract sockets and signals do not
-// leave the domain (ABI 6).
-func (w *scripts) landlockRules(s *linux.Script, rules []rule) (linux.Slot, error) {
+// restrict writes the steps of Landlock: read and execute everywhere, write where the
+// spec says. Abstract sockets and signals do not leave the domain (ABI 6).
+func (w *scripts) restrict(s *linux.Script, g *linux.Stage, rules []rule) {
 	if w.landlock == 0 {
-		return 0, nil
+		return
 	}
-	g := &s.Program
 	all := handled(w.landlock)
 	attr := linux.LandlockRuleset{HandledFS: all, Scoped: unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | unix.LANDLOCK_SCOPE_SIGNAL}.Bytes(w.landlock)
 	ruleset := s.Slot()
@@ -84,5 +82,5 @@ func (w *scripts) landlockRules(s *linux.Script, rules []rule) (linux.Slot, erro
 			add(r.path, fsFile)
 		}
 	}
-	return ruleset, nil
+	g.Add("restrict with landlock", unix.SYS_LANDLOCK_RESTRICT_SELF, 0, 0).From(0, ruleset)
 }

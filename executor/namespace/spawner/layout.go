@@ -27,14 +27,18 @@ type placed struct {
 	source  int  // O_PATH of Source, or -1
 	isDir   bool // what is mounted is a directory
 	own     bool // made at each start: not part of the layout
+	late    bool // one instance's alone: not part of what is prepared ahead
+	inFiles bool // made with the MountFiles that it lies in
+	outer   int  // number of the mount that it lies in, -1 if in none
 	point   bool // its mount point is made by the script, in a fresh tmpfs
 	pointAt string
 	key     string // identity of the source
 	image   *image // what a volume is, if it is one; counted until released
 }
 
-// place checks the mounts of a spec and opens their sources.
-func (s *server) place(mounts []executor.Mount, limits *executor.Limits) (_ []placed, err error) {
+// place checks the mounts of a spec and opens their sources; ahead of time those only that
+// are not one instance's alone.
+func (s *server) place(mounts []executor.Mount, limits *executor.Limits, ahead bool) (_ []placed, err error) {
 	var all []placed
 	defer func() {
 		if err != nil {
@@ -42,14 +46,17 @@ func (s *server) place(mounts []executor.Mount, limits *executor.Limits) (_ []pl
 		}
 	}()
 	for n, m := range mounts {
-		p := placed{Mount: m, source: -1}
+		p := placed{Mount: m, source: -1, outer: -1}
 		if m.Kind != executor.MountRuntime {
 			if err := checkTarget(m.Target); err != nil {
 				return nil, err
 			}
 		}
-		switch m.Kind {
-		case executor.MountBind, executor.MountSocket:
+		p.late = late(&m)
+		switch kind := m.Kind; {
+		case p.late && ahead:
+			p.isDir, p.own = kind == executor.MountVolume, true
+		case kind == executor.MountBind, kind == executor.MountSocket:
 			if p.source, err = s.openSource(m.Source); err != nil {
 				return nil, err
 			}
@@ -58,15 +65,16 @@ func (s *server) place(mounts []executor.Mount, limits *executor.Limits) (_ []pl
 				unix.Close(p.source)
 				return nil, fmt.Errorf("source %q: %w", m.Source, err)
 			}
-			kind := st.Mode & unix.S_IFMT
-			p.isDir = kind == unix.S_IFDIR
+			mode := st.Mode & unix.S_IFMT
+			p.isDir = mode == unix.S_IFDIR
 			p.key = fmt.Sprintf("%d.%d", st.Dev, st.Ino)
-			p.own = m.Kind == executor.MountBind && m.Writable
-			if (m.Kind == executor.MountSocket) != (kind == unix.S_IFSOCK) || kind == unix.S_IFBLK || kind == unix.S_IFCHR {
+			// A socket is one instance's, in a tree that many have.
+			p.own = m.Kind == executor.MountSocket || m.Writable
+			if (kind == executor.MountSocket) != (mode == unix.S_IFSOCK) || mode == unix.S_IFBLK || mode == unix.S_IFCHR {
 				unix.Close(p.source)
 				return nil, fmt.Errorf("source %q is not of the kind that the mount says", m.Source)
 			}
-		case executor.MountVolume:
+		case kind == executor.MountVolume:
 			if err = s.placeVolume(&p, limits); err != nil {
 				s.closePlaced([]placed{p})
 				return nil, err
@@ -75,16 +83,17 @@ func (s *server) place(mounts []executor.Mount, limits *executor.Limits) (_ []pl
 			if err = unix.Fstat(p.source, &st); err == nil {
 				p.key = fmt.Sprintf("%d.%d", st.Dev, st.Ino)
 			}
-		case executor.MountTmpfs, executor.MountPoints:
+		case kind == executor.MountTmpfs, kind == executor.MountPoints, kind == executor.MountFiles:
 			p.isDir, p.own = true, true
-		case executor.MountFile:
+		case kind == executor.MountFile:
 			p.own = true
-		case executor.MountSymlink, executor.MountRuntime:
+		case kind == executor.MountSymlink, kind == executor.MountRuntime:
 		default:
 			return nil, fmt.Errorf("mount of unknown kind %d", m.Kind)
 		}
 		if m.Kind != executor.MountRuntime {
 			outer := enclosing(mounts, n)
+			p.outer, p.inFiles = outer, inFiles(mounts, n)
 			switch {
 			case outer >= 0 && all[outer].own, outer < 0 && within(m.Target, "/tmp"):
 				p.own = true
@@ -122,6 +131,22 @@ func (s *server) closePlaced(all []placed) {
 	}
 }
 
+// late tells whether a mount is one instance's alone.
+func late(m *executor.Mount) bool {
+	return m.Kind == executor.MountSocket || m.Kind == executor.MountVolume
+}
+
+// inFiles tells whether mount n is made with the MountFiles that it lies in: a file directly in
+// it, or a link.
+func inFiles(mounts []executor.Mount, n int) bool {
+	outer := enclosing(mounts, n)
+	if outer < 0 || mounts[outer].Kind != executor.MountFiles {
+		return false
+	}
+	m := &mounts[n]
+	return m.Kind == executor.MountSymlink || m.Kind == executor.MountFile && path.Dir(m.Target) == mounts[outer].Target
+}
+
 // layouts keeps the file trees that starts clone.
 type layouts struct {
 	hostFD int
@@ -135,8 +160,11 @@ type layouts struct {
 // tree returns a detached copy of the file tree for spec.
 func (l *layouts) tree(spec *link.Start, mounts []placed) (int, error) {
 	var key strings.Builder
-	fmt.Fprintf(&key, "%q %q", spec.Name, spec.Hosts)
+	fmt.Fprintf(&key, "%q", spec.Hosts)
 	for _, m := range mounts {
+		if m.elsewhere(mounts) {
+			continue
+		}
 		if m.own {
 			fmt.Fprintf(&key, "\npoint %t %q %t", m.isDir, m.Target, m.point)
 		} else {
@@ -211,7 +239,7 @@ func (l *layouts) build(spec *link.Start, mounts []placed) (_ int, err error) {
 		return -1, err
 	}
 	for _, m := range mounts {
-		if err := l.add(root, m); err != nil {
+		if err := l.add(root, mounts, m); err != nil {
 			return -1, err
 		}
 	}
@@ -232,7 +260,6 @@ func (l *layouts) base(root int, spec *link.Start) error {
 	}
 	for name, content := range map[string]string{
 		"etc/hosts":         hostsFile(spec.Hosts),
-		"etc/hostname":      spec.Name + "\n",
 		"etc/resolv.conf":   "",
 		"etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\nservices: files\nprotocols: files\n",
 		"etc/passwd":        "root:x:0:0:root:/:/sbin/nologin\napp:x:1000:1000:app:/tmp:/bin/sh\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n",
@@ -248,6 +275,10 @@ func (l *layouts) base(root int, spec *link.Start) error {
 		if err := makeLink(root, name, target); err != nil {
 			return err
 		}
+	}
+	// It says what the host name of its reader is: so a tree fits any name.
+	if err := l.bind(root, "proc/sys/kernel/hostname", "etc/hostname", false, attrReadOnly|unix.MOUNT_ATTR_NOEXEC); err != nil {
+		return err
 	}
 	for _, name := range devices {
 		// Not nodev: these five are what it is for to have devices.
@@ -280,11 +311,17 @@ func bindFD(root, source int, target string, isDir bool, attrs uint64) error {
 	return attach(tree, root, target)
 }
 
+// elsewhere tells whether nothing of m is in a layout, not even a mount point: it lies in
+// what is made at each start.
+func (m *placed) elsewhere(mounts []placed) bool {
+	return m.own && (m.point || m.outer >= 0 && mounts[m.outer].Kind == executor.MountFiles)
+}
+
 // add makes one mount of a spec, or its mount point if the rest is for the start.
-func (l *layouts) add(root int, m placed) error {
+func (l *layouts) add(root int, mounts []placed, m placed) error {
 	target := strings.TrimPrefix(m.Target, "/")
 	switch {
-	case m.own && m.point:
+	case m.elsewhere(mounts):
 		return nil
 	case m.own:
 		return makePoint(root, target, m.isDir)
@@ -292,8 +329,6 @@ func (l *layouts) add(root int, m placed) error {
 		return l.runtime(root)
 	case m.Kind == executor.MountSymlink:
 		return makeLink(root, target, m.Source)
-	case m.Kind == executor.MountSocket:
-		return bindFD(root, m.source, target, false, attrGuest|unix.MOUNT_ATTR_NOEXEC)
 	default:
 		return bindFD(root, m.source, target, m.isDir, attrReadOnly)
 	}

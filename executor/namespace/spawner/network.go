@@ -1,45 +1,214 @@
 package spawner
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"os"
 	"runtime"
+	"strconv"
+	"sync"
+	"time"
 
 	"cofferdam/internal/linux"
 
 	"golang.org/x/sys/unix"
 )
 
-// networks makes network namespaces ahead: the dearest part of an environment.
-// They are used once.
+// networks makes network namespaces ahead: the dearest part of an environment. One that
+// nobody has used is used again: see untouched.
 type networks struct {
-	ready chan network
+	visitor   *visitor
+	accounted bool // what sockets buffer counts as memory of the environment
+	ahead     int  // how many wait, when nothing happens
+	most      int  // how many are kept
+	maker     chan func()
+	fresh     []byte // what a namespace that nobody has used says of itself
+
+	mu    sync.Mutex
+	free  []int       // guarded by mu
+	trim  *time.Timer // guarded by mu
+	ended bool        // guarded by mu
 }
 
-type network struct {
-	fd  int
-	err error
-}
-
-// newNetworks starts a thread that keeps ahead namespaces ready. accounted says that
-// what sockets buffer counts as memory of the environment.
-func newNetworks(ahead int, accounted bool) *networks {
-	n := &networks{ready: make(chan network, ahead)}
+// newNetworks starts a thread that keeps ahead namespaces ready.
+func newNetworks(v *visitor, ahead int, accounted bool) (*networks, error) {
+	n := &networks{visitor: v, accounted: accounted, ahead: ahead, most: ahead + maxDismantled, maker: make(chan func())}
 	go func() {
 		runtime.LockOSThread() // lives in the last one it made, and does nothing there
-		for {
-			fd, err := makeNetwork(accounted)
-			n.ready <- network{fd, err}
+		for f := range n.maker {
+			f()
 		}
 	}()
-	return n
+	first, err := n.make()
+	if err != nil {
+		return nil, err
+	}
+	if err := v.network(first, func() error { n.fresh = lookAround(nil); return nil }); err != nil {
+		unix.Close(first)
+		return nil, err
+	}
+	n.free = append(n.free, first)
+	n.trim = time.AfterFunc(refillDelay, n.settle)
+	return n, nil
 }
 
-// take returns a descriptor of a fresh one with the loopback up.
+// make makes one.
+func (n *networks) make() (fd int, err error) {
+	done := make(chan struct{})
+	n.maker <- func() { fd, err = makeNetwork(n.accounted); close(done) }
+	<-done
+	return fd, err
+}
+
+// take returns a descriptor of one that is as good as fresh, with the loopback up.
 func (n *networks) take() (int, error) {
-	net := <-n.ready
-	return net.fd, net.err
+	n.mu.Lock()
+	if last := len(n.free) - 1; last >= 0 {
+		fd := n.free[last]
+		n.free = n.free[:last]
+		if last < n.ahead {
+			n.trim.Reset(refillDelay)
+		}
+		n.mu.Unlock()
+		return fd, nil
+	}
+	n.mu.Unlock()
+	return n.make()
+}
+
+// give takes one back in which nothing lives any more. Another environment gets it only if
+// none can have left anything in it.
+func (n *networks) give(fd int) {
+	if n.wanted() && n.untouched(fd) && n.put(fd, n.most) {
+		return
+	}
+	unix.Close(fd)
+}
+
+func (n *networks) wanted() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return !n.ended && len(n.free) < n.most
+}
+
+// put keeps one, if there are fewer than most.
+func (n *networks) put(fd, most int) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ended || len(n.free) >= most {
+		return false
+	}
+	n.free = append(n.free, fd)
+	n.trim.Reset(nestIdle)
+	return true
+}
+
+// settle makes those that are missing, and gives up those that are too many when
+// nothing has happened for a while.
+func (n *networks) settle() {
+	for {
+		n.mu.Lock()
+		ended, have := n.ended, len(n.free)
+		var surplus []int
+		if have > n.ahead {
+			surplus = append(surplus, n.free[n.ahead:]...)
+			n.free = n.free[:n.ahead]
+		}
+		n.mu.Unlock()
+		linux.CloseFDs(surplus)
+		if ended || have >= n.ahead {
+			return
+		}
+		fd, err := n.make()
+		if err != nil {
+			return // take makes one itself then, and reports the error
+		}
+		if !n.put(fd, n.ahead) {
+			unix.Close(fd)
+		}
+	}
+}
+
+// close gives up those that wait. No more are kept.
+func (n *networks) close() {
+	n.mu.Lock()
+	n.ended = true
+	n.trim.Stop()
+	free := n.free
+	n.free = nil
+	n.mu.Unlock()
+	linux.CloseFDs(free)
+}
+
+// What is looked at in a network namespace, where the kernel counts every packet and every
+// socket, and lists what lasts longer than a socket: proc_pid_net(5). The first ones tell of
+// most of what programs do.
+var netFiles = [...]string{"sockstat", "dev", "snmp", "netstat", "snmp6", "sockstat6", "ip6_flowlabel", "igmp", "igmp6", "mcfilter", "mcfilter6", "unix"}
+
+// untouched tells whether a namespace, in which nothing lives any more, is in no way another than
+// one that was just made: no packet was ever sent in it, no connection tried, no socket is left
+// or in TIME_WAIT, no label of a flow is held. Everything that could tell the next environment of
+// the last one would have shown. Ports that were bound and never connected to leave nothing.
+func (n *networks) untouched(fd int) bool {
+	same := false
+	err := n.visitor.network(fd, func() error {
+		same = lookAround(n.fresh) != nil
+		return nil
+	})
+	return err == nil && same
+}
+
+// lookAround returns all that [netFiles] say of the namespace that the thread is in; nil if want is
+// given and they say anything else.
+func lookAround(want []byte) []byte {
+	var seen []byte
+	buf := make([]byte, 16<<10)
+	for _, name := range netFiles {
+		fd, err := unix.Open("/proc/thread-self/net/"+name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			continue // without IPv6, say
+		}
+		n, err := unix.Read(fd, buf)
+		unix.Close(fd)
+		if err != nil || n == len(buf) {
+			return nil
+		}
+		text := buf[:n]
+		if name == "sockstat" {
+			// Those of the kernel itself come to be counted no more only a while after
+			// it has made them.
+			used := 0
+			if text, used = ownSockets(text); used != 0 && want != nil {
+				return nil
+			}
+		}
+		seen = append(seen, text...)
+		if want != nil && !bytes.HasPrefix(want, seen) {
+			return nil
+		}
+	}
+	if want != nil && len(seen) != len(want) {
+		return nil
+	}
+	return seen
+}
+
+// ownSockets is how many sockets there are, and what else sockstat says of a namespace, without
+// what it says of the whole machine.
+func ownSockets(text []byte) (kept []byte, used int) {
+	for line := range bytes.Lines(text) {
+		w := bytes.Fields(line)
+		for i := 1; i+1 < len(w); i += 2 {
+			switch string(w[i]) {
+			case "used":
+				used, _ = strconv.Atoi(string(w[i+1]))
+			case "inuse", "tw":
+				kept = append(append(append(kept, w[0]...), w[i]...), w[i+1]...)
+			}
+		}
+	}
+	return kept, used
 }
 
 // What a TCP socket buffers where nobody counts it: least, first and most, in
@@ -96,29 +265,12 @@ func loopbackUp() error {
 	return nil
 }
 
-// inside runs f on a thread that is in the network namespace fd. Sockets made
-// there stay there.
-func inside(fd int, f func() error) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with us
-		err := unix.Setns(fd, unix.CLONE_NEWNET)
-		if err != nil {
-			err = fmt.Errorf("enter a network namespace: %w", err)
-		} else {
-			err = f()
-		}
-		done <- err
-	}()
-	return <-done
-}
-
-// listenInside opens TCP listeners in the network namespace fd.
-func listenInside(fd int, addrs []netip.AddrPort) (fds []int, err error) {
+// listen opens TCP listeners in the network namespace fd.
+func (v *visitor) listen(fd int, addrs []netip.AddrPort) (fds []int, err error) {
 	if len(addrs) == 0 {
 		return nil, nil
 	}
-	err = inside(fd, func() error {
+	err = v.network(fd, func() error {
 		for _, addr := range addrs {
 			l, err := listen(addr)
 			if err != nil {

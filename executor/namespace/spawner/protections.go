@@ -101,7 +101,6 @@ func (s *server) tryInit() (string, error) {
 	}
 	defer s.blanks.drop(k)
 	setup, proc := &k.script.Setup, k.script.String("proc")
-	setup.Add("make a cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
 	setup.Add("set the host name", unix.SYS_SETHOSTNAME, proc, 4)
 	setup.Add(mountProc, unix.SYS_MOUNT, proc, k.script.String("/proc"), proc, procFlags, k.script.String(procOptions))
 	setup.Add("end", unix.SYS_EXIT_GROUP, 0)

@@ -34,7 +34,7 @@ func (i *instance) reach(r *link.Reach) (fds []int, err error) {
 		return nil, err
 	}
 	defer unix.Close(net)
-	if fds, err = listenInside(net, r.Listen); err != nil {
+	if fds, err = i.server.visitor.listen(net, r.Listen); err != nil {
 		return nil, err
 	}
 	defer func() {

@@ -31,14 +31,6 @@ type scripts struct {
 	pidsGroup   bool // a cgroup bounds processes
 }
 
-// fdList numbers the descriptors that go to a child, in order.
-type fdList struct{ fds []int }
-
-func (l *fdList) add(fd int) uintptr {
-	l.fds = append(l.fds, fd)
-	return uintptr(len(l.fds) - 1)
-}
-
 // become has the init take its own id, and die with the spawner from then on:
 // the death signal is cleared when credentials change.
 func (w *scripts) become(s *linux.Script, id uintptr) {
@@ -73,7 +65,7 @@ func (w *scripts) files(s *linux.Script, spec *link.Start, mounts []placed, tree
 	w.tmpfs(s, "/tmp", "tmp", spec.Limits.TmpBytes, 0)
 	w.tmpfs(s, "/dev/shm", "dev/shm", spec.Limits.TmpBytes, 0)
 	for n, m := range mounts {
-		if !m.own {
+		if !m.own || m.inFiles {
 			continue
 		}
 		target := strings.TrimPrefix(m.Target, "/")
@@ -94,6 +86,9 @@ func (w *scripts) files(s *linux.Script, spec *link.Start, mounts []placed, tree
 			dir := w.open(s, path.Dir(target))
 			g.Add("link "+m.Target, unix.SYS_SYMLINKAT, s.String(m.Source), 0, s.String(path.Base(target))).From(1, dir)
 		default:
+			if _, have := binds[n]; !have {
+				continue // comes with the claim
+			}
 			point := w.open(s, target)
 			g.Add("mount "+m.Target, unix.SYS_MOVE_MOUNT, binds[n], empty, 0, empty, ontoItself).From(2, point)
 		}
@@ -168,6 +163,13 @@ func (w *scripts) point(s *linux.Script, m placed) {
 	}
 }
 
+// begin has an init become what it is to be, whatever it is to run. A blank has done so ahead.
+func (w *scripts) begin(s *linux.Script) {
+	w.become(s, w.ids.init())
+	s.Setup.Add("make a cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
+	w.capabilities(s)
+}
+
 // capabilities gives up what even a later exec could bring back.
 func (w *scripts) capabilities(s *linux.Script) {
 	g := &s.Setup
@@ -191,21 +193,14 @@ func (w *scripts) seal(s *linux.Script) {
 	g.Add("filter the init", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, s.Filter(w.initFilter))
 }
 
-// program writes the steps of the program's process. keep descriptors stay open.
-func (w *scripts) program(s *linux.Script, c *link.Command, l *executor.Limits, writable []rule, keep int) error {
-	if err := w.confine(s, c, l, writable, keep); err != nil {
-		return err
-	}
-	return w.execute(s, c)
-}
+// nothing is how many descriptors a program's process has while it waits to be claimed.
+const nothing = -1
 
-// confine writes those up to the filter.
-func (w *scripts) confine(s *linux.Script, c *link.Command, l *executor.Limits, writable []rule, keep int) error {
+// program writes the steps of the program's process, up to where it executes the program. keep
+// descriptors stay open; nothing says that it waits there to be claimed. No rules say
+// that Landlock comes only then.
+func (w *scripts) program(s *linux.Script, l *executor.Limits, rules []rule, keep int) error {
 	g := &s.Program
-	ruleset, err := w.landlockRules(s, writable)
-	if err != nil {
-		return err
-	}
 	g.Add("begin a session", unix.SYS_SETSID)
 	w.rlimits(s, l)
 	g.Add("take the program's group", unix.SYS_SETRESGID, programID, programID, programID)
@@ -213,39 +208,53 @@ func (w *scripts) confine(s *linux.Script, c *link.Command, l *executor.Limits, 
 	noCapabilities(s, g)
 	g.Add("set no_new_privs", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 	g.Add("hide from debuggers", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0) // until execve: those inside see it now
-	if w.landlock > 0 {
-		g.Add("restrict with landlock", unix.SYS_LANDLOCK_RESTRICT_SELF, 0, 0).From(0, ruleset)
+	if rules != nil {
+		w.restrict(s, g, rules)
 	}
-	g.Add("close descriptors", unix.SYS_CLOSE_RANGE, uintptr(keep), uintptr(^uint32(0)), 0)
-	// Not before: /proc/self/fd/N would lead to what the set-up has open (CVE-2024-21626).
+	if keep == nothing {
+		g.Add("close descriptors", unix.SYS_CLOSE_RANGE, 0, linux.ControlFD-1, 0)
+		g.Add("close descriptors", unix.SYS_CLOSE_RANGE, linux.ControlFD+1, uintptr(^uint32(0)), 0)
+	} else {
+		g.Add("close descriptors", unix.SYS_CLOSE_RANGE, uintptr(keep), uintptr(^uint32(0)), 0)
+	}
+	g.Add("filter system calls", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, s.Filter(w.filter))
+	w.seal(s)
+	return s.Err()
+}
+
+// arrive has a program be where it is to begin. Not before descriptors are closed:
+// /proc/self/fd/N would lead to what the set-up has open (CVE-2024-21626).
+func arrive(s *linux.Script, g *linux.Stage, c *link.Command) {
 	dir := c.Dir
 	if dir == "" {
 		dir = "/"
 	}
 	g.Add("go to directory "+dir, unix.SYS_CHDIR, s.String(dir))
 	g.UnblockSignals()
-	g.Add("filter system calls", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, s.Filter(w.filter))
-	return nil
 }
 
 // fork writes the steps of a process that is a fork already. What execve would do is
 // done by hand: there is nothing left of the set-up to be seen. One descriptor more
 // stays open, which template.py closes.
 func (w *scripts) fork(s *linux.Script, spec *link.Start, writable []rule, keep int) error {
-	if err := w.confine(s, &spec.Command, &spec.Limits, writable, keep+1); err != nil {
+	if err := w.program(s, &spec.Limits, writable, keep+1); err != nil {
 		return err
 	}
 	g := &s.Program
+	arrive(s, g, &spec.Command)
 	g.Add("take a name", unix.SYS_PRCTL, unix.PR_SET_NAME, s.String(path.Base(spec.Fork.Interpreter[0])))
 	g.Add("be seen from inside", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 1)
-	return nil
+	return s.Err()
 }
 
-// execute tries the program at each place of PATH, as execvp(3) does.
+// execute writes the last steps: the program is tried at each place of PATH, as execvp(3)
+// does.
 func (w *scripts) execute(s *linux.Script, c *link.Command) error {
 	if len(c.Args) == 0 || c.Args[0] == "" {
 		return fmt.Errorf("no program to run")
 	}
+	g := &s.Claim
+	arrive(s, g, c)
 	argv, envp := s.Strings(c.Args), s.Strings(c.Env)
 	paths := []string{c.Args[0]}
 	if !strings.Contains(c.Args[0], "/") {
@@ -258,7 +267,7 @@ func (w *scripts) execute(s *linux.Script, c *link.Command) error {
 		}
 	}
 	for i, p := range paths {
-		step := s.Program.Add("execute "+c.Args[0], unix.SYS_EXECVE, s.String(p), argv, envp)
+		step := g.Add("execute "+c.Args[0], unix.SYS_EXECVE, s.String(p), argv, envp)
 		if i < len(paths)-1 {
 			step.Accept(unix.ENOENT)
 		}

@@ -83,15 +83,19 @@ type server struct {
 	ids         *ids
 	cgroups     cgroup.Parent // nil on a host without
 	blanks      *blanks
+	stocks      *stocks
 	holds       *holds
 	templates   *templates
 	cloner      *cloner
+	visitor     *visitor
 	layouts     *layouts
 	scripts     *scripts
 	storage     *storage
 	protections []executor.Protection
 
-	work sync.WaitGroup // requests and watchers
+	besides     besides
+	work        sync.WaitGroup // requests and watchers
+	dismantling chan struct{}  // holds one for each environment whose end was told and that is not taken down yet
 
 	mu        sync.Mutex
 	instances map[uint64]*instance   // guarded by mu
@@ -114,6 +118,7 @@ func newServer(hello *link.Hello, conn *link.Conn) (*server, error) {
 		hello: hello, conn: conn,
 		ids:       &ids{base: hello.UIDBase, count: hello.UIDs, used: map[uint32]int{}},
 		instances: map[uint64]*instance{}, cancels: map[uint64]*withdrawal{},
+		dismantling: make(chan struct{}, maxDismantled),
 	}
 	var err error
 	if s.hostFD, err = unix.Open(hostDir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
@@ -125,11 +130,14 @@ func newServer(hello *link.Hello, conn *link.Conn) (*server, error) {
 	if s.cloner, err = newCloner(); err != nil {
 		return nil, err
 	}
+	if s.visitor, err = newVisitor(); err != nil {
+		return nil, err
+	}
 	self := os.Getpid()
 	var groupErr error
 	s.cgroups, groupErr = cgroup.Open(hostDir+"/sys/fs/cgroup", "/proc/self", cgroup.Name(hello.App, self, cgroup.StartTime(self)), []int{self, hello.Parent})
 	if s.cgroups != nil {
-		if err := s.cgroups.Limit(budgetLimits(hello)); err != nil {
+		if err := s.limitAll(); err != nil {
 			s.cgroups.Remove()
 			return nil, err
 		}
@@ -142,14 +150,25 @@ func newServer(hello *link.Hello, conn *link.Conn) (*server, error) {
 		memoryGroup: memoryGroup,
 		pidsGroup:   s.cgroups != nil && !missing(s.cgroups, "pids"),
 	}
+	room, err := linux.NewRoom()
+	if err != nil {
+		return nil, err
+	}
+	networks, err := newNetworks(s.visitor, max(hello.Warm, 1), memoryGroup)
+	if err != nil {
+		return nil, err
+	}
 	s.blanks = &blanks{
-		ids: s.ids, networks: newNetworks(max(hello.Warm, 1), memoryGroup), cloner: s.cloner, parent: s.cgroups,
+		ids: s.ids, networks: networks, scripts: s.scripts,
+		nests: &nests{cloner: s.cloner, room: room, parent: s.cgroups, keep: maxDismantled},
 		ahead: hello.Warm, wake: make(chan struct{}, 1), stopped: make(chan struct{}),
 	}
+	s.stocks = &stocks{server: s, wake: make(chan struct{}, 1), stopped: make(chan struct{}), by: map[string]*stock{}}
 	s.holds = &holds{ids: s.ids, at: map[string]*hold{}}
 	s.templates = &templates{server: s, all: map[string]*template{}}
 	s.protections = s.protect(groupErr)
 	go s.blanks.keep()
+	go s.stocks.keep()
 	s.blanks.refill()
 	return s, nil
 }
@@ -218,6 +237,8 @@ func (s *server) handle(req *link.Request, fds []int, gone *withdrawal) (reply *
 	switch {
 	case req.Start != nil:
 		reply.Pid, out, err = s.start(req.Start, fds)
+	case req.Prepare != nil:
+		err = s.stocks.prepare(req.Prepare.Spec, req.Prepare.Count)
 	case req.Open != nil:
 		out, err = s.openDir(req.Open.Dir)
 	case req.Exec != nil && s.instance(req.Exec.Env) != nil:
@@ -309,8 +330,11 @@ func (s *server) close() {
 	for _, i := range all {
 		<-i.done
 	}
+	s.stocks.close()
 	s.templates.close()
 	s.blanks.close()
+	s.blanks.nests.close()
+	s.blanks.networks.close()
 	if s.cgroups != nil {
 		s.cgroups.Remove()
 	}

@@ -185,17 +185,8 @@ func (ts *templates) close() {
 
 // room lets all environments together use what n templates do, beyond the budget.
 func (s *server) room(n int) {
-	if s.cgroups == nil {
-		return
-	}
-	l := budgetLimits(s.hello)
-	if l.MemoryBytes > 0 {
-		l.MemoryBytes += int64(n) * templateMemory
-	}
-	if l.Pids > 0 {
-		l.Pids += n * templatePids
-	}
-	s.cgroups.Limit(l) // should it fail, less than that holds
+	s.besides.templates.Store(int64(n))
+	s.limitAll() // should it fail, less than that holds
 }
 
 // shape is what tells templates apart: all that one knows, and which files those
@@ -255,8 +246,8 @@ func (t *template) start(spec *link.Start, fixed []placed) (err error) {
 			t.end()
 		}
 	}()
-	if g := t.blank.group; g != nil {
-		if err := g.Limit(groupLimits(&executor.Limits{MemoryBytes: templateMemory, Pids: templatePids}, 0)); err != nil {
+	if g := t.blank.group(); g != nil {
+		if err := g.Limit(groupLimits(&executor.Limits{MemoryBytes: templateMemory, Pids: templatePids}, t.blank.nest.ours())); err != nil {
 			return err
 		}
 	}
@@ -271,8 +262,8 @@ func (t *template) start(spec *link.Start, fixed []placed) (err error) {
 	}()
 	unix.SetNonblock(pair[0], true)
 	t.link = os.NewFile(uintptr(pair[0]), "template")
-	const null = 0                                               // as which we were given it
-	list := &fdList{fds: []int{null, null, null, pair[1], null}} // 4 becomes the mounts of inits
+	const null = 0                                                // as which we were given it
+	list := &setting{fds: []int{null, null, null, pair[1], null}} // 4 becomes the mounts of inits
 	keep := len(list.fds)
 	sc := t.blank.script
 	if err := s.scripts.template(sc, &env.Command, list.add(tree), keep); err != nil {
@@ -307,7 +298,7 @@ func (t *template) start(spec *link.Start, fixed []placed) (err error) {
 		ahead = defaultForks
 	}
 	t.forks = &blanks{
-		ids: s.ids, parent: s.cgroups, template: t,
+		ids: s.ids, nests: s.blanks.nests, template: t,
 		ahead: ahead, wake: make(chan struct{}, 1), stopped: make(chan struct{}),
 	}
 	go t.forks.keep()
@@ -364,7 +355,6 @@ func (w *scripts) template(s *linux.Script, c *link.Command, tree uintptr, keep 
 	g.Add("pass on the mounts of inits", unix.SYS_DUP3, 0, uintptr(keep-1), 0).From(0, mounts)
 	g.Add("set no_new_privs", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 	g.Add("close descriptors", unix.SYS_CLOSE_RANGE, uintptr(keep), uintptr(^uint32(0)), 0)
-	g.UnblockSignals()
 	if err := w.execute(s, c); err != nil {
 		return err
 	}
@@ -378,16 +368,13 @@ func (t *template) makeIn(slot uint32) (_ *blank, err error) {
 	k := &blank{slot: slot, net: -1, child: linux.Child{PidFD: -1}}
 	defer func() {
 		if err != nil {
-			k.discard()
-			s.ids.give(k.slot)
+			b.drop(k)
 		}
 	}()
-	if b.parent != nil {
-		if k.group, err = b.parent.Make(strconv.FormatUint(s.blanks.made.Add(1), 10)); err != nil {
-			return nil, err
-		}
+	if k.nest, err = b.nests.bare(); err != nil {
+		return nil, err
 	}
-	if k.script, err = linux.NewScript(); err != nil {
+	if k.script, err = b.nests.room.NewScript(); err != nil {
 		return nil, err
 	}
 	var child int
@@ -408,14 +395,15 @@ func (t *template) makeIn(slot uint32) (_ *blank, err error) {
 	if k.net, err = unix.Open(fmt.Sprintf("/proc/%d/ns/net", k.child.Pid), unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
 		return nil, fmt.Errorf("open the network of an environment: %w", err)
 	}
-	if err = inside(k.net, func() error { return readyNetwork(s.scripts.memoryGroup) }); err != nil {
+	if err = s.visitor.network(k.net, func() error { return readyNetwork(s.scripts.memoryGroup) }); err != nil {
 		return nil, err
 	}
-	if k.group != nil {
-		if err = k.group.Attach(k.child.Pid); err != nil {
+	if g := k.group(); g != nil {
+		if err = g.Attach(k.child.Pid); err != nil {
 			return nil, err
 		}
 	}
+	s.scripts.begin(k.script) // which it has not done ahead, for it takes all of its script at a time
 	return k, nil
 }
 

@@ -29,7 +29,7 @@ import sys
 CONTROL = 255  # the number of the control socket in an init
 REPORT = struct.Struct("=6i3q")  # struct report of internal/linux
 STARTED, FAILED, EXITED = 1, 2, 3
-SETUP, PROGRAM, SEAL = 1, 2, 3  # the numbers of the stages there
+SETUP, PROGRAM, SEAL = 1, 2, 4  # the numbers of the stages there
 HEAD = struct.Struct("=8I")
 STEP = struct.Struct("=10Q")
 WALL = 0x40000000

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 
 	"cofferdam/executor"
 
@@ -31,24 +32,16 @@ func (s *server) ownFiles(mounts []placed, id int) (_ int, err error) {
 		}
 	}()
 	for n, m := range mounts {
-		if m.Kind != executor.MountFile {
+		if m.Kind != executor.MountFile || m.inFiles {
 			continue
 		}
 		if root < 0 {
-			if root, err = tmpfs(map[string]string{"mode": "755", "size": "64m"}, 0); err != nil {
+			if root, err = tmpfs(filesOptions, 0); err != nil {
 				return -1, err
 			}
 		}
-		mode := uint32(m.Mode.Perm()) &^ 0o222
-		if m.Mode == 0 {
-			mode = 0o444
-		}
-		name := strconv.Itoa(n)
-		if err = makeFile(root, name, m.Data, mode); err != nil {
-			return -1, fmt.Errorf("file %q: %w", m.Target, err)
-		}
-		if err = unix.Fchownat(root, name, id, id, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-			return -1, fmt.Errorf("file %q: %w", m.Target, err)
+		if err = programFile(root, strconv.Itoa(n), &m, id); err != nil {
+			return -1, err
 		}
 	}
 	if root >= 0 {
@@ -57,12 +50,70 @@ func (s *server) ownFiles(mounts []placed, id int) (_ int, err error) {
 	return root, err
 }
 
-// ownTree makes the tree of a mount that is made at each start: a bind, a volume, or
+// filesOptions are those of a tmpfs with files of specs.
+var filesOptions = map[string]string{"mode": "755", "size": "64m"}
+
+// programFile makes the file name of m in dir.
+func programFile(dir int, name string, m *placed, id int) error {
+	mode := uint32(m.Mode.Perm()) &^ 0o222
+	if m.Mode == 0 {
+		mode = 0o444
+	}
+	err := makeFile(dir, name, m.Data, mode)
+	if err == nil {
+		err = unix.Fchownat(dir, name, id, id, unix.AT_SYMLINK_NOFOLLOW)
+	}
+	if err != nil {
+		return fmt.Errorf("file %q: %w", m.Target, err)
+	}
+	return nil
+}
+
+// filesTree returns a detached read-only tmpfs for mount n of mounts, with the files that are
+// there by now, links, and mount points for what is mounted in it.
+func filesTree(mounts []placed, n, id int) (_ int, err error) {
+	fs, err := tmpfs(filesOptions, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer func() {
+		if err != nil {
+			unix.Close(fs)
+		}
+	}()
+	for k := range mounts {
+		m := &mounts[k]
+		if k <= n || m.outer != n {
+			continue
+		}
+		name := strings.TrimPrefix(m.Target, mounts[n].Target+"/")
+		switch {
+		case m.Kind == executor.MountSymlink:
+			err = makeLink(fs, name, m.Source)
+		case m.inFiles:
+			err = programFile(fs, name, m, id)
+		default:
+			err = makePoint(fs, name, m.isDir)
+		}
+		if err != nil {
+			return -1, err
+		}
+	}
+	return fs, seal(fs)
+}
+
+// ownTree makes the tree of a mount that is made at each start: a bind, a volume, a socket, or
 // mount points. A writable one that is no image becomes the instance's own, and is
 // watched.
-func (i *instance) ownTree(m *placed) (int, error) {
-	if m.Kind == executor.MountPoints {
+func (i *instance) ownTree(mounts []placed, n int) (int, error) {
+	m := &mounts[n]
+	switch m.Kind {
+	case executor.MountFiles:
+		return filesTree(mounts, n, i.server.ids.program(i.blank.slot))
+	case executor.MountPoints:
 		return mountPoints()
+	case executor.MountSocket:
+		return cloneTree(m.source, attrGuest|unix.MOUNT_ATTR_NOEXEC) // who connects writes
 	}
 	attrs := uint64(attrReadOnly)
 	if m.Writable {

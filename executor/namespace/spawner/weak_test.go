@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"cofferdam/executor"
 	"cofferdam/executor/canary"
@@ -54,22 +55,26 @@ var weaknesses = map[string]struct {
 	},
 	"network": {
 		forget: func(s *server) {
-			host := &networks{ready: make(chan network)}
+			host := &networks{visitor: s.visitor, maker: make(chan func()), trim: time.NewTimer(time.Hour)}
 			go func() {
-				for {
-					// Not that of /proc/self: the thread of that name may be the one that
-					// makes networks and lives in the last of them.
-					fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-					host.ready <- network{fd, err}
+				for range host.maker {
 				}
 			}()
+			// Not that of /proc/self: the thread of that name may be the one that
+			// makes networks and lives in the last of them.
+			for range 8 {
+				fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+				if err == nil {
+					host.free = append(host.free, fd)
+				}
+			}
 			s.blanks.networks = host
 		},
 		finds: []string{"network-namespace"},
 		root:  true,
 	},
 	"limit of processes": {
-		forget: func(s *server) { s.blanks.parent = nil },
+		forget: func(s *server) { s.blanks.nests.parent = nil },
 		finds:  []string{"cgroup.pids"},
 		needs:  "cgroup.pids",
 	},

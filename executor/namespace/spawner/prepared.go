@@ -1,0 +1,424 @@
+package spawner
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"sync"
+	"time"
+
+	"cofferdam/executor"
+	"cofferdam/executor/namespace/link"
+	"cofferdam/internal/linux"
+
+	"golang.org/x/sys/unix"
+)
+
+// prepared is an environment that waits for its program: everything is done that is the same for
+// all of its shape. Its mounts are in place, and the process of the program to be has its user,
+// limits, filter and Landlock, and waits for one message. It belongs to nobody, nothing of anybody
+// was in it, and it is used once.
+//
+// What is one instance's comes when it is claimed: host name, sockets, volumes, files,
+// descriptors, listeners, and the program with its arguments.
+type prepared struct {
+	*blank
+	identity string         // of what its mounts show, see identityOf
+	views    map[string]int // by target of MountFiles: a mount of the same through which we can write
+}
+
+// stocks keeps environments of certain shapes prepared.
+type stocks struct {
+	server  *server
+	wake    chan struct{}
+	stopped chan struct{} // closed when keep has returned
+
+	mu    sync.Mutex
+	by    map[string]*stock // guarded by mu, by shape
+	ended bool              // guarded by mu
+}
+
+// stock are those of one shape.
+type stock struct {
+	spec  *link.Start
+	want  int
+	ready []*prepared
+}
+
+// maxPrepared bounds how many may be asked for, of all shapes together.
+const maxPrepared = 4096
+
+// shapeOf is what environments have to agree in for one to be prepared as the other.
+func shapeOf(spec *link.Start) string {
+	var b strings.Builder
+	l := spec.Limits
+	l.Wall, l.OutputBytes = 0, 0 // are counted from outside
+	fmt.Fprintf(&b, "%q\n%+v", spec.Hosts, l)
+	for n, m := range spec.Mounts {
+		if m.Kind == executor.MountFile && inFiles(spec.Mounts, n) {
+			continue // comes with the claim
+		}
+		if late(&m) {
+			m.Source = ""
+		}
+		fmt.Fprintf(&b, "\n%d %q %q %t %q %o %d %d", m.Kind, m.Source, m.Target, m.Writable, m.Data, m.Mode, m.SizeBytes, m.Inodes)
+	}
+	return b.String()
+}
+
+// identityOf is what the mounts that are made ahead show: a file that was put in the place
+// of another since is another one.
+func identityOf(mounts []placed) string {
+	var b strings.Builder
+	for _, m := range mounts {
+		if !m.late && m.key != "" {
+			b.WriteString(m.key)
+			b.WriteByte(' ')
+		}
+	}
+	return b.String()
+}
+
+// preparable says why environments like spec cannot be prepared, nil if they can.
+func preparable(mounts []executor.Mount) error {
+	for n, m := range mounts {
+		if m.Kind == executor.MountBind && m.Writable {
+			return fmt.Errorf("mount %q: what shows a directory of the host writable cannot be prepared", m.Target)
+		}
+		if outer := enclosing(mounts, n); outer >= 0 && late(&mounts[outer]) {
+			return fmt.Errorf("mount %q: what lies in a volume cannot be prepared", m.Target)
+		}
+	}
+	return nil
+}
+
+// prepare has n environments of the shape of spec wait from now on, and returns once they do.
+func (s *stocks) prepare(spec *link.Start, n int) error {
+	if spec.Fork != nil {
+		return errors.New("a fork of an interpreter that waits is not prepared beyond that")
+	}
+	if err := preparable(spec.Mounts); err != nil {
+		return err
+	}
+	if err := s.server.checkDegraded(spec.AllowDegraded); err != nil {
+		return err
+	}
+	shape := shapeOf(spec)
+	all := spec.Mounts
+	spec.Mounts = nil
+	for k, m := range all {
+		if m.Kind != executor.MountFile || !inFiles(all, k) {
+			spec.Mounts = append(spec.Mounts, m)
+		}
+	}
+	s.mu.Lock()
+	total := n
+	for key, st := range s.by {
+		if key != shape {
+			total += st.want
+		}
+	}
+	if total > maxPrepared {
+		s.mu.Unlock()
+		return fmt.Errorf("%d environments to be prepared: at most %d", total, maxPrepared)
+	}
+	st := s.by[shape]
+	var surplus []*prepared
+	if st == nil {
+		st = &stock{}
+		s.by[shape] = st
+	}
+	st.spec, st.want = spec, n
+	if len(st.ready) > n {
+		surplus, st.ready = st.ready[n:], st.ready[:n]
+	}
+	if n == 0 {
+		delete(s.by, shape)
+	}
+	s.mu.Unlock()
+	s.server.besides.prepared.Store(int64(total)) // is not at the expense of what runs
+	if err := s.server.limitAll(); err != nil {
+		return err
+	}
+	for _, p := range surplus {
+		s.drop(p)
+	}
+	for s.missing(st) {
+		if err := s.fill(st); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// missing tells whether one more of st is to be made.
+func (s *stocks) missing(st *stock) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.ended && len(st.ready) < st.want
+}
+
+// fill makes one more of st.
+func (s *stocks) fill(st *stock) error {
+	s.mu.Lock()
+	spec := st.spec
+	s.mu.Unlock()
+	p, err := s.make(spec)
+	if err != nil {
+		return err
+	}
+	s.add(st, p)
+	return nil
+}
+
+// add puts p where it is wanted, if it is.
+func (s *stocks) add(st *stock, p *prepared) {
+	s.mu.Lock()
+	kept := !s.ended && len(st.ready) < st.want
+	if kept {
+		st.ready = append(st.ready, p)
+	}
+	s.mu.Unlock()
+	if !kept {
+		s.drop(p)
+	}
+}
+
+// make makes one.
+func (s *stocks) make(spec *link.Start) (_ *prepared, err error) {
+	srv := s.server
+	mounts, err := srv.place(spec.Mounts, &spec.Limits, true)
+	if err != nil {
+		return nil, err
+	}
+	defer srv.closePlaced(mounts)
+	b, err := srv.blanks.take()
+	if err != nil {
+		return nil, err
+	}
+	defer srv.blanks.refill()
+	p := &prepared{blank: b, identity: identityOf(mounts), views: map[string]int{}}
+	defer func() {
+		if err != nil {
+			s.drop(p)
+		}
+	}()
+	i := srv.newInstance(spec, mounts)
+	i.use(b, srv.blanks)
+	set, err := i.setUp(mounts, nil, true)
+	if err != nil {
+		return nil, err
+	}
+	defer set.close()
+	if err := b.script.Ready(b.ctl, set.fds); err != nil {
+		return nil, err
+	}
+	b.ctl.SetReadDeadline(time.Now().Add(startTimeout))
+	report, _, err := b.script.ReadReport(b.ctl)
+	if err == nil && report.Kind != linux.ReportReady {
+		err = errors.New("its program runs without having been asked for")
+	}
+	if err != nil {
+		return nil, i.startError(err)
+	}
+	b.ctl.SetReadDeadline(time.Time{})
+	return p, srv.visitor.enter(b.child.PidFD, func() error {
+		for _, m := range mounts {
+			if m.Kind == executor.MountFiles {
+				view, err := writableView(m.Target)
+				if err != nil {
+					return err
+				}
+				p.views[m.Target] = view
+			}
+		}
+		return nil
+	})
+}
+
+// drop ends one that waits, or that was to be claimed.
+func (s *stocks) drop(p *prepared) {
+	p.closeViews()
+	s.server.blanks.drop(p.blank)
+}
+
+func (p *prepared) closeViews() {
+	for _, fd := range p.views {
+		unix.Close(fd)
+	}
+	p.views = nil
+}
+
+// take returns one like spec, nil if none waits. Nobody else gets it.
+func (s *stocks) take(spec *link.Start, mounts []placed) *prepared {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.by) == 0 || spec.Fork != nil {
+		return nil
+	}
+	st := s.by[shapeOf(spec)]
+	if st == nil {
+		return nil
+	}
+	defer s.refill()
+	identity := identityOf(mounts)
+	for len(st.ready) > 0 {
+		p := st.ready[0]
+		st.ready = st.ready[1:]
+		if p.identity == identity && !readable(p.child.PidFD) {
+			return p
+		}
+		// It shows what is not there any more, or was killed while it waited.
+		s.server.work.Go(func() { s.drop(p) })
+	}
+	return nil
+}
+
+// put gives back one that was taken and not touched.
+func (s *stocks) put(spec *link.Start, p *prepared) {
+	s.mu.Lock()
+	st := s.by[shapeOf(spec)]
+	s.mu.Unlock()
+	if st == nil {
+		s.drop(p)
+		return
+	}
+	s.add(st, p)
+}
+
+// refill has more made.
+func (s *stocks) refill() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// keep makes those that are missing, until close.
+func (s *stocks) keep() {
+	defer close(s.stopped)
+	for range s.wake {
+		for {
+			st, hurry := s.lowest()
+			if st == nil {
+				break
+			}
+			if !hurry {
+				time.Sleep(refillDelay)
+			}
+			if err := s.fill(st); err != nil {
+				break // whoever starts one is told
+			}
+		}
+	}
+}
+
+// lowest is a stock that is not full, nil if there is none; hurry says that it is empty.
+func (s *stocks) lowest() (low *stock, hurry bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return nil, false
+	}
+	for _, st := range s.by {
+		if len(st.ready) < st.want && (low == nil || len(st.ready) < len(low.ready)) {
+			low = st
+		}
+	}
+	return low, low != nil && len(low.ready) == 0
+}
+
+// close ends those that wait. No more are made.
+func (s *stocks) close() {
+	s.mu.Lock()
+	s.ended = true
+	var all []*prepared
+	for _, st := range s.by {
+		all = append(all, st.ready...)
+		st.ready = nil
+	}
+	s.mu.Unlock()
+	close(s.wake)
+	<-s.stopped
+	for _, p := range all {
+		s.drop(p)
+	}
+}
+
+// claim makes the prepared environment that i has the one of its spec, and starts its program.
+func (i *instance) claim(p *prepared, mounts []placed, fds []int) error {
+	s, sc := i.server, p.script
+	trees := map[int]int{}
+	defer func() {
+		for _, fd := range trees {
+			unix.Close(fd)
+		}
+	}()
+	for n, m := range mounts {
+		if !m.late {
+			continue
+		}
+		tree, err := i.ownTree(mounts, n)
+		if err != nil {
+			return fmt.Errorf("mount %q: %w", m.Target, err)
+		}
+		trees[n] = tree
+	}
+	err := s.visitor.enter(p.child.PidFD, func() error {
+		if err := unix.Sethostname([]byte(i.spec.Name)); err != nil {
+			return fmt.Errorf("set the host name: %w", err)
+		}
+		for n, m := range mounts {
+			if m.late {
+				if err := attach(trees[n], unix.AT_FDCWD, m.Target); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return gone(p, err)
+	}
+	id := s.ids.program(p.slot)
+	for _, m := range mounts {
+		if !m.inFiles || m.Kind != executor.MountFile {
+			continue
+		}
+		view, have := p.views[path.Dir(m.Target)]
+		if !have {
+			return fmt.Errorf("file %q: nothing was prepared for it", m.Target)
+		}
+		if err := programFile(view, path.Base(m.Target), &m, id); err != nil {
+			return err
+		}
+	}
+	if i.ahead(mounts) == nil {
+		s.scripts.restrict(sc, &sc.Claim, i.writable)
+	}
+	if err := s.scripts.execute(sc, &i.spec.Command); err != nil {
+		return err
+	}
+	if err := sc.Go(p.ctl, fds); err != nil {
+		return gone(p, err)
+	}
+	s.work.Go(p.closeViews) // which waits for the kernel
+	err = i.begin()
+	if err != nil && !sc.Claimed() {
+		return gone(p, err)
+	}
+	return err
+}
+
+// errGone says that a prepared environment ended before it was anybody's.
+var errGone = errors.New("it was killed while it waited")
+
+// gone is err, or errGone if p is dying: the kernel gives different answers until that is over.
+func gone(p *prepared, err error) error {
+	fds := []unix.PollFd{{Fd: int32(p.child.PidFD), Events: unix.POLLIN}}
+	if n, _ := unix.Poll(fds, 100); n > 0 || errors.Is(err, unix.ESRCH) || errors.Is(err, linux.ErrChildGone) {
+		return errGone
+	}
+	return err
+}
