@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"cofferdam/bench/own"
+	"cofferdam/executor"
 	"cofferdam/executor/namespace"
 )
 
@@ -19,15 +20,27 @@ func ours() (own.Program, error) {
 }
 
 // starting is ours, asked to start environments by who wants them, as the supervisor
-// asks. blanks is how many blank ones wait ahead; 0 for the usual number.
-func starting(name, how string, blanks int, p program, at pace) contestant {
+// asks. blanks is how many blank ones wait ahead, 0 for the usual number; and as says
+// what else there is to a spec, if anything.
+func starting(name, how string, blanks int, p program, at pace, as func(*executor.Spec)) contestant {
 	return contestant{name: name, how: how, open: func() (runner, error) {
 		x, err := namespace.New(namespace.Options{Executable: []string{binary, "spawner"}, App: "bench", Warm: blanks})
 		if err != nil {
 			return runner{}, err
 		}
-		return at.runner(func() error { return own.Start(x, []string{"cgroup"}, p.want, p.args...) }, func() { x.Close() }), nil
+		return at.runner(func() error {
+			spec := own.Spec([]string{"cgroup"}, p.args...)
+			if as != nil {
+				as(spec)
+			}
+			return own.Start(x, spec, p.want)
+		}, func() { x.Close() }), nil
 	}}
+}
+
+// forked has a program of Python be a fork of an interpreter that waits.
+func forked(spec *executor.Spec) {
+	spec.Fork = &executor.Fork{Interpreter: spec.Command.Args[:2], Env: spec.Command.Env, Spares: 8}
 }
 
 // up is ours as an application of that manifest, measured by what measure does.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"runtime"
 	"time"
 
 	"cofferdam/bench/own"
@@ -19,8 +20,8 @@ func scenarios() []scenario {
 	all = append(all, scenario{
 		name: "start-cold", what: "a complete environment from nothing to the known exit of /bin/true", unit: "ms", rounds: 7, count: 40,
 		contestants: []contestant{
-			starting("cofferdam", "as up runs it: four blank inits wait ahead, and are used up as fast as they are made", 0, nothing, one),
-			starting("cofferdam, nothing ahead", "the same without blank inits", -1, nothing, one),
+			starting("cofferdam", "as up runs it: four blank inits wait ahead, and are used up as fast as they are made", 0, nothing, one, nil),
+			starting("cofferdam, nothing ahead", "the same without blank inits", -1, nothing, one, nil),
 			bwrap.contestant(nothing, one), crun(nothing, one), nsjail.contestant(nothing, one), minijail.contestant(nothing, one), forkExec(nothing, one),
 		},
 		ratios: []pair{
@@ -30,7 +31,7 @@ func scenarios() []scenario {
 	}, scenario{
 		name: "start-pooled", what: "the same after a pause of 5 ms, in which whoever prepares anything ahead can", unit: "ms", rounds: 7, count: 40,
 		contestants: []contestant{
-			starting("cofferdam", "four blank inits wait ahead", 0, nothing, paced),
+			starting("cofferdam", "four blank inits wait ahead", 0, nothing, paced, nil),
 			judge(nothing, paced), forkExec(nothing, paced),
 		},
 		ratios: []pair{{of: "cofferdam", to: "fork+exec", most: 1.5}, {of: "cofferdam", to: "go-judge", most: 0.25}},
@@ -39,30 +40,20 @@ func scenarios() []scenario {
 		all = append(all, startingAtOnce(workers))
 	}
 	for _, workers := range []int{1, 2, 8} {
-		at := pace{workers: workers, rate: workers > 1}
-		sc := scenario{
-			name: "python", what: "python3 -I -c 'print(6*7)' in an environment of its own, asked for by a service", unit: "ms", rounds: 5, count: 20,
-			contestants: []contestant{
-				snippets("cofferdam", "a template, spawned through the monitor", "", workers),
-				bwrap.contestant(snippet, at), judge(snippet, at), forkExec(snippet, at),
-			},
-			ratios: []pair{{of: "cofferdam", to: "bwrap", most: 0.2}, {of: "cofferdam", to: "go-judge"}, {of: "cofferdam", to: "fork+exec"}},
-		}
-		if workers > 1 {
-			sc.name, sc.unit, sc.more, sc.count = fmt.Sprintf("python-%d", workers), "per s", true, 60
-			sc.what = fmt.Sprintf("the same, asked for by %d at once", workers)
-			if workers == 2 {
-				sc.ratios[0].least, sc.ratios[1].least = 6, 5
-			}
-			sc.ratios[0].most = 0
-		}
-		all = append(all, sc)
+		all = append(all, pythons(workers))
 	}
 	small := calling(64)
 	onOne := small
 	onOne.name, onOne.what = "call-one-core", "the same, with all processes on one core: to wake another costs more than the rest on virtual machines"
 	onOne.contestants = pinned(small.contestants)
-	all = append(all, small, onOne, calling(64<<10))
+	many := up("cofferdam", "as the kernel places them", own.Pair, func(a *own.App, n int) (own.Reading, error) { return a.Calls(64, n) })
+	manyOnOne := pinned([]contestant{many})[0]
+	manyOnOne.name, manyOnOne.how = "one core", "the same, with all processes on one core"
+	all = append(all, small, onOne, calling(64<<10), scenario{
+		name: "call-many", what: fmt.Sprintf("calls of 64 callers at once, on %d cores", runtime.NumCPU()), unit: "per s", more: true, rounds: 5, count: 20000,
+		contestants: []contestant{many, manyOnOne},
+		ratios:      []pair{{of: "cofferdam", to: "one core"}},
+	})
 	all = append(all, scenario{
 		name: "bulk-relay", what: "1 GiB over one connection of an unmodified program from one environment to another", unit: "GB/s", more: true, rounds: 5, count: 1024,
 		contestants: []contestant{
@@ -101,13 +92,40 @@ func startingAtOnce(workers int) scenario {
 	sc := scenario{
 		name: fmt.Sprintf("start-%d", workers), what: fmt.Sprintf("/bin/true in environments, started by %d at once", workers), unit: "per s", more: true, rounds: 5, count: 200,
 		contestants: []contestant{
-			starting("cofferdam", "as up runs it", 0, nothing, at),
+			starting("cofferdam", "as up runs it", 0, nothing, at, nil),
 			bwrap.contestant(nothing, at), crun(nothing, at), judge(nothing, at), forkExec(nothing, at),
 		},
 		ratios: []pair{{of: "cofferdam", to: "bwrap"}, {of: "cofferdam", to: "crun"}, {of: "cofferdam", to: "go-judge"}, {of: "cofferdam", to: "fork+exec"}},
 	}
 	if workers == 8 {
 		sc.ratios[0].least = 4
+	}
+	return sc
+}
+
+// pythons are snippets of Python, each in an environment of its own.
+func pythons(workers int) scenario {
+	at := pace{workers: workers, rate: workers > 1}
+	const service, fork = "cofferdam, through the monitor", "cofferdam, forked"
+	sc := scenario{
+		name: "python", what: "python3 -I -c 'print(6*7)' in an environment of its own", unit: "ms", rounds: 5, count: 30,
+		contestants: []contestant{
+			snippets(service, "a service spawns a template", "", workers),
+			starting(fork, "the executor asked for forks of an interpreter that waits, each in an environment of its own", 0, snippet, at, forked),
+			bwrap.contestant(snippet, at), judge(snippet, at), forkExec(snippet, at),
+		},
+		ratios: []pair{
+			{of: fork, to: "bwrap", most: 0.2}, {of: fork, to: "go-judge"}, {of: fork, to: "fork+exec"},
+			{of: service, to: "bwrap"}, {of: service, to: "go-judge"},
+		},
+	}
+	if workers > 1 {
+		sc.name, sc.unit, sc.more, sc.count = fmt.Sprintf("python-%d", workers), "per s", true, 60
+		sc.what = fmt.Sprintf("the same, asked for by %d at once", workers)
+		sc.ratios[0].most = 0
+	}
+	if workers == 2 {
+		sc.ratios[0].least, sc.ratios[1].least = 6, 5
 	}
 	return sc
 }

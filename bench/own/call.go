@@ -40,6 +40,12 @@ func (a *App) Call(size, n int) (Reading, error) {
 	return a.Play("a", "call", strconv.Itoa(size), strconv.Itoa(n))
 }
 
+// Calls has so many callers in a of a [Pair] make n calls altogether, and says how many
+// there were in a second; samples are in ms.
+func (a *App) Calls(callers, n int) (Reading, error) {
+	return a.Play("a", "call-many", strconv.Itoa(callers), strconv.Itoa(n))
+}
+
 // serve is b: it answers echo, and what connects to its ports.
 func serve(ctx context.Context) error {
 	for port, serve := range map[int]func(net.Listener) error{9000: serveBulk, 9001: servePings} {

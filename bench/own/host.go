@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -100,7 +99,7 @@ func (m *meter) take(name, what, unit string, few, most int, measure func(n int)
 }
 
 func (m *meter) starts() error {
-	start := func() error { return Start(m.Executor, m.Degraded, "", "/bin/true") }
+	start := func() error { return Start(m.Executor, Spec(m.Degraded, "/bin/true"), "") }
 	timed := func(pause time.Duration) func(int) (Reading, error) {
 		return func(n int) (Reading, error) { return Paced(n, pause, time.Millisecond, start) }
 	}
@@ -156,9 +155,7 @@ func (m *meter) calls(a *App) error {
 	if err := m.take("call", "64 bytes from one environment to another and back, decided and recorded", "µs", 500, 20000, func(n int) (Reading, error) { return a.Call(64, n) }); err != nil {
 		return err
 	}
-	if err := m.take("call-many", "calls of 64 callers at once", "per s", 500, 50000, func(n int) (Reading, error) {
-		return a.Play("a", "call-many", "64", strconv.Itoa(n))
-	}); err != nil {
+	if err := m.take("call-many", "calls of 64 callers at once", "per s", 500, 50000, func(n int) (Reading, error) { return a.Calls(64, n) }); err != nil {
 		return err
 	}
 	return m.take("pair", "the same between two ordinary processes, to compare", "µs", 500, 5000, func(n int) (Reading, error) { return m.Pairs(64, n) })

@@ -19,10 +19,9 @@ func Spec(degraded []string, args ...string) *executor.Spec {
 	}
 }
 
-// Start runs a program in a complete environment of its own, to its known exit, and
-// compares what it prints.
-func Start(x executor.Executor, degraded []string, want string, args ...string) error {
-	spec := Spec(degraded, args...)
+// Start runs the program of a spec in a complete environment of its own, to its known
+// exit, and compares what it prints.
+func Start(x executor.Executor, spec *executor.Spec, want string) error {
 	var out bytes.Buffer
 	if want != "" {
 		spec.Command.Stdout = &out // without, it is a descriptor of /dev/null, and nothing is copied
@@ -32,6 +31,7 @@ func Start(x executor.Executor, degraded []string, want string, args ...string) 
 		return err
 	}
 	<-p.Done()
+	args := spec.Command.Args
 	if e := p.Exit(); e.Cause != executor.CauseExit || e.Code != 0 {
 		return fmt.Errorf("%q: %s %d %s", args, e.Cause, e.Code, e.Detail)
 	}
