@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"strconv"
 	"strings"
@@ -19,22 +20,35 @@ func ours() (own.Program, error) {
 	return own.Program{Binary: binary, Player: self}, err
 }
 
+// shape is how ours is to start environments.
+type shape struct {
+	blanks   int                  // that wait ahead: 0 for the usual number, -1 for none
+	prepared int                  // that wait complete, up to the exec
+	as       func(*executor.Spec) // what else there is to a spec; may be nil
+}
+
 // starting is ours, asked to start environments by who wants them, as the supervisor
-// asks. blanks is how many blank ones wait ahead, 0 for the usual number; and as says
-// what else there is to a spec, if anything.
-func starting(name, how string, blanks int, p program, at pace, as func(*executor.Spec)) contestant {
+// asks.
+func starting(name, how string, s shape, p program, at pace) contestant {
 	return contestant{name: name, how: how, open: func() (runner, error) {
-		x, err := namespace.New(namespace.Options{Executable: []string{binary, "spawner"}, App: "bench", Warm: blanks})
+		x, err := namespace.New(namespace.Options{Executable: []string{binary, "spawner"}, App: "bench", Warm: s.blanks})
 		if err != nil {
 			return runner{}, err
 		}
-		return at.runner(func() error {
+		spec := func() *executor.Spec {
 			spec := own.Spec([]string{"cgroup"}, p.args...)
-			if as != nil {
-				as(spec)
+			if s.as != nil {
+				s.as(spec)
 			}
-			return own.Start(x, spec, p.want)
-		}, func() { x.Close() }), nil
+			return spec
+		}
+		if s.prepared > 0 {
+			if err := x.Prepare(context.Background(), spec(), s.prepared); err != nil {
+				x.Close()
+				return runner{}, err
+			}
+		}
+		return at.runner(func() error { return own.Start(x, spec(), p.want) }, func() { x.Close() }), nil
 	}}
 }
 

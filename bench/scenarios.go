@@ -20,8 +20,8 @@ func scenarios() []scenario {
 	all = append(all, scenario{
 		name: "start-cold", what: "a complete environment from nothing to the known exit of /bin/true", unit: "ms", rounds: 7, count: 40,
 		contestants: []contestant{
-			starting("cofferdam", "as up runs it: four blank inits wait ahead, and are used up as fast as they are made", 0, nothing, one, nil),
-			starting("cofferdam, nothing ahead", "the same without blank inits", -1, nothing, one, nil),
+			starting("cofferdam", "as up runs it: four blank inits wait ahead, and are used up as fast as they are made", shape{}, nothing, one),
+			starting("cofferdam, nothing ahead", "the same without blank inits", shape{blanks: -1}, nothing, one),
 			bwrap.contestant(nothing, one), crun(nothing, one), nsjail.contestant(nothing, one), minijail.contestant(nothing, one), forkExec(nothing, one),
 		},
 		ratios: []pair{
@@ -31,10 +31,11 @@ func scenarios() []scenario {
 	}, scenario{
 		name: "start-pooled", what: "the same after a pause of 5 ms, in which whoever prepares anything ahead can", unit: "ms", rounds: 7, count: 40,
 		contestants: []contestant{
-			starting("cofferdam", "four blank inits wait ahead", 0, nothing, paced, nil),
+			starting("cofferdam", "eight environments wait complete up to the exec, each for one use", shape{prepared: 8}, nothing, paced),
+			starting("cofferdam, not prepared", "four blank inits wait ahead", shape{}, nothing, paced),
 			judge(nothing, paced), forkExec(nothing, paced),
 		},
-		ratios: []pair{{of: "cofferdam", to: "fork+exec", most: 1.5}, {of: "cofferdam", to: "go-judge", most: 0.25}},
+		ratios: []pair{{of: "cofferdam", to: "fork+exec", most: 1.5}, {of: "cofferdam", to: "go-judge", most: 0.25}, {of: "cofferdam, not prepared", to: "fork+exec"}},
 	})
 	for _, workers := range []int{2, 8} {
 		all = append(all, startingAtOnce(workers))
@@ -82,7 +83,7 @@ func scenarios() []scenario {
 			checks("plain sets", "the definition written down over slices of strings", func(q *labelled) bool { return plainFlows(q.fromSet, q.toSet) }),
 		},
 		ratios: []pair{{of: "cofferdam", to: "plain sets"}},
-	}, memory())
+	}, memory(), waiting())
 	return append(all, stressed()...)
 }
 
@@ -92,10 +93,11 @@ func startingAtOnce(workers int) scenario {
 	sc := scenario{
 		name: fmt.Sprintf("start-%d", workers), what: fmt.Sprintf("/bin/true in environments, started by %d at once", workers), unit: "per s", more: true, rounds: 5, count: 200,
 		contestants: []contestant{
-			starting("cofferdam", "as up runs it", 0, nothing, at, nil),
+			starting("cofferdam", "as up runs it", shape{}, nothing, at),
+			starting("cofferdam, prepared", "32 environments wait complete up to the exec, and are made again meanwhile", shape{prepared: 32}, nothing, at),
 			bwrap.contestant(nothing, at), crun(nothing, at), judge(nothing, at), forkExec(nothing, at),
 		},
-		ratios: []pair{{of: "cofferdam", to: "bwrap"}, {of: "cofferdam", to: "crun"}, {of: "cofferdam", to: "go-judge"}, {of: "cofferdam", to: "fork+exec"}},
+		ratios: []pair{{of: "cofferdam", to: "bwrap"}, {of: "cofferdam", to: "crun"}, {of: "cofferdam", to: "go-judge"}, {of: "cofferdam", to: "fork+exec"}, {of: "cofferdam, prepared", to: "bwrap"}, {of: "cofferdam, prepared", to: "go-judge"}},
 	}
 	if workers == 8 {
 		sc.ratios[0].least = 4
@@ -111,7 +113,7 @@ func pythons(workers int) scenario {
 		name: "python", what: "python3 -I -c 'print(6*7)' in an environment of its own", unit: "ms", rounds: 5, count: 30,
 		contestants: []contestant{
 			snippets(service, "a service spawns a template", "", workers),
-			starting(fork, "the executor asked for forks of an interpreter that waits, each in an environment of its own", 0, snippet, at, forked),
+			starting(fork, "the executor asked for forks of an interpreter that waits, each in an environment of its own", shape{as: forked}, snippet, at),
 			bwrap.contestant(snippet, at), judge(snippet, at), forkExec(snippet, at),
 		},
 		ratios: []pair{

@@ -29,6 +29,9 @@ func Expect(m Machine, degraded []string, figures []Figure) []string {
 			say("More at once do not help: what limits it is the kernel, which makes and removes namespaces.")
 		}
 	}
+	if ready := at["start-ready"]; ready.Value > 0 && start.Value > 0 {
+		say("One that waits complete for its program takes %s: that is what warm in the manifest is for.", times(ready.Value, "ms"))
+	}
 	if run := at["run"]; run.Value > 0 {
 		say("cofferdam run takes %s: it starts a spawner, and a canary tries every protection, before each program. An application does that once.", times(run.Value, "ms"))
 	}

@@ -2,6 +2,7 @@ package own
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -110,6 +111,9 @@ func (m *meter) starts() error {
 	if err := m.take("start-paced", "the same after a pause of 5 ms, in which the next ones get ready", "ms", 10, 200, timed(5*time.Millisecond)); err != nil {
 		return err
 	}
+	if err := m.prepared(); err != nil {
+		return err
+	}
 	if err := m.take("start-idle", "the same after a pause of 200 ms", "ms", 5, 8, timed(200*time.Millisecond)); err != nil {
 		return err
 	}
@@ -131,6 +135,18 @@ func (m *meter) starts() error {
 	return m.take("process", "an ordinary process, to compare", "ms", 20, 500, func(n int) (Reading, error) {
 		return Times(n, time.Millisecond, func() error { return exec.Command("/bin/true").Run() })
 	})
+}
+
+// prepared measures environments that wait complete for their program.
+func (m *meter) prepared() error {
+	spec := Spec(m.Degraded, "/bin/true")
+	if err := m.Executor.Prepare(m.ctx, spec, 8); err != nil {
+		return err
+	}
+	err := m.take("start-ready", "the same with environments that wait complete for their program", "ms", 10, 200, func(n int) (Reading, error) {
+		return Paced(n, 5*time.Millisecond, time.Millisecond, func() error { return Start(m.Executor, Spec(m.Degraded, "/bin/true"), "") })
+	})
+	return errors.Join(err, m.Executor.Prepare(m.ctx, spec, 0))
 }
 
 // with brings up a manifest for what is measured of it.
