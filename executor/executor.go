@@ -87,7 +87,7 @@ type Process interface {
 	// limits, with the streams of cmd. It returns when that program has ended.
 	Exec(ctx context.Context, cmd *Command) (Exit, error)
 
-	// Mount shows a directory of the host inside while the environment runs;
+	// Mount shows a directory of the host or a volume inside while the environment runs;
 	// Unmount takes it away, and its mount point. What has been opened there
 	// by then stays open.
 	Mount(ctx context.Context, s Share) error
@@ -218,12 +218,15 @@ type Mount struct {
 
 // Share is a directory of the host shown in a running environment. Whatever is
 // mounted beneath it is shown with it. Its files keep their owners: programs may
-// what others than those may.
+// what others than those may. Or it is a volume, which is what a MountVolume of the spec
+// would be.
 type Share struct {
-	Dir       *os.File // from [Executor.Open], or a directory opened beneath such a one
+	Dir       *os.File // from [Executor.Open], or a directory opened beneath such a one; nil for a volume
+	Volume    string   // the name of a volume, "" for a directory
 	Target    string   // path inside: a new name directly below a MountPoints of the spec
 	Writable  bool
-	SizeBytes int64 // quota of a writable one; 0 means the default of Limits
+	SizeBytes int64 // quota of a writable one, or size of a volume; 0 means the default of Limits
+	Inodes    int64 // of a volume, see Mount
 }
 
 // MaxShares is how many can be shown below one MountPoints at a time.

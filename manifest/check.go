@@ -63,8 +63,6 @@ func (r *reader) checkWarm(at value, s *Service) {
 		r.refuse(at, "let it serve its methods itself", "%q runs a program per call, which begins with its request", s.Name)
 	case s.pooled() && s.Warm > most:
 		r.refuse(at, fmt.Sprintf("write max_instances: %d", s.Warm), "%d spares are more than the %d instances that may run", s.Warm, most)
-	case s.pooled() && len(s.Volumes) > 0:
-		r.refuse(at, "leave warm or the volumes out; what is known later can be mounted from a share", "%q sees volumes, which are shown when an instance starts, and whose it is to be is not known then", s.Name)
 	case !s.pooled() && s.Warm > 1:
 		r.refuse(at, "write warm: 1", "%q has one instance, and needs no more than one that stands by", s.Name)
 	case !s.pooled() && slices.ContainsFunc(s.Volumes, func(o Volume) bool { return !o.ReadOnly }):

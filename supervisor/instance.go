@@ -164,7 +164,7 @@ func (in *instance) begin(ctx context.Context, l launch, paths reach) error {
 // shows is at which labels the instance starts, and the volumes that it sees.
 func (in *instance) shows(l launch) (flow monitor.Flow, volumes []volume, err error) {
 	if l.spare && pooled(in.svc) {
-		return flow, nil, nil // nobody's, and it sees no volumes
+		return flow, nil, nil // nobody's, and it sees no volumes yet
 	}
 	if l.flow != nil {
 		flow = *l.flow
@@ -176,12 +176,15 @@ func (in *instance) shows(l launch) (flow monitor.Flow, volumes []volume, err er
 }
 
 // become is what begin does for one that runs already.
-func (in *instance) become(l launch) error {
+func (in *instance) become(ctx context.Context, l launch) error {
 	flow, volumes, err := in.shows(l)
 	if err != nil {
 		return err
 	}
-	return in.enter("claim", of(l), l, flow, volumes)
+	if err := in.enter("claim", of(l), l, flow, volumes); err != nil {
+		return err
+	}
+	return in.mountLater(ctx, volumes)
 }
 
 // enter makes a subject of it, and records that.

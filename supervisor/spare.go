@@ -141,7 +141,7 @@ func (sp *spare) status() Status {
 // claim makes a spare that was taken an instance of whom l is for. It is served from now
 // on, and what it has asked for by now is answered.
 func (in *instance) claim(ctx context.Context, l launch) error {
-	if err := in.become(l); err != nil {
+	if err := in.become(ctx, l); err != nil {
 		return fmt.Errorf("claim %s: %w", in.name, err)
 	}
 	in.spare.Store(false)

@@ -103,6 +103,9 @@ func (s *Supervisor) mountsOf(svc *manifest.Service, in *instance, l launch, vol
 			Kind: executor.MountVolume, Source: v.monitored.Name, Target: v.To, Writable: v.monitored.Writable, SizeBytes: v.SizeBytes, Inodes: v.Inodes,
 		})
 	}
+	if l.spare {
+		mounts = append(mounts, laterOf(svc)...)
+	}
 	for _, t := range svc.Tmpfs {
 		mounts = append(mounts, executor.Mount{Kind: executor.MountTmpfs, Target: t.To, Writable: true, SizeBytes: t.SizeBytes, Inodes: t.Inodes})
 	}

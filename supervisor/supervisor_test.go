@@ -115,6 +115,8 @@ func program(args []string) error {
 			return err
 		}
 		return ailing(ctx, workers)
+	case "keep":
+		return keep(ctx)
 	case "linger":
 		return linger()
 	case "visit": // PRINCIPAL, and says how that one's server ends

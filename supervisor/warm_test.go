@@ -19,7 +19,7 @@ import (
 	"cofferdam/wire"
 )
 
-// warmEach is each without its volume, which spares cannot have.
+// warmEach is each with much to ask for, and without its volume.
 func warmEach(more string) string {
 	return `
   each: {{program}eager], instances: per-principal, label: 'True %% {principal}', owns: '{principal}', stop_grace_period: 100ms,

@@ -451,9 +451,13 @@ func (p *Process) Exec(ctx context.Context, cmd *executor.Command) (executor.Exi
 	}
 }
 
-// Mount shows a directory of the host inside.
+// Mount shows a directory of the host, or a volume, inside.
 func (p *Process) Mount(ctx context.Context, s executor.Share) error {
-	req := &link.Request{Mount: &link.Mount{Env: p.env, Target: s.Target, Writable: s.Writable, SizeBytes: s.SizeBytes}}
+	req := &link.Request{Mount: &link.Mount{Env: p.env, Volume: s.Volume, Target: s.Target, Writable: s.Writable, SizeBytes: s.SizeBytes, Inodes: s.Inodes}}
+	if s.Volume != "" {
+		_, _, err := p.e.call(ctx, req, nil)
+		return err
+	}
 	_, _, err := p.e.call(ctx, req, []int{int(s.Dir.Fd())})
 	runtime.KeepAlive(s.Dir)
 	return err

@@ -68,7 +68,7 @@ type Request struct {
 	Reach   *Reach // answered with sockets
 	Owns    *Ref   // descriptor: a pidfd
 	Exec    *Exec  // descriptors: the three streams
-	Mount   *Mount // descriptor: the directory
+	Mount   *Mount // descriptor: the directory, unless it is a volume
 	Unmount *Unmount
 	Open    *Open  // answered with the directory
 	Cancel  uint64 // an Exec whose program is to be killed
@@ -142,9 +142,11 @@ type Exec struct {
 // Mount shows a directory of the host in it.
 type Mount struct {
 	Env       uint64
+	Volume    string // its name; "" for a directory, which comes as a descriptor
 	Target    string
 	Writable  bool
 	SizeBytes int64
+	Inodes    int64
 }
 
 // Unmount takes a mount away.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -234,7 +235,10 @@ func (m *image) full() string {
 // fullVolume says of which of i's volumes a program that failed may have met the
 // end, nil if of none.
 func (i *instance) fullVolume() *executor.Exit {
-	for _, m := range i.images {
+	i.volumesMu.Lock()
+	images := slices.Clone(i.images)
+	i.volumesMu.Unlock()
+	for _, m := range images {
 		switch key := m.full(); key {
 		case "volumes.size":
 			return &executor.Exit{Cause: executor.CauseDisk, Limit: bytesText(m.size), Key: key, Detail: fmt.Sprintf("it failed with its volume %q full", m.name)}

@@ -32,7 +32,7 @@ type instance struct {
 	program  int          // pidfd of the program
 	began    time.Time
 	writable []rule
-	images   []*image // of its volumes
+	images   []*image // of its volumes; guarded by volumesMu while it runs
 	timer    *time.Timer
 	reported chan struct{} // closed once the trusted process knows of it
 	done     chan struct{} // closed once nothing is left
@@ -42,7 +42,7 @@ type instance struct {
 	volumes     []volume   // guarded by volumesMu
 	watching    bool       // guarded by volumesMu: their quotas
 	volumesShut bool       // guarded by volumesMu
-	held        []string   // keys of holds
+	held        []string   // keys of holds; guarded by volumesMu while it runs
 
 	reachMu sync.Mutex // held while its names change; before mu
 	renamed bool       // guarded by reachMu: its /etc/hosts is one that reach has mounted

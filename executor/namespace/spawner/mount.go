@@ -62,22 +62,7 @@ func (i *instance) mount(m *link.Mount, dir int) error {
 		return fmt.Errorf("mount on %q: %w", m.Target, err)
 	}
 	defer unix.Close(tree)
-	err = i.visit(func() error {
-		view, err := writableView(points)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(view)
-		if err := unix.Mkdirat(view, name, 0o555); err != nil {
-			return fmt.Errorf("make mount point %q: %w", m.Target, err)
-		}
-		if err := attach(tree, unix.AT_FDCWD, m.Target); err != nil {
-			unix.Unlinkat(view, name, unix.AT_REMOVEDIR)
-			return err
-		}
-		return nil
-	})
-	if err != nil || !m.Writable {
+	if err = i.put(tree, points, name); err != nil || !m.Writable {
 		return err
 	}
 	if err := i.watchVolume(dir, m.Target, m.SizeBytes, 0); err != nil {
@@ -85,6 +70,71 @@ func (i *instance) mount(m *link.Mount, dir int) error {
 		return err
 	}
 	return nil
+}
+
+// mountVolume shows a volume in a running environment, as it would have been shown from the start:
+// counted and held by it until it ends, at its size, and as its own.
+func (i *instance) mountVolume(m *link.Mount) error {
+	points, name, err := i.pointOf(m.Target)
+	if err != nil {
+		return err
+	}
+	s := i.server
+	all, err := s.place([]executor.Mount{{
+		Kind: executor.MountVolume, Source: m.Volume, Target: m.Target, Writable: m.Writable, SizeBytes: m.SizeBytes, Inodes: m.Inodes,
+	}}, &i.spec.Limits, false)
+	if err != nil {
+		return err
+	}
+	defer s.closePlaced(all)
+	if err := s.checkQuotas(all, i.spec); err != nil {
+		return err
+	}
+	if err := i.keep(&all[0]); err != nil {
+		return err
+	}
+	tree, err := i.ownTree(all, 0)
+	if err != nil {
+		return fmt.Errorf("mount on %q: %w", m.Target, err)
+	}
+	defer unix.Close(tree)
+	return i.put(tree, points, name)
+}
+
+// keep makes a volume one of those that i uses until it ends.
+func (i *instance) keep(m *placed) error {
+	i.volumesMu.Lock()
+	defer i.volumesMu.Unlock()
+	if i.volumesShut {
+		return executor.ErrStopped
+	}
+	if m.image != nil {
+		i.images = append(i.images, i.server.storage.again(m.image))
+		return nil
+	}
+	keys, err := i.server.holds.join([]placed{*m}, i.blank.slot)
+	i.held = append(i.held, keys...)
+	return err
+}
+
+// put attaches a detached tree to a new mount point in the environment.
+func (i *instance) put(tree int, points, name string) error {
+	target := path.Join(points, name)
+	return i.visit(func() error {
+		view, err := writableView(points)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(view)
+		if err := unix.Mkdirat(view, name, 0o555); err != nil {
+			return fmt.Errorf("make mount point %q: %w", target, err)
+		}
+		if err := attach(tree, unix.AT_FDCWD, target); err != nil {
+			unix.Unlinkat(view, name, unix.AT_REMOVEDIR)
+			return err
+		}
+		return nil
+	})
 }
 
 // unmount takes away what mount has put on target, and the mount point.

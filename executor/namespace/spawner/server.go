@@ -291,6 +291,8 @@ func (s *server) handleRunning(req *link.Request, fds []int) (*link.Reply, []int
 		out, err = i.reach(req.Reach)
 	case req.Owns != nil && len(fds) == 1:
 		reply.Owns, err = i.owns(fds[0])
+	case req.Mount != nil && req.Mount.Volume != "":
+		err = i.mountVolume(req.Mount)
 	case req.Mount != nil && len(fds) == 1:
 		err = i.mount(req.Mount, fds[0])
 	case req.Unmount != nil:
