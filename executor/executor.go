@@ -79,6 +79,12 @@ type Process interface {
 	// meanwhile. An error that wraps ErrUnsupported is one of the host.
 	Reading(c net.Conn) (read int64, unread int, err error)
 
+	// Hand is Dial for a program of another environment, whose spec says Handed: it may get
+	// the socket. Nothing can be done with that in this environment's network but to use and to
+	// end this connection, whatever its holder tries. It may be kept beyond the end of
+	// this environment, whose network then is not to be anybody else's.
+	Hand(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
+
 	// Owns tells whether the process that pidfd refers to belongs to this
 	// environment. A dead or foreign process is false without an error.
 	Owns(pidfd *os.File) (bool, error)
@@ -140,6 +146,11 @@ type Spec struct {
 
 	// Fork has the program be a fork of an interpreter that waits. nil executes it.
 	Fork *Fork
+
+	// Handed says that its programs may be given sockets of other environments, see
+	// [Process.Hand]. So no call that moves memory by reference is there, between sockets, pipes and files (sendfile,
+	// splice): what was sent would still be its sender's to change.
+	Handed bool
 
 	// AllowDegraded names protections (see Protection.Name) that may be
 	// missing on this host. Any other missing one makes Start fail.

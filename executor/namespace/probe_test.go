@@ -62,7 +62,9 @@ var probes = map[string]func([]string) int{
 		}
 		return 0
 	},
-	"sleep": func([]string) int { time.Sleep(time.Hour); return 0 },
+	"victim": victim,
+	"holder": tricker,
+	"sleep":  func([]string) int { time.Sleep(time.Hour); return 0 },
 	"spin": func([]string) int {
 		for { //nolint:staticcheck // this is what it is for
 		}

@@ -76,3 +76,17 @@ func now(nr uintptr, fd int, b []byte, flags uintptr) (int, error) {
 		return int(n), nil
 	}
 }
+
+// Dissolve ends the connection of a TCP socket at once, for both sides: what was sent and
+// not yet delivered is lost, and so is what has come and was not yet read, for
+// whoever has the socket.
+//
+// Source: connect(2), AF_UNSPEC.
+func Dissolve(fd int) error {
+	var unspecified [16]byte // a struct sockaddr of family 0
+	_, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&unspecified)), unsafe.Sizeof(unspecified))
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}

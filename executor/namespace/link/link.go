@@ -100,6 +100,7 @@ type Prepare struct {
 type Command struct {
 	Args, Env []string
 	Dir       string
+	Handed    bool // as the environment's spec says
 }
 
 // Kill ends one.

@@ -78,6 +78,20 @@ var socketOptions = []levelOptions{
 // bufferOptions would have a socket buffer megabytes, which nobody sees.
 var bufferOptions = levelOptions{unix.SOL_SOCKET, []uint32{unix.SO_SNDBUF, unix.SO_RCVBUF}}
 
+// shareOptions have memory shared with the kernel, or of it kept by a socket, or tell of the
+// network that a socket is in; see Handed.
+var (
+	shareOptions = []levelOptions{{unix.SOL_SOCKET, []uint32{unix.SO_ZEROCOPY, unix.SO_RESERVE_MEM}}}
+	tellOptions  = []levelOptions{
+		{unix.SOL_SOCKET, []uint32{unix.SO_MEMINFO, unix.SO_NETNS_COOKIE}},
+		{unix.SOL_TCP, []uint32{unix.TCP_ZEROCOPY_RECEIVE}},
+	}
+)
+
+// byReference are the calls that pass on pages instead of what is in them. To libraries they
+// look like calls for which these are the wrong kinds of files, so that they copy.
+var byReference = []uint32{unix.SYS_SENDFILE, unix.SYS_SPLICE, unix.SYS_TEE}
+
 type levelOptions struct {
 	level   uint32
 	options []uint32
@@ -134,6 +148,20 @@ func Program(accounted bool) []unix.SockFilter {
 		rules[unix.SYS_SETSOCKOPT] = noneOfPairs(1, 2, unix.ENOPROTOOPT, append(slices.Clone(socketOptions), bufferOptions))
 	}
 	return assemble(rules, ret(errnoAction|uint32(unix.ENOSYS)))
+}
+
+// Handed is one more filter, for programs that may have sockets of another environment,
+// through which they are to share nothing but what they send. Of two filters the kernel does what
+// the stricter one says.
+func Handed() []unix.SockFilter {
+	rules := map[uint32][]unix.SockFilter{
+		unix.SYS_SETSOCKOPT: noneOfPairs(1, 2, unix.ENOPROTOOPT, shareOptions),
+		unix.SYS_GETSOCKOPT: noneOfPairs(1, 2, unix.ENOPROTOOPT, tellOptions),
+	}
+	for _, nr := range byReference {
+		rules[nr] = ret(errnoAction | uint32(unix.EINVAL))
+	}
+	return assemble(rules, ret(allow))
 }
 
 // Init is the filter for the init of an environment: wait, report, end.

@@ -204,3 +204,40 @@ func BenchmarkProgram(b *testing.B) {
 		Program(true)
 	}
 }
+
+// Who may have sockets of others cannot pass memory on by reference; of all else the
+// other filter decides.
+func TestHanded(t *testing.T) {
+	free, handed := Program(true), Handed()
+	for _, tt := range []struct {
+		name string
+		nr   uint32
+		args []uint64
+		want uint32
+	}{
+		{"sendfile", unix.SYS_SENDFILE, nil, errnoAction | uint32(unix.EINVAL)},
+		{"splice", unix.SYS_SPLICE, nil, errnoAction | uint32(unix.EINVAL)},
+		{"tee", unix.SYS_TEE, nil, errnoAction | uint32(unix.EINVAL)},
+		{"send by reference", unix.SYS_SETSOCKOPT, []uint64{3, unix.SOL_SOCKET, unix.SO_ZEROCOPY}, enoopt},
+		{"reserve memory", unix.SYS_SETSOCKOPT, []uint64{3, unix.SOL_SOCKET, unix.SO_RESERVE_MEM}, enoopt},
+		{"map what comes", unix.SYS_GETSOCKOPT, []uint64{3, unix.SOL_TCP, 1<<40 | unix.TCP_ZEROCOPY_RECEIVE}, enoopt},
+		{"count what was dropped", unix.SYS_GETSOCKOPT, []uint64{3, unix.SOL_SOCKET, unix.SO_MEMINFO}, enoopt},
+		{"name the network", unix.SYS_GETSOCKOPT, []uint64{3, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE}, enoopt},
+		{"errors", unix.SYS_GETSOCKOPT, []uint64{3, unix.SOL_SOCKET, unix.SO_ERROR}, allow},
+		{"nodelay", unix.SYS_SETSOCKOPT, []uint64{3, unix.SOL_TCP, unix.TCP_NODELAY}, allow},
+		{"read", unix.SYS_READ, nil, allow},
+	} {
+		if got := run(t, handed, auditArch, tt.nr, tt.args...); got != tt.want {
+			t.Errorf("%s: action %#x, want %#x", tt.name, got, tt.want)
+		}
+		if got := run(t, free, auditArch, tt.nr, tt.args...); got != allow {
+			t.Errorf("%s, where nothing is handed: action %#x, want it allowed", tt.name, got)
+		}
+	}
+	// By what other calls memory would go on, the other filter refuses to all.
+	for _, nr := range []uint32{unix.SYS_VMSPLICE, unix.SYS_IO_URING_SETUP} {
+		if got := run(t, free, auditArch, nr); got != eperm {
+			t.Errorf("call %d: action %#x, want %#x", nr, got, eperm)
+		}
+	}
+}

@@ -24,6 +24,7 @@ type scripts struct {
 	ids         *ids
 	landlock    int // ABI, 0 without
 	filter      []unix.SockFilter
+	handed      []unix.SockFilter // besides, for who may be handed sockets
 	initFilter  []unix.SockFilter
 	lastCap     uintptr
 	hardLimits  map[int]uint64
@@ -224,12 +225,15 @@ func (w *scripts) program(s *linux.Script, l *executor.Limits, rules []rule, kee
 
 // arrive has a program be where it is to begin. Not before descriptors are closed:
 // /proc/self/fd/N would lead to what the set-up has open (CVE-2024-21626).
-func arrive(s *linux.Script, g *linux.Stage, c *link.Command) {
+func (w *scripts) arrive(s *linux.Script, g *linux.Stage, c *link.Command) {
 	dir := c.Dir
 	if dir == "" {
 		dir = "/"
 	}
 	g.Add("go to directory "+dir, unix.SYS_CHDIR, s.String(dir))
+	if c.Handed {
+		g.Add("filter what passes memory on", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, s.Filter(w.handed))
+	}
 	g.UnblockSignals()
 }
 
@@ -241,7 +245,7 @@ func (w *scripts) fork(s *linux.Script, spec *link.Start, writable []rule, keep 
 		return err
 	}
 	g := &s.Program
-	arrive(s, g, &spec.Command)
+	w.arrive(s, g, &spec.Command)
 	g.Add("take a name", unix.SYS_PRCTL, unix.PR_SET_NAME, s.String(path.Base(spec.Fork.Interpreter[0])))
 	g.Add("be seen from inside", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 1)
 	return s.Err()
@@ -254,7 +258,7 @@ func (w *scripts) execute(s *linux.Script, c *link.Command) error {
 		return fmt.Errorf("no program to run")
 	}
 	g := &s.Claim
-	arrive(s, g, c)
+	w.arrive(s, g, c)
 	argv, envp := s.Strings(c.Args), s.Strings(c.Env)
 	paths := []string{c.Args[0]}
 	if !strings.Contains(c.Args[0], "/") {
