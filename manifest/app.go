@@ -245,6 +245,7 @@ type Use struct {
 	Deadline time.Duration // Connect: for what is sent there to be read, 0 for that of the port
 
 	ForAnyone bool // Connect and Share: in the name of any principal, to that one's instance
+	Direct    bool // Connect: a program may have the socket itself
 
 	Endpoint         // Egress
 	Out, In  Formula // privileges used for it in advance: to release, and to vouch
@@ -283,6 +284,7 @@ type Grant struct {
 	Bound bool   // see Use
 
 	ForAnyone bool // see Use
+	Direct    bool // see Use
 
 	Rule string // file:line of what grants it
 

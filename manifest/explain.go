@@ -47,8 +47,12 @@ func (a *App) Table(w io.Writer) error {
 		switch {
 		case g.Bound:
 			condition = "bound"
+		case g.ForAnyone && g.Direct:
+			condition = "for anyone, direct"
 		case g.ForAnyone:
 			condition = "for anyone"
+		case g.Direct:
+			condition = "direct"
 		case g.Private:
 			condition = "private too"
 		case g.Kind == "egress":
@@ -131,6 +135,7 @@ type edge struct {
 	ForAnyone bool `json:"for_anyone,omitempty"`
 
 	Private bool   `json:"private,omitempty"`
+	Direct  bool   `json:"direct,omitempty"`
 	Rate    string `json:"rate,omitempty"`
 
 	Out string `json:"out,omitempty"` // the privileges used for it
@@ -147,6 +152,9 @@ func (e edge) label() string {
 	}
 	if e.Private {
 		label += " (private too)"
+	}
+	if e.Direct {
+		label += " (direct)"
 	}
 	if e.Rate != "" {
 		label += ", at most " + e.Rate
@@ -194,7 +202,7 @@ func (a *App) Graph(format string) (string, error) {
 		if outside := (node{Name: g.To, Kind: "outside"}); g.Kind == "egress" && !slices.Contains(nodes, outside) {
 			nodes = append(nodes, outside)
 		}
-		edges = append(edges, edge{g.From, g.Kind, g.To, g.Name, g.Bound, g.Rule, g.ForAnyone, g.Private, g.AtMost(), power(g.Out), power(g.In)})
+		edges = append(edges, edge{g.From, g.Kind, g.To, g.Name, g.Bound, g.Rule, g.ForAnyone, g.Private, g.Direct, g.AtMost(), power(g.Out), power(g.In)})
 	}
 	switch format {
 	case "dot":

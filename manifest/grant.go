@@ -64,6 +64,12 @@ func (a *App) granted() *granted {
 	return t
 }
 
+// IsHanded tells whether the manifest lets programs of a service have the sockets of connections.
+func (a *App) IsHanded(service string) bool {
+	s := a.Service(service)
+	return s != nil && slices.ContainsFunc(s.Uses, func(u Use) bool { return u.Direct })
+}
+
 func (a *App) grants() []Grant {
 	var all []Grant
 	uses := make(map[*Service]map[string]*Use) // of who is in a list
@@ -109,7 +115,7 @@ func (a *App) grants() []Grant {
 				if g.To == itself {
 					g.To = s.Name
 				}
-				g.ForAnyone, g.Private, g.Rate = u.ForAnyone, u.Private, u.Rate
+				g.ForAnyone, g.Private, g.Direct, g.Rate = u.ForAnyone, u.Private, u.Direct, u.Rate
 				g.Endpoint, g.Out, g.In = u.Endpoint, u.Out, u.In
 				all = append(all, g)
 			}

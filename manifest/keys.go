@@ -396,6 +396,9 @@ func useKeys() table[Use] {
 		{"deadline", aTime, false, "that of the port", "With connect, unless it is HTTP: how long what is sent there may lie there unread, at most 10m; see tcp. If both say, the shorter holds.", func(r *reader, v value, u *Use) {
 			u.Deadline = r.duration(v, aTime, maxDeadline)
 		}},
+		{"direct", aBool, false, "false", "With connect, unless it is HTTP: a program that dials with the SDK gets the socket itself, at the kernel's speed, where no label can change at either end, no bytes are counted and there is no deadline. Its environment has no sendfile(2) and no splice(2), which programs mostly do without by themselves. See SECURITY.md.", func(r *reader, v value, u *Use) {
+			u.Direct = r.boolean(v, aBool)
+		}},
 		{"for", anyoneWord, false, "for whom it runs itself, if for anybody", "With connect, and with share and into: the other service has an instance for each principal, and this one says for each connection and each mount whose is meant. It is believed.", func(r *reader, v value, u *Use) {
 			_, u.ForAnyone = r.oneOf(v, anyoneWord, "anyone")
 		}},

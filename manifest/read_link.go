@@ -88,6 +88,9 @@ func readUses(r *reader, v value, s *Service) {
 		case u.ForAnyone && u.Connect == "" && (u.Share == "" || u.Into == itself):
 			r.refuse(v, "", "for goes with connect, and with share and into another service")
 			return
+		case u.Direct && u.Connect == "":
+			r.refuse(v, "", "direct goes with connect only")
+			return
 		case u.Deadline > 0 && u.Connect == "":
 			r.refuse(v, "", "deadline goes with connect only")
 			return
@@ -232,6 +235,11 @@ func (r *reader) checkUse(v value, a *App, s *Service, u *Use) {
 	if service, port, ok := splitPort(u.Connect); ok && u.Deadline > 0 {
 		if to := a.Service(service); to != nil && to.HTTP != 0 && (port == to.HTTP || port == 0 && len(to.TCP) == 0) {
 			r.refuse(v, "write gateway.limits.answer", "a deadline goes with what is not HTTP: of that the gateway knows when a request is whole")
+		}
+	}
+	if service, port, ok := splitPort(u.Connect); ok && u.Direct {
+		if to := a.Service(service); to != nil && to.HTTP != 0 && (port == to.HTTP || port == 0 && len(to.TCP) == 0) {
+			r.refuse(v, "drop direct", "direct goes with what is not HTTP: there the gateway puts the caller's name into each request")
 		}
 	}
 	if service, port, ok := splitPort(u.Connect); ok && port == 0 && u.Connect != "" {

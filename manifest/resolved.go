@@ -286,6 +286,7 @@ func (s *Service) node() *yaml.Node {
 		if u.Deadline > 0 {
 			o.add("deadline", text(formatDuration(u.Deadline)))
 		}
+		o.add("direct", truth(u.Direct))
 		if u.ForAnyone {
 			o.add("for", text("anyone"))
 		}

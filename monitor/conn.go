@@ -24,6 +24,7 @@ type conn struct {
 	answering map[uint64]task    // what was sent to env to be answered, by the id we chose
 	sent      uint64             // the last of those ids
 	serves    []*serving         // no method twice; only the reader adds to it
+	handed    map[uint64]*handed // by the id that they were asked for with; nil for none
 
 	misses map[*method]misses // see overdue; nil as long as there are none
 	watch  watch
@@ -112,8 +113,12 @@ func (c *conn) handle(f *wire.Frame) bool {
 	case wire.OpCancel:
 		if r := c.take(f.ID); r != nil {
 			r.cancel()
+		} else if h := c.takeHanded(f.ID); h != nil {
+			h.letGo(f.Flags&wire.FlagUnanswered != 0)
 		}
 		return true
+	case wire.OpDial:
+		return c.dial(f)
 	}
 	return c.labelled(f)
 }
@@ -215,8 +220,8 @@ func (c *conn) close() {
 		return
 	}
 	c.closed = true
-	asked, answering, serves := c.asked, c.answering, c.serves
-	c.asked, c.answering, c.serves = nil, nil, nil
+	asked, answering, serves, handed := c.asked, c.answering, c.serves, c.handed
+	c.asked, c.answering, c.serves, c.handed = nil, nil, nil, nil
 	if c.watch.debt.method != nil {
 		c.watch.debt = debt{}
 		c.env.deadlines().remove(&c.watch.due)
@@ -235,6 +240,9 @@ func (c *conn) close() {
 	}
 	for _, id := range slices.Sorted(maps.Keys(answering)) {
 		answering[id].interrupted(c.env)
+	}
+	for _, h := range handed {
+		h.letGo(false)
 	}
 }
 
@@ -282,7 +290,7 @@ func (c *conn) call(f *wire.Frame) bool {
 
 // answered handles the reply of env to a call.
 func (c *conn) answered(f *wire.Frame) bool {
-	if len(f.NameBytes) != 0 || len(f.CallerBytes) != 0 {
+	if len(f.NameBytes) != 0 || len(f.CallerBytes) != 0 || f.Flags&wire.FlagSocket != 0 {
 		return false
 	}
 	c.mu.Lock()

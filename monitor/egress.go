@@ -175,7 +175,13 @@ func (p *passage) agree(r *relay, cut func()) (err error) {
 		return err
 	}
 	at := guard.Endpoint{Request: g.Request, Answer: g.Answer}
-	return p.env.lastAs("connection to "+g.To, p.with, at, r, cut, &p.says, &p.hears)
+	stop := func() {
+		r.out.stop(&p.env.held)
+		if cut != nil {
+			cut()
+		}
+	}
+	return p.env.lastAs("connection to "+g.To, p.with, at, stop, r.nearGone, &p.says, &p.hears)
 }
 
 func (p *passage) labels() *audit.Labels {
@@ -212,7 +218,7 @@ func (e *Env) proxy(ctx context.Context, r *relay) {
 	defer toDoor.end()
 	if p := e.rights.Load().policy; p.services[p.egress.Service] != nil {
 		at := p.services[p.egress.Service].portEndpoint(p.egress.Port)
-		if err := e.lastAs("connection to the proxy", label.Privileges{}, at, r, nil, &toDoor.says, &toDoor.hears); err != nil {
+		if err := e.lastAs("connection to the proxy", label.Privileges{}, at, func() { r.out.stop(&e.held) }, r.nearGone, &toDoor.says, &toDoor.hears); err != nil {
 			v := Verdict{Rule: fmt.Sprintf("labels: %v; %v", err, errViaProxy)}
 			e.m.refuse(e, ViaProxy, 0, v, "", labelsOf(e.at(), label.Privileges{}, at))
 			return
@@ -262,7 +268,7 @@ func (e *Env) toDoor(ctx context.Context, what string, num uint64) (net.Conn, *E
 	if err != nil {
 		return nil, nil, err
 	}
-	c, by, err := door.connect(ctx, port, Key{}, guard.Endpoint{})
+	c, by, err := door.connect(ctx, port, Key{}, guard.Endpoint{}, byRelay)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -337,7 +337,11 @@ func (l *lab) agrees(p Policy) error {
 			}
 			c.mu.Unlock()
 		}
-		for _, r := range relays {
+		for _, l := range relays {
+			r, ok := l.(*relay)
+			if !ok {
+				continue
+			}
 			r.mu.Lock()
 			if !r.closed && !may(r.use) {
 				err = fmt.Errorf("%s has an open %s of %s", e.id.Instance, r.use.op.name, r.use.object)

@@ -35,6 +35,8 @@ type Env struct {
 	proxied  atomic.Int64 // connections that are with the egress door
 	turns    turns
 	retired  atomic.Bool // another one is asked in its place
+	holder   atomic.Bool // see Holds
+	hands    hands
 
 	silences map[int]misses // requests to a port that were not answered, see carried; guarded by mu
 	reading  Reading        // see Watching; guarded by mu
@@ -44,9 +46,10 @@ type Env struct {
 	mu        sync.Mutex
 	closed    bool
 	conns     map[*conn]struct{}
-	connected uint64              // connections so far
-	relays    map[*relay]struct{} // that it has made
-	inbound   map[*relay]struct{} // that lead to it; they count against who made them
+	connected uint64            // connections so far
+	relays    map[link]struct{} // connections that it has made
+	inbound   map[link]struct{} // that lead to it; they count against who made them
+	hand      Dialer            // see Hands; nil for none
 	spawns    int
 	// children are the results of those that it has spawned and that count as its own.
 	children map[*result]struct{}
@@ -218,4 +221,5 @@ func (e *Env) close() {
 	for _, r := range inbound {
 		r.farGone()
 	}
+	e.hands.end()
 }

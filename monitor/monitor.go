@@ -23,7 +23,9 @@
 // two. Apart from these, mounts.mu before references.mu, and that of a limit
 // before those of its buckets. Those of the audit log, of the traces, of a ration,
 // of a bucket, of the deadlines, of the pins, of a result, of turns and of one, of
-// a stream and of a relay, and Monitor.reading, are taken last, and alone.
+// a stream and of a relay, and Monitor.reading, are taken last, and alone. That of a
+// connection that is handed comes before those of its environment's hands and of an
+// outbox, and after all others.
 //
 // Trusted: yes. It is the only code that lets anything out of an environment.
 package monitor
@@ -180,8 +182,8 @@ func (m *Monitor) newEnv(under *policy, id wire.Identity, flow Flow) (*Env, erro
 		refusals: bucket{rate: Rate{Amount: refusalsEach, Per: time.Second, Burst: refusalsEach / 5}},
 		self:     s,
 		conns:    make(map[*conn]struct{}),
-		relays:   make(map[*relay]struct{}),
-		inbound:  make(map[*relay]struct{}),
+		relays:   make(map[link]struct{}),
+		inbound:  make(map[link]struct{}),
 
 		children: make(map[*result]struct{}),
 	}

@@ -5,6 +5,8 @@ import (
 	"net"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"cofferdam/wire"
 )
 
@@ -71,6 +73,37 @@ func (o *outbox) send(by *reader, f *wire.Frame) error {
 	if !o.corked {
 		o.corked = true
 		by.wrote = append(by.wrote, o)
+	}
+	return nil
+}
+
+// sendWith takes a frame with a descriptor, which the peer gets a duplicate of, if nothing waits for
+// the peer; otherwise it returns errFull, and errGone as send does.
+func (o *outbox) sendWith(f *wire.Frame, descriptor int) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.corked && !o.closed && o.write(len(o.scratch), nil) != nil {
+		o.end() // as uncork
+	}
+	switch {
+	case o.closed:
+		return errGone
+	case o.flushing:
+		return errFull
+	}
+	b := wire.AppendFrame(nil, f)
+	n, err := 0, error(nil)
+	ctlErr := o.socket.Control(func(fd int) {
+		n, err = unix.SendmsgN(fd, b, unix.UnixRights(descriptor), nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	})
+	switch {
+	case err == unix.EAGAIN || err == unix.EINTR || err == unix.ETOOMANYREFS:
+		return errFull
+	case ctlErr != nil || err != nil:
+		return errGone
+	case n < len(b):
+		o.end() // half a frame
+		return errGone
 	}
 	return nil
 }

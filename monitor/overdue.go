@@ -112,7 +112,7 @@ func (c *conn) paid(id uint64, k task) {
 // overdue is the judgement on an instance that has not answered in time.
 func (c *conn) overdue(d debt) {
 	e := c.env
-	silent := e.heard.Load() == d.heard
+	silent := e.heard.Load() == d.heard && !e.spokeSince(d.sent)
 	hung := silent && !e.waits()
 	c.mu.Lock()
 	if c.closed {
@@ -199,16 +199,21 @@ type carried struct {
 
 // ended takes in how the connection ended.
 func (q *carried) ended(r *relay) {
+	q.answered(r.in.any, r.asks.Load() && errors.Is(r.out.err, unix.ECONNRESET))
+}
+
+// answered takes in whether something came, or the door gave up since nothing did.
+func (q *carried) answered(any, givenUp bool) {
 	e := q.by
-	if r.in.any {
+	if any {
 		e.mu.Lock()
 		delete(e.silences, q.port)
 		e.mu.Unlock()
 	}
-	if !r.asks.Load() || !errors.Is(r.out.err, unix.ECONNRESET) || q.sent.IsZero() {
+	if !givenUp || q.sent.IsZero() {
 		return
 	}
-	hung := e.heard.Load() == q.heard && !e.waits()
+	hung := e.heard.Load() == q.heard && !e.spokeSince(q.sent) && !e.waits()
 	e.mu.Lock()
 	if e.closed {
 		e.mu.Unlock()

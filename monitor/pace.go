@@ -159,7 +159,7 @@ func (p *pace) look() {
 func (p *pace) overdue(unread int) {
 	e := p.e
 	p.misses++
-	hung := e.heard.Load() == p.heard && !e.waits() && !e.isHeldUp()
+	hung := e.heard.Load() == p.heard && !e.spokeSince(p.since) && !e.waits() && !e.isHeldUp()
 	what := fmt.Sprintf("of what %s has sent to port %d, %d bytes were not read within %v", p.from, p.port, unread, p.limit)
 	switch {
 	case hung:
@@ -180,7 +180,7 @@ func (e *Env) isHeldUp() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for r := range e.relays {
-		if r.asks.Load() {
+		if r.isOwed() {
 			return true
 		}
 	}

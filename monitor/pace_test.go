@@ -240,7 +240,7 @@ func TestPaceOfTheHidden(t *testing.T) {
 			eventually(t, "it is there", func() bool { return relaysOf(p.bank) == 1 })
 			p.bank.mu.Lock()
 			for r := range p.bank.inbound {
-				hide(r).hidden.Store(true)
+				hide(r.(*relay)).hidden.Store(true)
 			}
 			p.bank.mu.Unlock()
 			io.Copy(p.near, bytes.NewReader([]byte("hello")))

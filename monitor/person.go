@@ -93,8 +93,8 @@ func hexOf(principal string) string {
 
 // visitsFor is visits for the gateway, whose connection begins with a line.
 func (e *Env) visitsFor(ctx context.Context, v *visit, object string) (*visit, error) {
-	r, to := v.r, v.to
-	line, err := r.near.line(ctx)
+	to := v.to
+	line, err := v.line(ctx)
 	if err != nil {
 		return v, err
 	}

@@ -86,7 +86,7 @@ func (m *Monitor) resolve(ctx context.Context, name string) (wire.Answer, error)
 	}
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
-	c, _, err := door.connect(ctx, port, Key{}, guard.Endpoint{})
+	c, _, err := door.connect(ctx, port, Key{}, guard.Endpoint{}, byRelay)
 	if err != nil {
 		return wire.Answer{}, err
 	}

@@ -171,6 +171,9 @@ type Grant struct {
 	// is in the name of whatever principal From says, to that one's instance.
 	ForAnyone bool
 
+	// Direct says of a connection that programs that ask for it may have its socket; see handed.
+	Direct bool
+
 	// Of an egress.
 	Private         bool        // To may lead to addresses that are not of the Internet
 	Request, Answer label.Label // of what goes out and of what comes in

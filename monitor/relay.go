@@ -18,10 +18,18 @@ import (
 // Dialer connects to a port inside an instance.
 type Dialer func(ctx context.Context, port int) (net.Conn, error)
 
+// link is a connection that an environment has made: a relay, or one that is handed.
+type link interface {
+	cutUngranted(e *Env) bool // ends it if e may not go on with it
+	nearGone()                // who made it has ended, or may not read any more
+	farGone()                 // who it leads to has
+	isOwed() bool             // who made it has written last, and not been answered
+}
+
 // instance is one that takes connections.
 type instance struct {
-	env  *Env
-	dial Dialer
+	env        *Env
+	dial, hand Dialer // hand is nil if its sockets are not for programs
 }
 
 // dialers are instances of which any is as good as another.
@@ -50,7 +58,7 @@ func (e *Env) Listening(dial Dialer) {
 		}
 		s.dialers[e.key] = all
 	}
-	all.of = append(all.of, instance{e, dial})
+	all.of = append(all.of, instance{e, dial, e.hand})
 	s.notify()
 }
 
@@ -84,8 +92,9 @@ type lost struct {
 func (l *lost) Error() string { return l.err.Error() }
 
 // connect dials the next instance with that key which may be asked at an endpoint,
-// waiting for one within ctx, and says which it was. The error is of ctx, or a *lost.
-func (s *service) connect(ctx context.Context, port int, key Key, at guard.Endpoint) (net.Conn, *Env, error) {
+// waiting for one within ctx, and says which it was; way is byRelay or byHand. The error is
+// of ctx, or a *lost.
+func (s *service) connect(ctx context.Context, port int, key Key, at guard.Endpoint, way func(instance) Dialer) (net.Conn, *Env, error) {
 	var since time.Time // when one could not be reached that was there
 	for pause := seekPause; ; pause = min(2*pause, 10*seekPause) {
 		s.mu.Lock()
@@ -109,9 +118,12 @@ func (s *service) connect(ctx context.Context, port int, key Key, at guard.Endpo
 			return nil, nil, &lost{nil, fmt.Errorf("connect to %s: it has ended", s.Name)} // whoever starts them is to be asked
 		}
 		var err error
-		if to.dial != nil {
+		if to.env != nil && way(to) == nil {
+			return nil, nil, &lost{to.env, fmt.Errorf("connect to %s: its sockets are not for others", s.Name)}
+		}
+		if dial := way(to); dial != nil {
 			var c net.Conn
-			if c, err = to.dial(ctx, port); err == nil {
+			if c, err = dial(ctx, port); err == nil {
 				return c, to.env, nil
 			}
 			err = &lost{to.env, fmt.Errorf("connect to %s: %w", s.Name, err)}
@@ -141,6 +153,9 @@ func (s *service) connect(ctx context.Context, port int, key Key, at guard.Endpo
 		}
 	}
 }
+
+func byRelay(i instance) Dialer { return i.dial }
+func byHand(i instance) Dialer  { return i.hand }
 
 // relay is one connection between two environments. Each side is a TCP socket
 // in the network of its own environment; the monitor moves the bytes.
@@ -202,6 +217,8 @@ func (r *relay) is(u use) {
 	defer r.mu.Unlock()
 	r.use = u
 }
+
+func (r *relay) isOwed() bool { return r.asks.Load() }
 
 // at lets rates apply, before run.
 func (r *relay) at(m *meter) { r.out.through, r.in.through = m, m }
@@ -430,13 +447,10 @@ func refuse(near *side, answer string) {
 	io.CopyN(io.Discard, near, 64<<10)
 }
 
-func (e *Env) holdRelay(r *relay) bool {
+func (e *Env) holdRelay(r link) bool {
+	most := e.mostRelays()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	most := MaxRelays
-	if door := &e.rights.Load().policy.door; door.Service == e.id.Service {
-		most += door.Connections
-	}
 	if e.closed || len(e.relays) >= most {
 		e.self.counts.hit(limitConnections)
 		return false
@@ -445,8 +459,17 @@ func (e *Env) holdRelay(r *relay) bool {
 	return true
 }
 
+// mostRelays is how many connections it may have made at a time.
+func (e *Env) mostRelays() int {
+	most := MaxRelays
+	if door := &e.rights.Load().policy.door; door.Service == e.id.Service {
+		most += door.Connections
+	}
+	return most
+}
+
 // meet books a connection that leads to e, so that it ends with e.
-func (e *Env) meet(r *relay) bool {
+func (e *Env) meet(r link) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
@@ -456,13 +479,13 @@ func (e *Env) meet(r *relay) bool {
 	return true
 }
 
-func (e *Env) part(r *relay) {
+func (e *Env) part(r link) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.inbound, r)
 }
 
-func (e *Env) dropRelay(r *relay) {
+func (e *Env) dropRelay(r link) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.relays, r)

@@ -10,14 +10,17 @@ import (
 
 	"cofferdam/guard"
 	"cofferdam/label"
+	"cofferdam/wire"
 )
 
 // visit is a connection of an environment to a port of a service, as it was decided
 // on, with what lasts of it at both ends.
 type visit struct {
 	e    *Env
-	r    *relay
-	has  *rights // of e, by which it is decided
+	r    *relay     // nil if its program gets the socket:
+	h    *handed    // then this
+	asks *wire.Dial // is what it was asked for with
+	has  *rights    // of e, by which it is decided
 	to   *service
 	port int
 	key  Key // of the instance
@@ -100,7 +103,7 @@ func (v *visit) charge(object string, t *toll) error {
 
 // isFor takes off the line that says for whom the connection is.
 func (v *visit) isFor(ctx context.Context) (detail string, err error) {
-	line, err := v.r.near.line(ctx)
+	line, err := v.line(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -123,27 +126,23 @@ func (v *visit) agree(g *Grant, object string) (err error) {
 	}
 	v.key, v.at = key, as.portEndpoint(v.port)
 	v.quiet = quiet(&as, v.at)
-	return e.lastAs("connection to "+object, v.with, v.at, v.r, nil, &v.says, &v.hears)
+	stop, gone := v.cuts()
+	return e.lastAs("connection to "+object, v.with, v.at, stop, gone, &v.says, &v.hears)
 }
 
 // lastAs books both halves of a connection that e has made: what it says and what it
-// hears. If what it says is to be cut, so is r, and cut is called if there is one.
-func (e *Env) lastAs(name string, with label.Privileges, at guard.Endpoint, r *relay, cut func(), says, hears *lasting) error {
+// hears. stop is called if what it says is to be cut, and gone if what it hears is.
+func (e *Env) lastAs(name string, with label.Privileges, at guard.Endpoint, stop, gone func(), says, hears *lasting) error {
 	out, in := label.Privileges{Out: with.Out}, label.Privileges{In: with.In}
 	*says = lasting{
 		name: name, with: out,
 		holds: func(s guard.State) error { return s.Alloc(out, at.Request) },
-		cut: func() {
-			r.out.stop(&e.held)
-			if cut != nil {
-				cut()
-			}
-		},
+		cut:   stop,
 	}
 	*hears = lasting{
 		name: name + ", what it is answered", with: in,
 		holds: func(s guard.State) error { return s.Read(in, at.Answer) },
-		cut:   r.nearGone,
+		cut:   gone,
 	}
 	if err := e.flow.lasts(says); err != nil {
 		return err
@@ -151,22 +150,54 @@ func (e *Env) lastAs(name string, with label.Privileges, at guard.Endpoint, r *r
 	return e.flow.lasts(hears)
 }
 
+// line is that with which the connection begins, or would if it was relayed.
+func (v *visit) line(ctx context.Context) (string, error) {
+	switch {
+	case v.h == nil:
+		return v.r.near.line(ctx)
+	case v.asks.Route != 0:
+		return fmt.Sprintf("COFFERDAM for %s %d", hexOf(v.asks.Principal), v.asks.Route-1), nil
+	case v.asks.Principal != "":
+		return "COFFERDAM for " + hexOf(v.asks.Principal), nil
+	}
+	return "", errors.New("for nobody")
+}
+
+// cuts are how it ends if its maker may not say any more, or may not hear.
+func (v *visit) cuts() (stop, gone func()) {
+	if v.h != nil {
+		return v.h.cut, v.h.cut
+	}
+	r, held := v.r, &v.e.held
+	return func() { r.out.stop(held) }, r.nearGone
+}
+
+// byCuts is the same of who it leads to.
+func (v *visit) byCuts() (stop, gone func()) {
+	if v.h != nil {
+		return v.h.cut, v.h.cut
+	}
+	r, held := v.r, &v.by.held
+	r.in.heard = &v.by.heard
+	return func() { r.in.stop(held) }, r.farGone
+}
+
 // met books both halves at the other end.
 func (v *visit) met(by *Env) error {
 	if v.by = by; v.by.self != v.to {
 		return nil // the door: what it leads to is checked when it connects
 	}
-	v.r.in.heard = &by.heard
-	r, name := v.r, fmt.Sprintf("connection from %s to port %d", v.e.id.Service, v.port)
+	stop, gone := v.byCuts()
+	name := fmt.Sprintf("connection from %s to port %d", v.e.id.Service, v.port)
 	v.byAnswers = lasting{
 		name:  name,
 		holds: func(s guard.State) error { return s.Answer(by.given(), v.at.Answer) },
-		cut:   func() { r.in.stop(&by.held) },
+		cut:   stop,
 	}
 	v.byListens = lasting{
 		name:  name + ", what it is asked",
 		holds: func(s guard.State) error { return s.Read(by.given(), v.at.Request) },
-		cut:   r.farGone,
+		cut:   gone,
 	}
 	if err := by.flow.lasts(&v.byAnswers); err != nil {
 		return err
@@ -203,7 +234,7 @@ func (v *visit) reach(ctx context.Context) (net.Conn, *Env, error) {
 	if bridge == nil {
 		return nil, nil, &lost{nil, errors.New("no door that speaks HTTP")}
 	}
-	far, by, err := bridge.connect(ctx, door.Port, Key{}, guard.Endpoint{})
+	far, by, err := bridge.connect(ctx, door.Port, Key{}, guard.Endpoint{}, byRelay)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -219,8 +250,12 @@ func (v *visit) reach(ctx context.Context) (net.Conn, *Env, error) {
 // has ended is known here before it is to whoever starts them: one that cannot be
 // reached is looked for again.
 func (v *visit) dial(ctx context.Context) (net.Conn, *Env, error) {
+	way := byRelay
+	if v.h != nil {
+		way = byHand
+	}
 	if v.to.Instances == Shared {
-		return v.to.connect(ctx, v.port, v.key, v.at)
+		return v.to.connect(ctx, v.port, v.key, v.at, way)
 	}
 	for until := time.Now().Add(seekFor); ; {
 		asked, done := v.e.turn(ctx, portOf(v.to.Name, v.port), v.key.Principal)
@@ -232,7 +267,7 @@ func (v *visit) dial(ctx context.Context) (net.Conn, *Env, error) {
 		if err != nil {
 			return nil, nil, &lost{nil, err}
 		}
-		c, by, err := v.to.connect(ctx, v.port, v.key, v.at)
+		c, by, err := v.to.connect(ctx, v.port, v.key, v.at, way)
 		if err == nil {
 			v.release = release
 			return c, by, nil

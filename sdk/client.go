@@ -29,6 +29,7 @@ type Client struct {
 	self   Identity
 	closed chan struct{} // closed when the connection has ended
 
+	dials   dials
 	writing sync.Mutex
 	scratch []byte // guarded by writing
 
@@ -160,6 +161,7 @@ func (c *Client) end(reason error) {
 	}
 	c.mu.Unlock()
 
+	c.dials.close()
 	c.socket.Close()
 	close(c.closed)
 }

@@ -40,6 +40,7 @@ type instance struct {
 	watching sync.Once
 
 	mountPoints bool // shares can be mounted in it; fixed
+	handed      bool // its programs may be handed sockets of others; fixed
 
 	begun reach   // what it could connect to when it began; fixed
 	under *lineup // when it began; fixed
@@ -140,6 +141,7 @@ func (in *instance) begin(ctx context.Context, l launch, paths reach) error {
 	if err != nil {
 		return err
 	}
+	in.handed = spec.Handed
 	detail := describe(spec, l)
 	if l.spare {
 		// A start that cannot be recorded does not happen.
@@ -196,6 +198,10 @@ func (in *instance) enter(op, detail string, l launch, flow monitor.Flow, volume
 	in.mu.Lock()
 	in.principal = l.principal
 	in.mu.Unlock()
+	if in.handed {
+		in.env.Holds()
+	}
+	in.env.Hands(in.hand)
 	for _, v := range volumes {
 		if err := in.env.Shows(v.monitored); err != nil {
 			return err
@@ -328,6 +334,11 @@ func (in *instance) watchable(ctx context.Context) error {
 
 func (in *instance) dial(ctx context.Context, port int) (net.Conn, error) {
 	return in.proc.Dial(ctx, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port)))
+}
+
+// hand is dial for a program of another instance, which gets the socket.
+func (in *instance) hand(ctx context.Context, port int) (net.Conn, error) {
+	return in.proc.Hand(ctx, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port)))
 }
 
 // stop asks politely, and then does not ask.

@@ -249,6 +249,7 @@ func edgeOf(app *manifest.App, g manifest.Grant) edge {
 		e.grant.Kind, e.grant.To = monitor.Kind(g.Kind), g.To
 	default: // http, tcp
 		e.grant.Kind, e.grant.To, e.grant.Deadline = monitor.KindConnect, g.To+":"+g.Name, g.Deadline
+		e.grant.Direct = g.Direct || g.From == gatewayName
 		e.port, _ = strconv.Atoi(g.Name)
 	}
 	return e

@@ -16,7 +16,7 @@ type Header struct {
 	Code    Code   // OK in requests
 	Name    uint16 // length of the name
 	Caller  uint16 // length of the caller
-	Flags   uint16 // FlagFields or 0
+	Flags   uint16 // FlagFields, FlagSocket and FlagUnanswered, where the operation has them
 	ID      uint64
 	Timeout time.Duration // whole milliseconds, 0 to MaxTimeout
 	Call    uint64
@@ -69,7 +69,7 @@ func (h Header) check() error {
 	}
 	info := &Ops[h.Op]
 	switch {
-	case h.Flags != 0 && (h.Flags != FlagFields || !info.Opened):
+	case h.Flags&^h.Op.flags() != 0:
 		return malformed("%s: flags %#x", info.Name, h.Flags)
 	case !h.Code.Known():
 		return malformed("%s: unknown code %d", info.Name, h.Code)
@@ -96,6 +96,20 @@ func (h Header) check() error {
 		return malformed("%s: has a body", info.Name)
 	}
 	return nil
+}
+
+// flags are those that a frame with this operation may have.
+func (op Op) flags() (all uint16) {
+	if Ops[op].Opened {
+		all = FlagFields
+	}
+	switch op {
+	case OpReply:
+		all |= FlagSocket
+	case OpCancel:
+		all |= FlagUnanswered
+	}
+	return all
 }
 
 // milliseconds rounds up and stays within a u32.

@@ -42,6 +42,7 @@ const (
 	OpAuthenticate Op = 30 // handles of an unsealer or a tester and of a capsule: does it bear that seal?
 	OpTurns        Op = 31 // which of my requests wait for others to end, and where do they stand? reply: a list of Turns
 	OpEnd          Op = 32 // body is the fields of an End: that principal's instance, of a service to which I connect for anyone, ends, blindly
+	OpDial         Op = 33 // a connection to a port of a service, name is service:port, body the fields of a Dial; reply: see there
 )
 
 // Side is an end of a connection; several can be joined by |.
@@ -103,6 +104,7 @@ var Ops = [...]OpInfo{
 	OpAuthenticate: {Name: "authenticate", From: Environment, Replied: true, Body: true},
 	OpTurns:        {Name: "turns", From: Environment, Replied: true},
 	OpEnd:          {Name: "end", From: Environment, Replied: true, Body: true},
+	OpDial:         {Name: "dial", From: Environment, Replied: true, Named: true, Body: true},
 }
 
 // Known tells whether op is in the table.

@@ -204,6 +204,9 @@ var goodFrames = []struct {
 	{"a receive with a timeout", Frame{Header: Header{Op: OpRecv, ID: 8, Timeout: time.Second}, Body: goodAsks[0].ask.Append(nil, goodAsks[0].op)}},
 	{"a new seal", Frame{Header: Header{Op: OpNewSeal, ID: 9}}},
 	{"a call with fields", Frame{Header: Header{Op: OpCall, ID: 10, Flags: FlagFields}, NameBytes: []byte("bank.release"), Body: append(AppendFields(nil, goodAsks[1].ask.Append(nil, OpCall)), "request"...)}},
+	{"a dial", Frame{Header: Header{Op: OpDial, ID: 11, Timeout: time.Second}, NameBytes: []byte("bank:8081"), Body: (&Dial{Principal: "alice", Route: 1}).Append(nil)}},
+	{"a reply with a socket", Frame{Header: Header{Op: OpReply, ID: 11, Flags: FlagSocket}}},
+	{"the end of a connection without an answer", Frame{Header: Header{Op: OpCancel, ID: 11, Flags: FlagUnanswered}}},
 	{"a reply with fields", Frame{Header: Header{Op: OpReply, ID: 10, Flags: FlagFields}, Body: append(AppendFields(nil, goodTolds[2].Append(nil)), "answer"...)}},
 	{"a refusal by labels", Frame{Header: Header{Op: OpReply, ID: 11, Code: Label}, Body: []byte("label ⊑ object: no")}},
 	{"withheld", Frame{Header: Header{Op: OpReply, ID: 12, Code: Withheld}}},
@@ -361,6 +364,9 @@ var badFrames = []struct {
 	{"a request with a code", header(func(h *Header) { h.Code = Denied })},
 	{"code 15", header(func(h *Header) { *h = Header{Op: OpReply, Code: 15} })},
 	{"reserved flags", header(func(h *Header) { h.Flags = 2 })},
+	{"a dial with a socket", header(func(h *Header) { h.Op, h.Name, h.Size, h.Flags = OpDial, 6, 6, FlagSocket })},
+	{"a cancel with a socket", header(func(h *Header) { h.Op, h.Flags = OpCancel, FlagSocket })},
+	{"a reply without an answer", header(func(h *Header) { h.Op, h.Flags = OpReply, FlagUnanswered })},
 	{"flags of another operation", header(func(h *Header) { h.Op, h.Flags = OpSpawn, FlagFields })},
 	{"reserved flags, high byte", header(func(h *Header) { h.Flags = 0x8000 })},
 	{"a call without a name", header(func(h *Header) { h.Name = 0 })},
@@ -831,7 +837,7 @@ func TestWords(t *testing.T) {
 		}
 	}
 	for got, want := range map[string]string{
-		OpSpawn.String(): "spawn", Op(0).String(): "op(0)", Op(33).String(): "op(33)",
+		OpSpawn.String(): "spawn", Op(0).String(): "op(0)", Op(34).String(): "op(34)",
 		OK.String(): "ok", TooLarge.String(): "too large", Code(15).String(): "code(15)",
 		Error{Code: Denied, Message: "no"}.Error(): "denied: no", ErrBusy.Error(): "busy",
 	} {

@@ -76,6 +76,7 @@ const (
 
 	KeyPlace = 35 // u64 place, u64 of how many: where a request stands in a queue
 	KeyTrace = 36 // a Trace
+	KeyRoute = 37 // dial: u64, one more than the number of a route
 
-	keys = 37 // one more than the last
+	keys = 38 // one more than the last
 )

@@ -95,11 +95,11 @@ class TestVectors(unittest.TestCase):
         for v in VECTORS["ops"]:
             op = v["op"]
             got = dict(op=op, name=v["name"], named=op in cd._NAMED, timed=op in cd._TIMED, body=op not in cd._WITHOUT_BODY,
-                       caller=op == cd._CALL, coded=op == cd._REPLY, opened=op in cd._OPENED)
+                       caller=op == cd._CALL, coded=op == cd._REPLY, opened=bool(cd._FLAGS.get(op, 0) & cd._FIELDS))
             self.assertEqual(got, v)
             self.assertEqual(getattr(labels if cd._LABELS <= op < cd._TURNS else cd, "_" + v["name"].upper().replace("-", "_")), op)
             self.assertEqual(labels._WORDS.get(op, v["name"]), v["name"])
-        self.assertEqual(cd._LAST, max(v["op"] for v in VECTORS["ops"]))
+        self.assertEqual(cd._DIAL, max(v["op"] for v in VECTORS["ops"]))
 
     def test_codes(self):
         self.assertEqual({e.code: e.word for e in cd._ERRORS.values()}, {v["code"]: v["word"] for v in VECTORS["codes"] if v["code"]})
