@@ -70,6 +70,20 @@ func scenarios() []scenario {
 		},
 		ratios: []pair{{of: "cofferdam", to: "loopback"}, {of: "cofferdam", to: "splice proxy"}, {of: "cofferdam", to: "veth pair"}},
 	}, scenario{
+		name: "bulk-handed", what: "1 GiB over one connection of which the program has the socket (direct: true)", unit: "GB/s", more: true, rounds: 7, count: 1024,
+		contestants: []contestant{
+			up("cofferdam", "dialled by the monitor, handed to the Go SDK, cut by a duplicate", own.Pair, func(a *own.App, n int) (own.Reading, error) { return a.BulkHanded(n * bulkBytes) }),
+			loopback("bulk-serve", "bulk", bulkBytes),
+		},
+		ratios: []pair{{of: "cofferdam", to: "loopback", least: 0.9}},
+	}, scenario{
+		name: "latency-handed", what: "64 bytes there and back over such a connection", unit: "µs", rounds: 7, count: 4000,
+		contestants: []contestant{
+			up("cofferdam", "dialled by the monitor, handed to the Go SDK, cut by a duplicate", own.Pair, func(a *own.App, n int) (own.Reading, error) { return a.PingHanded(n) }),
+			loopback("ping-serve", "ping", 1),
+		},
+		ratios: []pair{{of: "cofferdam", to: "loopback", most: 1.11}},
+	}, scenario{
 		name: "http", what: "requests over 64 connections that are kept, for 528 bytes", unit: "per s", more: true, rounds: 5, count: 30000,
 		contestants: []contestant{site(64), nginx.contestant(64), caddy.contestant(64), alone(64)},
 		ratios: []pair{

@@ -24,7 +24,7 @@ services:
     runtime: host
     command: [PLAYER, wait]
     files: [FILES]
-    uses: [{call: b.echo}, {connect: "b:9000"}, {connect: "b:9001"}]
+    uses: [{call: b.echo}, {connect: "b:9000", direct: true}, {connect: "b:9001", direct: true}]
     limits: {memory: 256M, cpus: unlimited}
   b:
     runtime: host

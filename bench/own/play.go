@@ -94,6 +94,12 @@ func Play(args []string) error {
 	case "ping":
 		addr, n := word(0), number(1)
 		measure = func() (Reading, error) { return pings(addr, n) }
+	case "bulk-handed":
+		addr, bytes := word(0), number(1)
+		measure = func() (Reading, error) { return bulkBy(handed(ctx), addr, bytes) }
+	case "ping-handed":
+		addr, n := word(0), number(1)
+		measure = func() (Reading, error) { return pingsBy(handed(ctx), addr, n) }
 	case "web-load":
 		addr, host, conns, n := word(0), word(1), number(2), number(3)
 		measure = func() (Reading, error) { return webLoad(addr, host, conns, n) }

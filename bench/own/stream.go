@@ -1,6 +1,7 @@
 package own
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -9,6 +10,8 @@ import (
 	"os/exec"
 	"strconv"
 	"time"
+
+	"cofferdam/sdk"
 )
 
 // Bulk measures n bytes from b to a of a [Pair] over one connection, in GB/s.
@@ -16,6 +19,38 @@ func (a *App) Bulk(n int) (Reading, error) { return a.Play("a", "bulk", "b:9000"
 
 // Ping measures n messages of 64 bytes there and back over one connection, in µs.
 func (a *App) Ping(n int) (Reading, error) { return a.Play("a", "ping", "b:9001", strconv.Itoa(n)) }
+
+// BulkHanded and PingHanded are the same over a connection of which the program has the socket.
+func (a *App) BulkHanded(n int) (Reading, error) {
+	return a.Play("a", "bulk-handed", "b:9000", strconv.Itoa(n))
+}
+
+func (a *App) PingHanded(n int) (Reading, error) {
+	return a.Play("a", "ping-handed", "b:9001", strconv.Itoa(n))
+}
+
+// dialling is how a connection is made.
+type dialling func(addr string) (net.Conn, error)
+
+func byName(addr string) (net.Conn, error) { return net.Dial("tcp", addr) }
+
+// handed has the monitor make it and hand the socket over; anything else is an error.
+func handed(ctx context.Context) dialling {
+	return func(addr string) (net.Conn, error) {
+		client, err := sdk.Connect(ctx)
+		if err != nil {
+			return nil, err
+		}
+		c, err := client.Dial(ctx, addr)
+		if err != nil {
+			return nil, err
+		}
+		if _, ok := c.(*sdk.Conn); !ok {
+			return nil, fmt.Errorf("a %T, want a socket of our own", c)
+		}
+		return c, nil
+	}
+}
 
 // pattern is what is sent over and over, so that bytes that are lost or doubled show.
 func pattern() []byte {
@@ -54,8 +89,10 @@ func serveBulk(l net.Listener) error {
 	}
 }
 
-func bulk(addr string, bytes int) (Reading, error) {
-	c, err := net.Dial("tcp", addr)
+func bulk(addr string, bytes int) (Reading, error) { return bulkBy(byName, addr, bytes) }
+
+func bulkBy(dial dialling, addr string, bytes int) (Reading, error) {
+	c, err := dial(addr)
 	if err != nil {
 		return Reading{}, err
 	}
@@ -99,8 +136,10 @@ func servePings(l net.Listener) error {
 	}
 }
 
-func pings(addr string, n int) (Reading, error) {
-	c, err := net.Dial("tcp", addr)
+func pings(addr string, n int) (Reading, error) { return pingsBy(byName, addr, n) }
+
+func pingsBy(dial dialling, addr string, n int) (Reading, error) {
+	c, err := dial(addr)
 	if err != nil {
 		return Reading{}, err
 	}

@@ -9,6 +9,8 @@ import (
 	"os"
 	"sync/atomic"
 
+	"cofferdam/executor/namespace/link"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -33,7 +35,7 @@ func (l *lastPort) next() int {
 // its connection (connect(2) to AF_UNSPEC) and connect it anew, to any port there, as
 // if he was inside, or bind it and listen. No filter of system calls can see to what a socket is connected, and Landlock
 // lets a connection be dissolved. So the socket carries a filter of its own (socket(7),
-// SO_ATTACH_FILTER), which lets nothing in but packets of this one connection, and none that begins
+// SO_ATTACH_FILTER), which the spawner attaches, since newer kernels ask for a capability: it lets nothing in but packets of this one connection, and none that begins
 // one; SO_LOCK_FILTER makes that final. And it has its port from bind(2), which it keeps when it is
 // dissolved, so that it cannot be bound to another one, in whose way it would be.
 func (p *Process) Hand(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
@@ -69,46 +71,9 @@ func (p *Process) hand(ctx context.Context, addr netip.AddrPort, port int) (net.
 	if err != nil {
 		return nil, fmt.Errorf("dial %v inside: %w", addr, err)
 	}
-	if err := lock(fd, from, addr); err != nil {
+	_, _, err = p.e.callWithin(helloTimeout, &link.Request{Lock: &link.Ref{Env: p.env}}, []int{fd})
+	if err != nil {
 		return nil, fmt.Errorf("lock a socket to %v: %w", addr, err)
 	}
 	return net.FileConn(f)
-}
-
-// lock makes of a connected socket one that can never have another connection.
-func lock(fd int, from, to netip.AddrPort) error {
-	filter := onlyConnection(from, to)
-	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &prog); err != nil {
-		return os.NewSyscallError("attach a filter", err)
-	}
-	return os.NewSyscallError("lock the filter", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_LOCK_FILTER, 1))
-}
-
-// onlyConnection lets in what has come from the port and address to, to the port of from, and
-// does not begin a connection. The kernel shows the packet from its TCP header on, and the
-// IP header at SKF_NET_OFF.
-func onlyConnection(from, to netip.AddrPort) []unix.SockFilter {
-	const (
-		sourcePort, destinationPort, flags, syn = 0, 2, 13, 0x02
-
-		source     = 12
-		skfNetOff  = -0x100000
-		everything = 0xffffffff
-	)
-	addr := to.Addr().As4()
-	number := uint32(addr[0])<<24 | uint32(addr[1])<<16 | uint32(addr[2])<<8 | uint32(addr[3])
-	at := skfNetOff + source
-	return []unix.SockFilter{
-		{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: sourcePort},
-		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(to.Port()), Jf: 7},
-		{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: destinationPort},
-		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(from.Port()), Jf: 5},
-		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: uint32(at)},
-		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: number, Jf: 3},
-		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: flags},
-		{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: syn, Jt: 1},
-		{Code: unix.BPF_RET | unix.BPF_K, K: everything},
-		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
-	}
 }

@@ -38,7 +38,7 @@ class TestVectors(unittest.TestCase):
                 self.assertEqual(got, want)
                 self.assertEqual(len(raw), cd.HEADER_SIZE + f.size)
                 f.open()
-                again = cd._frame(f.op, f.code, f.id, f.timeout_ms, f.told != b"", f.call, f.name, f.caller, cd._with_fields(f.told, f.body))
+                again = cd._frame(f.op, f.code, f.id, f.timeout_ms, f.flags, f.call, f.name, f.caller, cd._with_fields(f.told, f.body))
                 self.assertEqual(again, raw)
 
     def test_bad_frames(self):
@@ -73,7 +73,7 @@ class TestVectors(unittest.TestCase):
                 trace = cd._read_trace(v["trace"])
                 got += cd._field(cd._TRACE, trace) if trace else b""
                 self.assertEqual(got.hex(), v["hex"])
-        self.assertEqual(known | {cd._NEW_SEAL, cd._TURNS, cd._END}, {v["op"] for v in VECTORS["ops"] if v["op"] >= cd._LABELS or v["opened"]})
+        self.assertEqual(known | {cd._NEW_SEAL, cd._TURNS, cd._END, cd._DIAL}, {v["op"] for v in VECTORS["ops"] if v["op"] >= cd._LABELS or v["opened"]})
 
     def test_tolds(self):
         for v in VECTORS["tolds"]:

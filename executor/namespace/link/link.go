@@ -67,6 +67,7 @@ type Request struct {
 	Dial    *Dial  // answered with sockets
 	Reach   *Reach // answered with sockets
 	Owns    *Ref   // descriptor: a pidfd
+	Lock    *Ref   // descriptor: a connected socket
 	Exec    *Exec  // descriptors: the three streams
 	Mount   *Mount // descriptor: the directory, unless it is a volume
 	Unmount *Unmount

@@ -265,6 +265,8 @@ func (s *server) handleRunning(req *link.Request, fds []int) (*link.Reply, []int
 		env = req.Reach.Env
 	case req.Owns != nil:
 		env = req.Owns.Env
+	case req.Lock != nil:
+		env = req.Lock.Env
 	case req.Mount != nil:
 		env = req.Mount.Env
 	case req.Unmount != nil:
@@ -293,6 +295,8 @@ func (s *server) handleRunning(req *link.Request, fds []int) (*link.Reply, []int
 		reply.Owns, err = i.owns(fds[0])
 	case req.Mount != nil && req.Mount.Volume != "":
 		err = i.mountVolume(req.Mount)
+	case req.Lock != nil && len(fds) == 1:
+		err = lockSocket(fds[0])
 	case req.Mount != nil && len(fds) == 1:
 		err = i.mount(req.Mount, fds[0])
 	case req.Unmount != nil:
