@@ -206,8 +206,7 @@ func crunBundle(args []string) (string, error) {
 		failed = append(failed, os.Symlink("usr/"+l, filepath.Join(root, l)))
 	}
 	type object = map[string]any
-	ids := []object{{"containerID": 0, "hostID": os.Getuid(), "size": 1}}
-	groups := []object{{"containerID": 0, "hostID": os.Getgid(), "size": 1}}
+	ids := []object{{"containerID": 0, "hostID": 0, "size": 1}} // whoever we are, crunLoop is root somewhere
 	var namespaces []object
 	for _, kind := range []string{"pid", "network", "ipc", "uts", "mount", "user"} {
 		namespaces = append(namespaces, object{"type": kind})
@@ -225,7 +224,7 @@ func crunBundle(args []string) (string, error) {
 			{"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": []string{"nosuid", "nodev"}},
 			{"destination": "/usr", "type": "none", "source": "/usr", "options": []string{"rbind", "ro", "nosuid", "nodev"}},
 		},
-		"linux": object{"namespaces": namespaces, "uidMappings": ids, "gidMappings": groups},
+		"linux": object{"namespaces": namespaces, "uidMappings": ids, "gidMappings": ids},
 	})
 	failed = append(failed, err, os.WriteFile(filepath.Join(dir, "config.json"), text, 0o644))
 	return dir, errors.Join(failed...)
