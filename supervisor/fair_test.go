@@ -255,10 +255,36 @@ func TestFairPlaces(t *testing.T) {
 	}
 }
 
-// A step takes about the same however many wait.
-func BenchmarkFair(b *testing.B) {
-	for _, n := range []int{8, 512, 32768} {
-		b.Run(fmt.Sprintf("shares=%d", n), func(b *testing.B) {
+// A turn takes the logarithm of how many wait, in comparisons: of ten times as many, some more.
+func TestFairSteps(t *testing.T) {
+	steps := func(n int) int {
+		q := newFair(2*n, 2*n)
+		compared := 0
+		for _, h := range []*shareHeap{&q.root.turns, &q.root.crowd} {
+			before := h.before
+			h.before = func(a, b *share) bool { compared++; return before(a, b) }
+		}
+		for i := range n {
+			q.push(&waiter{cost: 1 + int64(i%7)}, fmt.Sprint(i), "")
+		}
+		compared = 0
+		for i := range 100 {
+			w := q.first()
+			q.serve(w)
+			q.push(w, fmt.Sprint("again ", i), "")
+		}
+		return compared
+	}
+	few, many := steps(1_000), steps(10_000)
+	if many > few*2 {
+		t.Errorf("a hundred turns among 10000 take %d comparisons, among 1000 %d", many, few)
+	}
+}
+
+// A step takes about the same however many wait. It is read by bench/growth.
+func BenchmarkGrowthFair(b *testing.B) {
+	for _, n := range []int{1, 10, 100, 1000, 10_000, 100_000} {
+		b.Run(fmt.Sprintf("principals=%d", n), func(b *testing.B) {
 			q := newFair(2*n, 2*n)
 			names := make([]string, n)
 			for i := range names {
