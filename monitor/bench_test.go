@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"cofferdam/guard"
+	"cofferdam/label"
 	"cofferdam/sdk"
 	"cofferdam/wire"
 )
@@ -100,9 +103,87 @@ func callPairs(b *testing.B, pairs, at int) {
 	b.ReportMetric(float64(cpuTime()-before)/calls/1e3, "monitor-cpu-µs/call")
 }
 
+// BenchmarkIdle is what the connections of 10,000 environments take that say nothing, or of as many as there
+// may be open files for: memory, and processor time in a second; beside the time that one call takes among them.
+func BenchmarkIdle(b *testing.B) {
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
+		b.Fatal(err)
+	}
+	idle := min(10_000, int(files.Cur)/2-100)
+	l := newLab(b, bank())
+	_, server := l.server("bank", "bank-1", "balance")
+	go server.echo()
+	p := l.connect(l.admit("front", "front-0"))
+	p.want(p.call("bank.balance", "x"), wire.OK, "x")
+	var envs []*Env
+	for n := range idle {
+		e, err := l.m.Admit(wire.Identity{Service: "front", Instance: fmt.Sprint("front-", n+1)})
+		if err != nil {
+			b.Fatal(err)
+		}
+		envs = append(envs, e)
+	}
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc + m.StackInuse
+	}
+	// The other end is a descriptor and nothing else.
+	before := heap()
+	for _, e := range envs {
+		fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer syscall.Close(fds[1])
+		f := os.NewFile(uintptr(fds[0]), "socket")
+		nc, err := net.FileConn(f)
+		f.Close()
+		if err != nil {
+			b.Fatal(err)
+		}
+		c, err := newConn(e, nc.(*net.UnixConn))
+		if err != nil {
+			b.Fatal(err)
+		}
+		c.begin()
+	}
+	after := heap()
+	spent := cpuTime()
+	time.Sleep(time.Second)
+	spent = cpuTime() - spent
+	for b.Loop() {
+		p.want(p.call("bank.balance", "x"), wire.OK, "x")
+	}
+	b.ReportMetric(float64(after-before)/float64(idle), "B/connection")
+	b.ReportMetric(float64(idle), "connections")
+	b.ReportMetric(float64(spent.Microseconds()), "cpu-µs/s")
+	b.StopTimer()
+	for _, e := range envs {
+		l.m.Remove(e)
+	}
+}
+
 // BenchmarkCallInside is the monitor's own part of a call: its peers are
 // goroutines that do next to nothing.
 func BenchmarkCallInside(b *testing.B) { callInside(b, bank()) }
+
+// BenchmarkCallLabelled is the same where both are at a label, which is asked about, and told with the
+// call: what calls without labels do not pay.
+func BenchmarkCallLabelled(b *testing.B) {
+	p := bank()
+	at := guard.State{Label: label.MustParse(`alice %% True`), Clearance: label.MustParse(`alice %% True`)}
+	for i := range p.Services {
+		if name := p.Services[i].Name; name == "front" || name == "bank" {
+			p.Services[i].Flow.State = at
+		}
+	}
+	p.Grants = slices.DeleteFunc(p.Grants, func(g Grant) bool { return g.To != "bank.balance" })
+	p.Mailboxes, p.Door, p.Egress = nil, Door{}, Door{}
+	callInside(b, p)
+}
 
 // BenchmarkCallTraced is the same of one that is traced, with its span kept, or not.
 func BenchmarkCallTraced(b *testing.B) {

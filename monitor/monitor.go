@@ -69,7 +69,7 @@ const (
 	recordEvery = 10 * time.Millisecond // further records, on average
 
 	// MaxConnsInAll bounds the wire connections of all environments together.
-	MaxConnsInAll = 4096
+	MaxConnsInAll = 1 << 14
 
 	// DefaultDeadline applies to calls that name none, MaxDeadline to all.
 	DefaultDeadline = 30 * time.Second

@@ -36,7 +36,8 @@ type readers struct {
 
 	table [MaxConnsInAll]atomic.Pointer[conn]
 
-	free  []int32 // places in the table
+	free  []int32 // places in the table that were left
+	used  int32   // places that were ever taken
 	conns int
 	last  uint32 // mark given
 }
@@ -71,6 +72,7 @@ type reader struct {
 	buf    []byte // nil until it is needed
 	events [readEvents]unix.EpollEvent
 	frame  wire.Frame // that is being handled
+	began  time.Time  // that of one connection, see mayRead
 	wrote  []*outbox  // that hold something back until sendAll
 	later  []*conn    // with more to say than they may at a time
 }
@@ -104,9 +106,6 @@ func newReaders() (*readers, error) {
 	if err != nil {
 		r.close()
 		return nil, fmt.Errorf("eventfd: %w", err)
-	}
-	for slot := range int32(MaxConnsInAll) {
-		r.free = append(r.free, MaxConnsInAll-1-slot)
 	}
 	r.left.Store(int32(1 + helpers))
 	go func() {
@@ -203,10 +202,15 @@ func (m *Monitor) enterReading(c *conn) (*readers, error) {
 		m.readers = r
 	}
 	r, t := m.readers, &c.turn
-	last := len(r.free) - 1
+	if last := len(r.free) - 1; last >= 0 {
+		t.slot, r.free = r.free[last], r.free[:last]
+	} else {
+		t.slot = r.used // there is one: no more are held than there are places
+		r.used++
+	}
 	r.last++
 	r.conns++
-	t.readers, t.slot, t.mark, r.free = r, r.free[last], r.last, r.free[:last]
+	t.readers, t.mark = r, r.last
 	r.table[t.slot].Store(c)
 	return r, nil
 }
@@ -311,8 +315,7 @@ func (r *reader) ready(c *conn, over bool) {
 func (r *reader) read(c *conn) {
 	t := &c.turn
 	r.lend(t)
-	began := time.Now()
-	for n := 0; n == 0 || n < readFrames && time.Since(began) < readTime; n++ {
+	for n := 0; r.mayRead(n); n++ {
 		f := &r.frame
 		var err error
 		if *f, err = t.in.Next(); err == errDry {
@@ -345,6 +348,15 @@ func (r *reader) read(c *conn) {
 	}
 	r.takeBack(t)
 	r.later = append(r.later, c)
+}
+
+// mayRead tells whether a frame may be read after n others. Most often there is one, for
+// which nobody looks at the clock.
+func (r *reader) mayRead(n int) bool {
+	if n == 1 {
+		r.began = time.Now()
+	}
+	return n < readFrames && (n < 2 || time.Since(r.began) < readTime)
 }
 
 // sendAll sends what was held back in order to be sent together.
