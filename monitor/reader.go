@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"cofferdam/internal/linux"
 	"cofferdam/wire"
 )
 
@@ -72,6 +73,8 @@ type reader struct {
 	buf    []byte // nil until it is needed
 	events [readEvents]unix.EpollEvent
 	frame  wire.Frame // that is being handled
+	vain   int        // times in a row that it has looked in vain
+	rests  int        // times that it does not look
 	began  time.Time  // that of one connection, see mayRead
 	wrote  []*outbox  // that hold something back until sendAll
 	later  []*conn    // with more to say than they may at a time
@@ -85,6 +88,12 @@ const (
 	// How much of one connection, before it is the turn of others.
 	readFrames = 64
 	readTime   = 200 * time.Microsecond
+
+	// How long to look before sleeping, and how often at least: once in 2 to that.
+	lookTime = 20 * time.Microsecond
+	maxVain  = 8
+
+	maxWrote = 8 // peers whose frames are held back
 
 	// How often in a row there was more than one to read from before another reader
 	// helps, and the milliseconds without any after which he rests.
@@ -258,7 +267,13 @@ func (r *reader) some(wait int) (n int, ended bool) {
 	if len(r.later) > 0 {
 		wait = 0
 	}
-	n, err := unix.EpollWait(r.epoll, r.events[:], wait)
+	if wait < 0 {
+		n = r.look()
+	}
+	var err error
+	if n == 0 {
+		n, err = unix.EpollWait(r.epoll, r.events[:], wait)
+	}
 	if err != nil && err != unix.EINTR {
 		panic(os.NewSyscallError("epoll_wait", err)) // of a descriptor that is ours alone
 	}
@@ -278,6 +293,9 @@ func (r *reader) some(wait int) (n int, ended bool) {
 		if e.Events&^unix.EPOLLOUT != 0 {
 			r.ready(c, e.Events&^(unix.EPOLLIN|unix.EPOLLOUT) != 0)
 		}
+		if len(r.wrote) >= maxWrote {
+			r.sendAll() // the first have waited for long enough
+		}
 	}
 	later := r.later
 	r.later = nil
@@ -286,6 +304,25 @@ func (r *reader) some(wait int) (n int, ended bool) {
 	}
 	r.sendAll()
 	return n + len(later), false
+}
+
+// look looks for a moment whether something comes, before r sleeps: to be woken takes longer than
+// most who are asked take to answer, if they run elsewhere. If they could run here, looking keeps them from
+// it; so the more often it was in vain, the more rarely it is tried.
+func (r *reader) look() int {
+	if r.rests > 0 {
+		r.rests--
+		return 0
+	}
+	for began := time.Now(); time.Since(began) < lookTime; {
+		if n := linux.EpollNow(r.epoll, r.events[:]); n > 0 {
+			r.vain = 0
+			return n
+		}
+	}
+	r.vain = min(r.vain+1, maxVain)
+	r.rests = 1<<r.vain - 1
+	return 0
 }
 
 // ready is for a connection that has something to say.
@@ -348,6 +385,7 @@ func (r *reader) read(c *conn) {
 	}
 	r.takeBack(t)
 	r.later = append(r.later, c)
+	r.sendAll()
 }
 
 // mayRead tells whether a frame may be read after n others. Most often there is one, for

@@ -89,6 +89,7 @@ func Connect(ctx context.Context) (*Client, error) {
 // NewClient talks to a monitor over a connection made elsewhere, which it owns
 // from now on. It asks the monitor who we are and fails if that fails.
 func NewClient(ctx context.Context, nc *net.UnixConn) (*Client, error) {
+	nc.SetWriteBuffer(sendBytes) // as far as the host lets us
 	socket, err := wire.NewSocket(nc)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the monitor: %w", err)
@@ -113,6 +114,10 @@ func NewClient(ctx context.Context, nc *net.UnixConn) (*Client, error) {
 	}
 	return c, nil
 }
+
+// sendBytes is how much may be on its way to the monitor: a large body that has to wait for
+// room takes several times as long.
+const sendBytes = 512 << 10
 
 // Self is who the monitor says we are. Its Bound must not be changed.
 func (c *Client) Self() Identity { return c.self }

@@ -43,6 +43,15 @@ func WriteNow(fd int, b []byte) (int, error) {
 	return now(unix.SYS_SENDTO, fd, b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 }
 
+// EpollNow is how many events there are now, as in epoll_wait(2), of at most len(events).
+func EpollNow(epoll int, events []unix.EpollEvent) int {
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epoll), uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), 0, 0, 0)
+	if errno != 0 {
+		return 0
+	}
+	return int(n)
+}
+
 // WriteBothNow writes a and then b, as one, like WriteNow.
 //
 // Source: sendmsg(2).
