@@ -351,8 +351,8 @@ func (r *reader) ready(c *conn, over bool) {
 // read handles what c has to say. It is its turn.
 func (r *reader) read(c *conn) {
 	t := &c.turn
-	r.lend(t)
 	for n := 0; r.mayRead(n); n++ {
+		r.lend(t)
 		f := &r.frame
 		var err error
 		if *f, err = t.in.Next(); err == errDry {
@@ -360,7 +360,6 @@ func (r *reader) read(c *conn) {
 			if t.end() {
 				return
 			}
-			r.lend(t)
 			continue
 		}
 		if err == nil {

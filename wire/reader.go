@@ -68,11 +68,13 @@ func (r *Reader) Next() (Frame, error) {
 	}, nil
 }
 
-// Lend gives r a buffer to read into while it holds none of its own, until GiveBack. So
-// who has many readers, of which few are at work, has few buffers.
+// Lend gives r a buffer to read into while it holds none of its own, or an empty one that was for
+// a large frame, until GiveBack. So who has many readers, of which few are at work, has few buffers.
+// The last frame is not valid any more.
 func (r *Reader) Lend(buf []byte) {
-	if r.buf == nil && r.err == nil {
-		r.buf, r.lent = buf, true
+	large := r.Buffered() == 0 && len(r.buf) > keepBytes && !r.lent
+	if r.err == nil && (r.buf == nil || large) {
+		r.buf, r.lent, r.next, r.end = buf, true, 0, 0
 	}
 }
 

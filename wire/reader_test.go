@@ -265,3 +265,18 @@ func (in *inTwo) Read(b []byte) (int, error) {
 	*from = (*from)[n:]
 	return n, nil
 }
+
+// After a frame that was larger than what is lent, that is used again.
+func TestReaderLentAfterALargeFrame(t *testing.T) {
+	raw := append(call(1, make([]byte, MaxBody)), call(2, []byte("x"))...)
+	r, buf := NewReader(&pieces{raw, 50_000}), make([]byte, keepBytes)
+	for id := range uint64(2) {
+		r.Lend(buf)
+		if f, err := r.Next(); err != nil || f.ID != id+1 {
+			t.Fatalf("Next = %v, %v", f.ID, err)
+		}
+		if large := id == 0; r.lent == large {
+			t.Errorf("after frame %d the buffer is lent: %v", id+1, r.lent)
+		}
+	}
+}
