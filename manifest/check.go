@@ -31,6 +31,9 @@ func (r *reader) checkService(v value, s *Service) {
 	if s.Warm > 0 {
 		r.checkWarm(r.key(v, "warm"), s)
 	}
+	if s.Fork != nil {
+		r.checkFork(r.key(v, "warm"), s)
+	}
 	r.checkMarks(v, s)
 	r.checkHealth(r.key(v, "healthcheck"), s)
 	for i, o := range s.Volumes {

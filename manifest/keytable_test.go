@@ -60,6 +60,7 @@ func sections() []section {
 		sectionOf("limits", "services.NAME.limits", limitKeys()),
 		sectionOf("healthcheck", "services.NAME.healthcheck", healthKeys()),
 		sectionOf("restart", "services.NAME.restart", restartKeys()),
+		sectionOf("warm", "services.NAME.warm", warmKeys()),
 	}
 }
 
@@ -198,6 +199,9 @@ func schemaOf() map[shape]any {
 		limits:       ref("limits"),
 		aBudget:      ref("budget"),
 		anAudit:      ref("audit"),
+		aWarm:        members{{"anyOf", []any{integers(1, maxWarm), words(byFork, noWarm), ref("warm")}}},
+		aWarmth:      words(byFork, noWarm),
+		someModules:  listOf(pattern(moduleNames.String()), maxModules),
 		aRestart:     oneOrMore(policy, members{{"$ref", "#/$defs/restart"}}),
 		aPolicy:      policy,
 		aHealth:      ref("healthcheck"),

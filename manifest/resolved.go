@@ -301,6 +301,9 @@ func (s *Service) node() *yaml.Node {
 	if s.Warm > 0 {
 		o.add("warm", count(s.Warm))
 	}
+	if s.Fork != nil {
+		o.add("warm", s.Fork.node())
+	}
 	o.add("limits", s.Limits.node())
 	o.add("depends_on", sequence(s.DependsOn, text))
 	if !s.ends() {

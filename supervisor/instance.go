@@ -237,6 +237,9 @@ func missingLoader(svc *manifest.Service, err error) string {
 // describe is what the audit log says of a start.
 func describe(spec *executor.Spec, l launch) string {
 	d := strings.TrimSpace(fmt.Sprintf("command %q %s", spec.Command.Args, of(l)))
+	if spec.Fork != nil {
+		d += " forked"
+	}
 	if len(spec.AllowDegraded) > 0 {
 		d += fmt.Sprintf(" allow_degraded %q", spec.AllowDegraded)
 	}

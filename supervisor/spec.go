@@ -60,6 +60,10 @@ func (s *Supervisor) specOf(svc *manifest.Service, in *instance, l launch, paths
 			Stderr: l.stderr,
 		},
 	}
+	if f := svc.Fork; f != nil {
+		// What waits is nobody's: it has what the manifest says, and nothing of the launch.
+		spec.Fork = &executor.Fork{Interpreter: f.Interpreter, Modules: f.Modules, Env: append(append([]string{}, baseEnv...), svc.Environment...), Spares: f.Spares}
+	}
 	if l.stdin != nil {
 		spec.Command.Stdin = l.stdin
 	}

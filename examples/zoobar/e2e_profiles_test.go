@@ -66,6 +66,25 @@ func (s *site) testProfiles(t *testing.T) {
 func (s *site) testInside(t *testing.T) {
 	a := s.author(t, "inside")
 	for _, tt := range []struct{ name, program string }{
+		{"0 is a fork that nobody was in before", `
+import sys, os, random, uuid, builtins
+if 'sqlite3' not in sys.modules: print('bad: is no fork')
+for path in ('/tmp/drawn', '/data/drawn'):
+    drawn = [random.random(), str(uuid.uuid4())]
+    try:
+        if str(drawn[0]) in open(path).read(): print('bad: draws the same')
+    except OSError: pass
+    open(path, 'a').write(str(drawn))
+if hasattr(builtins, 'mark') or 'mark' in os.environ or os.path.getsize('/tmp/drawn') > 70: print('bad: finds a mark')
+builtins.mark = os.environ['mark'] = 'here'
+`},
+		{"0 and once more", `
+import sys, os, random, uuid, builtins
+if hasattr(builtins, 'mark') or 'mark' in os.environ or os.path.exists('/tmp/drawn'): print('bad: finds a mark')
+drawn = [random.random(), str(uuid.uuid4())]
+if str(drawn[0]) in open('/data/drawn').read(): print('bad: draws the same')
+os.remove('/data/drawn')
+`},
 		{"1 groups and privileges", `
 status = dict(l.rstrip('\n').split(':\t', 1) for l in open('/proc/self/status') if ':\t' in l)
 if status['Groups'].strip(): print('bad: groups', status['Groups'])
