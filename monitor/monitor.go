@@ -8,15 +8,14 @@
 // and an absent name and a forbidden one give the same answer.
 //
 // Goroutines: a few readers for all wire connections, which decide and write to the
-// other side themselves (reader.go); one for a connection only while what it asks for may
-// take its time, or it has to wait; two
-// per relayed connection, and one for a reader that its writer must not see; one
-// per call to an instance of its caller's own; one per spawn, per mount and per
-// program that answers a call; one that cuts what was done with privileges that
-// were revoked, while there is something to cut; one that tells of an instance
-// which does not respond. One timer for the deadlines of all calls and of all that
-// wait for a mailbox, and one for each bucket that is empty again and again. Nobody
-// waits for a peer while he holds a lock.
+// other side themselves (reader.go); one for a connection only while what it asks for
+// may take its time, or it has to wait; two per relayed connection, and one for a
+// reader that its writer must not see; one per call to an instance of its caller's
+// own; one per spawn, per mount and per program that answers a call; one that cuts
+// what was done with privileges that were revoked, while there is something to cut;
+// one that tells of an instance which does not respond. Sixteen timers at most for
+// the deadlines of all calls and of all that wait for a mailbox, and one for each
+// bucket that is empty again and again. Nobody waits for a peer while he holds a lock.
 //
 // Locks, in this order: Monitor.enforcing, Monitor.mu, Env.mu, flow.mu,
 // mailbox.mu, service.mu, conn.mu, call.mu, outbox.mu; of one kind nobody takes

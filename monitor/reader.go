@@ -458,10 +458,23 @@ func (in *inlet) Read(b []byte) (int, error) {
 // a pause: what an environment that is refused often gets to write to the log, it waits for.
 func (c *conn) isPrompt(f *wire.Frame) bool {
 	switch f.Op {
-	case wire.OpReply, wire.OpCall, wire.OpCancel, wire.OpHello, wire.OpPost, wire.OpPut, wire.OpRecv, wire.OpTake:
-		return !c.env.records.isShort()
+	case wire.OpReply, wire.OpCall, wire.OpCancel, wire.OpHello, wire.OpPost, wire.OpPut:
+	case wire.OpRecv, wire.OpTake:
+		if hasMode(f.Body) {
+			return false // a raise ends what does not hold any more, one after the other
+		}
+	default:
+		return false
 	}
-	return false
+	return !c.env.records.isShort()
+}
+
+func hasMode(ask []byte) (has bool) {
+	wire.ParseFields(ask, func(key uint8, _ []byte) error {
+		has = has || key == wire.KeyMode
+		return nil
+	})
+	return has
 }
 
 // apart goes on with f, if it is one, and what comes after, until there is nothing more. It

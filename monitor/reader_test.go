@@ -87,6 +87,30 @@ func TestSlowRequestHoldsUpNobody(t *testing.T) {
 	}
 }
 
+// A raise may have much to cut.
+func TestRaisesAreNotPrompt(t *testing.T) {
+	l := newLab(t, bank())
+	c := &conn{env: l.admit("front", "front-1")}
+	for mode, want := range map[wire.Mode]bool{0: true, wire.ModeRaise: false, wire.ModeRaise | wire.ModeForce: false} {
+		for _, op := range []wire.Op{wire.OpRecv, wire.OpTake} {
+			ask := wire.Ask{Name: "jobs", Mode: mode}
+			if got := c.isPrompt(&wire.Frame{Header: wire.Header{Op: op}, Body: ask.Append(nil, op)}); got != want {
+				t.Errorf("%v with the mode %d is prompt: %v", op, mode, got)
+			}
+		}
+	}
+	// So is all else of which nobody has said that it is prompt.
+	prompt := map[wire.Op]bool{
+		wire.OpReply: true, wire.OpCall: true, wire.OpCancel: true, wire.OpHello: true,
+		wire.OpPost: true, wire.OpPut: true, wire.OpRecv: true, wire.OpTake: true,
+	}
+	for op := range wire.Op(len(wire.Ops)) {
+		if got := c.isPrompt(&wire.Frame{Header: wire.Header{Op: op}}); got != prompt[op] {
+			t.Errorf("%v is prompt: %v", op, got)
+		}
+	}
+}
+
 // So is what an environment may have to wait for, because it is refused so often.
 func TestShortRation(t *testing.T) {
 	l := newLab(t, bank())
