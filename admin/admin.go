@@ -41,7 +41,7 @@ const (
 	OpEvents Op = "events" // one response with Head, and then one per Event or with Lost, from there on
 	OpOrder  Op = "order"  // a response with Said for each step; Order says which it is
 	OpReload Op = "reload" // as order, and one with Plan; the manifest is a descriptor beside it
-	OpKill   Op = "kill"   // one response with Said
+	OpKill   Op = "kill"   // as order, with one Said
 	OpStop   Op = "stop"   // one response once all is stopped; the end once the process is gone
 )
 
@@ -85,6 +85,7 @@ type Response struct {
 	Revoked  []supervisor.Grant   `json:"revoked,omitempty"` // and taken back
 	Plan     *supervisor.Plan     `json:"plan,omitempty"`
 	Said     string               `json:"said,omitempty"` // of what is being done
+	Done     bool                 `json:"done,omitempty"` // of an order, a reload and a kill: all of it is done
 	Exit     *executor.Exit       `json:"exit,omitempty"`
 	Head     *audit.Head          `json:"head,omitempty"`
 	Event    json.RawMessage      `json:"event,omitempty"` // an audit.Record

@@ -118,6 +118,7 @@ func (s *Server) answer(ctx context.Context, user int, req Request, files []*os.
 			return
 		}
 		reply.send(Response{Said: fmt.Sprintf("sent to %d", n)})
+		reply.send(Response{Done: true})
 	case OpGrants:
 		given, revoked := s.Supervisor.Live()
 		reply.send(Response{Grants: s.Supervisor.Grants(), Live: given, Revoked: revoked})
@@ -154,7 +155,9 @@ func (s *Server) order(ctx context.Context, user int, req Request, reply *replie
 	}
 	if err != nil {
 		reply.send(Response{Error: err.Error(), Code: 125})
+		return
 	}
+	reply.send(Response{Done: true})
 }
 
 // reload makes another manifest that of the application, or says what that takes. It is done
@@ -184,7 +187,9 @@ func (s *Server) reload(ctx context.Context, user int, req Request, files []*os.
 	}
 	if err != nil {
 		fail(err)
+		return
 	}
+	reply.send(Response{Done: true})
 }
 
 // change grants or revokes something on behalf of user.

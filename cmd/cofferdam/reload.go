@@ -72,9 +72,11 @@ func (p *project) reload(within time.Duration, dryRun bool) (running bool, err e
 		r, err := c.Next()
 		switch {
 		case errors.Is(err, io.EOF):
-			return true, nil
+			return true, errEndedMeanwhile
 		case err != nil:
 			return true, refused(err)
+		case r.Done:
+			return true, nil
 		case r.Plan != nil && r.Plan.Empty():
 			fmt.Fprintf(os.Stderr, "%s runs (process %d), and by this manifest: nothing is to change\n", app.Name, status.App.Pid)
 		case r.Plan != nil && dryRun:

@@ -111,15 +111,20 @@ func (p *project) order(req admin.Request) error {
 	defer c.Close()
 	for {
 		r, err := c.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
+		switch {
+		case errors.Is(err, io.EOF):
+			return errEndedMeanwhile
+		case err != nil:
 			return refused(err)
+		case r.Done:
+			return nil
 		}
 		fmt.Fprintln(os.Stderr, printable(r.Said))
 	}
 }
+
+// errEndedMeanwhile is what is known of something that was begun at an application that is gone.
+var errEndedMeanwhile = errors.New("the application has ended before all of it was done; cofferdam up starts it by its manifest")
 
 // completeAll offers the services that do not stand there yet to the shell.
 func (p *project) completeAll(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
