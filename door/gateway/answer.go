@@ -80,12 +80,6 @@ func (c *client) relay() error {
 		if b.here() {
 			continue
 		}
-		if f.tcp != nil {
-			n, err := b.splice(c.tcp, f.tcp, func() { f.wakeAt(x.deadline) })
-			if x.bytes += n; err != nil || b.ended {
-				return err
-			}
-		}
 		if err := f.in.fill(); err != nil {
 			if b.left >= 0 || b.chunked || err != io.EOF {
 				return cutShort(err)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"strings"
 	"sync"
 )
@@ -297,22 +296,3 @@ func frame(b, piece []byte) []byte {
 }
 
 const lastChunk = "0\r\n\r\n"
-
-// splice moves what is left of a long body of known length, if nothing of it is here, without
-// looking at it. before is called first.
-func (b *body) splice(to net.Conn, from *net.TCPConn, before func()) (n int64, err error) {
-	tcp, ok := to.(*net.TCPConn)
-	if !ok || b.chunked || b.left < spliceFrom || b.in.r < b.in.w {
-		return 0, nil
-	}
-	before()
-	n, err = tcp.ReadFrom(&io.LimitedReader{R: from, N: b.left})
-	if b.left -= n; err == nil && b.left > 0 {
-		err = io.ErrUnexpectedEOF
-	}
-	b.ended = b.left == 0
-	return n, err
-}
-
-// spliceFrom is the length from which on it is worth it.
-const spliceFrom = 64 << 10

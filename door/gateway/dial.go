@@ -6,16 +6,53 @@ import (
 	"fmt"
 	"io"
 	"net"
+
+	"cofferdam/wire"
 )
 
-// On whose behalf a connection is, as the monitor wants to hear of it: for somebody
+// behalf is on whose behalf a connection is, as the monitor wants to hear of it: for somebody
 // outside, by the route with this number, or of a connection between services that
-// it has led here under a number.
-func forSomebody(principal string, route int) string {
-	return fmt.Sprintf("COFFERDAM for %s %d\n", writePrincipal(principal), route)
+// it has led here under a number. The zero value is where it makes no difference.
+type behalf struct {
+	line string    // says so at the beginning of a connection that is relayed; "" for nothing
+	as   wire.Dial // says the same in a request for a connection of which we get the socket
+	led  bool      // there is no such request for this
 }
 
-func over(number uint64) string { return fmt.Sprintf("COFFERDAM over %d\n", number) }
+func forSomebody(principal string, route int) behalf {
+	return behalf{
+		line: fmt.Sprintf("COFFERDAM for %s %d\n", writePrincipal(principal), route),
+		as:   wire.Dial{Principal: principal, Route: uint64(route) + 1},
+	}
+}
+
+func over(number uint64) behalf {
+	return behalf{line: fmt.Sprintf("COFFERDAM over %d\n", number), led: true}
+}
+
+// connect connects to a service. The monitor hands us the socket of the connection if it can be had, so that
+// no byte of it passes a third process. For all else there is the name, whose address the monitor listens on: it relays what is
+// sent there after a line, and it is there that it says why something is refused.
+func (g *Gateway) connect(ctx context.Context, to string, on behalf) (c net.Conn, line string, err error) {
+	if g.hand != nil && !on.led {
+		if c, err := g.hand(ctx, to, on.as); err == nil {
+			return c, "", nil
+		}
+	}
+	c, err = g.dial(ctx, "tcp", to)
+	return c, on.line, err
+}
+
+// handing is the type of sdk.Client.DialAs.
+type handing func(ctx context.Context, to string, as wire.Dial) (net.Conn, error)
+
+func (l *line) hand(ctx context.Context, to string, as wire.Dial) (net.Conn, error) {
+	c, err := l.connected(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.DialAs(ctx, to, as)
+}
 
 // dialing is the type of net.Dialer.DialContext.
 type dialing func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -30,9 +67,9 @@ func newDialer() *net.Dialer {
 	}}
 }
 
-// onBehalf dials an address and says on whose behalf in a first line, "" for none.
-func onBehalf(dial dialing, behalf string) dialing {
-	if behalf == "" {
+// begun dials an address and begins with a line, "" for none.
+func begun(dial dialing, line string) dialing {
+	if line == "" {
 		return dial
 	}
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -41,7 +78,7 @@ func onBehalf(dial dialing, behalf string) dialing {
 			return nil, err
 		}
 		// A line fits into the empty buffer of a new socket: this does not wait.
-		if _, err := io.WriteString(c, behalf); err != nil {
+		if _, err := io.WriteString(c, line); err != nil {
 			c.Close()
 			return nil, err
 		}

@@ -8,6 +8,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"cofferdam/sdk"
 )
 
 const (
@@ -26,10 +28,10 @@ const (
 type far struct {
 	c      *client
 	conn   net.Conn
-	tcp    *net.TCPConn // the same; nil if it is none
+	tcp    *net.TCPConn // the same; nil if it is none, which is so in tests only
 	raw    syscall.RawConn
 	to     string
-	behalf string
+	behalf behalf
 	until  time.Time // see keptFor
 	wakes  time.Time // its deadline for reading
 	in     input
@@ -47,19 +49,35 @@ func (c *client) reach(again bool) (f *far, line string, err error) {
 	}
 	ctx, cancel := context.WithDeadline(context.Background(), x.deadline)
 	defer cancel()
-	conn, err := c.g.dial(ctx, "tcp", x.to)
+	conn, line, err := c.g.connect(ctx, x.to, x.behalf)
 	if err != nil {
 		return nil, "", err
 	}
 	f = &far{c: c, conn: conn, to: x.to, behalf: x.behalf, until: time.Now().Add(keptFor)}
 	f.in.c = f
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		f.tcp = tcp
-		f.raw, _ = tcp.SyscallConn()
+	switch conn := conn.(type) {
+	case *net.TCPConn:
+		f.tcp = conn
+	case *sdk.Conn:
+		f.tcp = conn.TCPConn
+	}
+	if f.tcp != nil {
+		f.raw, _ = f.tcp.SyscallConn()
 	}
 	conn.SetWriteDeadline(f.until.Add(c.g.config.Limits.timeout()))
 	c.far = f
-	return f, x.behalf, nil
+	return f, line, nil
+}
+
+// unanswered tells the monitor, as the connection ends, that all of a request was sent on it and nothing
+// came.
+func (f *far) unanswered() {
+	switch conn := f.conn.(type) {
+	case *sdk.Conn:
+		conn.Unanswered()
+	case *net.TCPConn:
+		conn.SetLinger(0) // it sees the reset
+	}
 }
 
 // quiet tells whether nothing has come that was not asked for, not even the end.

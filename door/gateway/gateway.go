@@ -76,6 +76,7 @@ type Gateway struct {
 	log    *slog.Logger // into out
 	newID  func() string
 	dial   dialing
+	hand   handing        // nil for no sockets that are handed out
 	who    *authenticator // nil if nobody is told apart
 	traces *tracer        // nil if no requests are traced
 	doors  []*tcpDoor
@@ -112,12 +113,12 @@ func New(c Config, out io.Writer) (*Gateway, error) {
 		g.who = &authenticator{Authenticate: *c.Authenticate, call: new(line).call}
 	}
 	for i, d := range c.TCP {
-		behalf := ""
+		var on behalf
 		if c.Says {
-			behalf = forSomebody("", len(c.Routes)+i) // the doors are counted after the routes
+			on = forSomebody("", len(c.Routes)+i) // the doors are counted after the routes
 		}
 		g.doors = append(g.doors, &tcpDoor{
-			TCP: d.withDefaults(), to: net.JoinHostPort(d.To, strconv.Itoa(d.Port)), dial: onBehalf(g.dial, behalf), log: g.log.Info, id: g.newID,
+			TCP: d.withDefaults(), to: net.JoinHostPort(d.To, strconv.Itoa(d.Port)), dial: begun(g.dial, on.line), log: g.log.Info, id: g.newID,
 			peers: make(map[netip.Prefix]int), open: make(map[*net.TCPConn]struct{}),
 		})
 	}
@@ -165,6 +166,7 @@ func Main(ctx context.Context, getenv func(string) string, stderr io.Writer) err
 	if g.traces != nil {
 		go g.traces.report(ctx, new(line).call)
 	}
+	g.hand = new(line).hand
 	return g.Serve(ctx, outside, bridge, doors...)
 }
 

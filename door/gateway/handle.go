@@ -21,7 +21,7 @@ type exchange struct {
 	principal string // the same; "" for nobody
 	service   string // "" as long as nobody is found
 	to        string // its address
-	behalf    string // the line ahead of the connection, "" for none; see dial.go
+	behalf    behalf // of whom the connection is; see dial.go
 	secret    bool   // the answer is to be sealed
 	socket    bool   // it may become a web socket
 	hidden    string // the cookie that the service may neither see nor set, "" for none
@@ -64,7 +64,11 @@ func (c *client) choose() int {
 	if !x.within(g.requests, c.peer) {
 		return http.StatusTooManyRequests
 	}
-	if !r.locate() || ambiguous(r.path) {
+	if !r.locate() {
+		x.last, x.unread = true, true // whoever reads it otherwise may see another end of it
+		return http.StatusBadRequest
+	}
+	if ambiguous(r.path) {
 		return http.StatusBadRequest
 	}
 	to := g.find(r.path)
@@ -132,6 +136,7 @@ func (c *client) chooseBridged() int {
 		return http.StatusNotFound
 	}
 	if !c.req.locate() {
+		x.last, x.unread = true, true
 		return http.StatusBadRequest
 	}
 	x.service, x.principal = p.callee, p.principal

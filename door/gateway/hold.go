@@ -124,8 +124,8 @@ func (c *client) try(again bool) (reached bool, err error) {
 	if err == nil && !unreached {
 		return true, nil
 	}
-	if err == errSilent && f.tcp != nil {
-		f.tcp.SetLinger(0) // the monitor sees by the reset that all was sent, and nothing came
+	if err == errSilent {
+		f.unanswered()
 	}
 	if x.sending != nil {
 		f.conn.SetDeadline(time.Unix(1, 0))
@@ -302,13 +302,6 @@ func (c *client) startSending(f *far, chunked bool) *sending {
 			return
 		}
 		for {
-			if n, err := b.splice(f.conn, c.tcp, func() {}); n > 0 || err != nil {
-				if err != nil {
-					s.bodyErr = err
-					return
-				}
-				continue
-			}
 			piece, err := b.next()
 			if err != nil {
 				if !b.ended {

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 }
 
 // role starts a process of its own that runs Main with c, and ends it with the test.
-func role(t *testing.T, c Config, extra ...*os.File) {
+func role(t *testing.T, c Config, extra ...*os.File) (pid int) {
 	t.Helper()
 	config, err := json.Marshal(c)
 	if err != nil {
@@ -57,6 +57,7 @@ func role(t *testing.T, c Config, extra ...*os.File) {
 			}
 		}
 	})
+	return cmd.Process.Pid
 }
 
 func TestRole(t *testing.T) {
