@@ -143,6 +143,8 @@ type client struct {
 	readErr  error
 	any      bool        // a request has come
 	bare     bool        // nothing of it is left
+	until    time.Time   // when the next one has to have come
+	met      bool        // it is counted among those of its caller
 	idle     atomic.Bool // no request is on it
 	switched atomic.Bool // it is a web socket
 	writeBy  time.Time   // its deadline for writing, or later
@@ -159,26 +161,59 @@ type client struct {
 }
 
 func (c *client) serve() {
-	defer c.entry.leave(c)
-	defer c.conn.Close()
-	defer c.dropFar()
-	defer func() { c.in.r, c.in.w = 0, 0; c.in.release() }()
 	if c.entry.callers != nil {
 		if !c.introduced() {
+			c.end()
 			return
 		}
-		defer c.entry.callers.end(c.said.who())
+		c.met = true
 	}
-	for c.waits() {
+	c.goOnServing()
+}
+
+// goOnServing serves what comes until the end, or until nothing has come for a while: then another goroutine
+// does, for this one would keep the stack that requests have needed.
+func (c *client) goOnServing() {
+	for {
+		switch c.waits() {
+		case quiet:
+			go c.goOnServing()
+			return
+		case ended:
+			c.end()
+			return
+		}
 		if !c.serveOne() {
 			if c.x.unread {
 				c.linger()
 			}
+			c.end()
 			return
 		}
 		c.forget()
 	}
 }
+
+// end closes the connection, and what hangs on it.
+func (c *client) end() {
+	if c.met {
+		c.entry.callers.end(c.said.who())
+	}
+	c.in.r, c.in.w = 0, 0
+	c.in.release()
+	c.dropFar()
+	c.conn.Close()
+	c.entry.leave(c)
+}
+
+// What waits has come to.
+type waited int
+
+const (
+	ready waited = iota // a request
+	quiet               // nothing for a while
+	ended               // the end
+)
 
 // forget drops what one request has left.
 func (c *client) forget() {
@@ -192,9 +227,12 @@ func (c *client) forget() {
 }
 
 // waits waits for the beginning of a request, with as little in its hands as can be.
-func (c *client) waits() bool {
+func (c *client) waits() waited {
 	if len(c.in.waiting()) > 0 {
-		return !c.entry.draining.Load()
+		if c.entry.draining.Load() {
+			return ended
+		}
+		return ready
 	}
 	c.in.release()
 	most := idleTime
@@ -202,30 +240,31 @@ func (c *client) waits() bool {
 		most = headTime
 	}
 	now := time.Now()
-	until := now.Add(min(c.g.config.Limits.timeout(), most))
-	for {
-		at := until
-		if c.any && !c.bare {
-			if at = now.Add(keptFor); c.far != nil {
-				at = c.far.until
-			}
-		}
-		c.tcp.SetReadDeadline(at)
-		c.idle.Store(true)
-		if c.entry.draining.Load() {
-			return false
-		}
-		err := c.raw.Read(c.read)
-		c.idle.Store(false)
-		switch {
-		case err == nil:
-			c.bare = false
-			return c.readErr == nil
-		case at == until || !errors.Is(err, os.ErrDeadlineExceeded) || c.entry.draining.Load():
-			return false
-		}
-		c.strip()
+	if !c.bare {
+		c.until = now.Add(min(c.g.config.Limits.timeout(), most))
 	}
+	at := c.until
+	if c.any && !c.bare {
+		if at = now.Add(keptFor); c.far != nil {
+			at = c.far.until
+		}
+	}
+	c.tcp.SetReadDeadline(at)
+	c.idle.Store(true)
+	if c.entry.draining.Load() {
+		return ended
+	}
+	err := c.raw.Read(c.read)
+	c.idle.Store(false)
+	switch {
+	case err == nil && c.readErr == nil:
+		c.bare = false
+		return ready
+	case err == nil || c.bare || !c.any || !errors.Is(err, os.ErrDeadlineExceeded) || c.entry.draining.Load():
+		return ended
+	}
+	c.strip()
+	return quiet
 }
 
 // strip drops all that an idle connection can do without.

@@ -12,8 +12,9 @@ import (
 	"time"
 )
 
-// maxIdleBytes is what a connection may cost the gateway that no request is on.
-const maxIdleBytes = 16 << 10
+// maxIdleBytes is what a connection may cost the gateway that no request is on, with what the others have
+// left that were made in the same second.
+const maxIdleBytes = 32 << 10
 
 // Connections that have carried a request and wait cost little: no buffers, and no connection to a service after a second.
 // COFFERDAM_TEST_IDLE is how many there are.
