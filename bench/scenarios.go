@@ -122,17 +122,18 @@ func startingAtOnce(workers int) scenario {
 // pythons are snippets of Python, each in an environment of its own.
 func pythons(workers int) scenario {
 	at := pace{workers: workers, rate: workers > 1}
-	const service, fork = "cofferdam, through the monitor", "cofferdam, forked"
+	const fork, executed, alone = "cofferdam", "cofferdam, executed", "cofferdam, executor alone"
 	sc := scenario{
 		name: "python", what: "python3 -I -c 'print(6*7)' in an environment of its own", unit: "ms", rounds: 5, count: 30,
 		contestants: []contestant{
-			snippets(service, "a service spawns a template", "", workers),
-			starting(fork, "the executor asked for forks of an interpreter that waits, each in an environment of its own", shape{as: forked}, snippet, at),
+			snippets(fork, "a service spawns a template through the monitor, warm: {by: fork, spares: 8}", "    warm: {by: fork, spares: 8}\n", workers),
+			snippets(executed, "the same, without warm", "", workers),
+			starting(alone, "the executor asked for forks of an interpreter that waits", shape{as: forked}, snippet, at),
 			bwrap.contestant(snippet, at), judge(snippet, at), forkExec(snippet, at),
 		},
 		ratios: []pair{
 			{of: fork, to: "bwrap", most: 0.2}, {of: fork, to: "go-judge"}, {of: fork, to: "fork+exec"},
-			{of: service, to: "bwrap"}, {of: service, to: "go-judge"},
+			{of: alone, to: "bwrap"}, {of: executed, to: "bwrap"}, {of: executed, to: "go-judge"},
 		},
 	}
 	if workers > 1 {
