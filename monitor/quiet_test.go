@@ -12,16 +12,16 @@ import (
 	"cofferdam/wire"
 )
 
-// BenchmarkIdle is what 10,000 connections that say nothing cost us: memory for each, and the processor
+// BenchmarkQuiet is what 10,000 connections that say nothing cost us: memory for each, and the processor
 // time of a second. Both ends of each are in this process, and do nothing; so do
 // those of as many wire connections.
-func BenchmarkIdle(b *testing.B) {
+func BenchmarkQuiet(b *testing.B) {
 	for _, kind := range []string{"relayed", "handed", "wire"} {
-		b.Run(kind, func(b *testing.B) { idle(b, kind) })
+		b.Run(kind, func(b *testing.B) { quietly(b, kind) })
 	}
 }
 
-func idle(b *testing.B, kind string) {
+func quietly(b *testing.B, kind string) {
 	total := 10_000
 	if kind == "wire" {
 		total = MaxConnsInAll
