@@ -60,10 +60,7 @@ func (r *reader) checkWarm(at value, s *Service) {
 	most := s.MaxInstances
 	orElse(&most, defaultMaxInstances)
 	switch {
-	case s.Template:
-		r.refuse(at, "write instances: per-principal instead of template, if it can be the same program for all", "%q is a template: what it is started with is known from its spawner alone", s.Name)
-	case s.Stdio != "":
-		r.refuse(at, "let it serve its methods itself", "%q runs a program per call, which begins with its request", s.Name)
+	case s.Template, s.Stdio != "": // environments wait, not instances
 	case s.pooled() && s.Warm > most:
 		r.refuse(at, fmt.Sprintf("write max_instances: %d", s.Warm), "%d spares are more than the %d instances that may run", s.Warm, most)
 	case !s.pooled() && s.Warm > 1:

@@ -255,7 +255,7 @@ func serviceKeys() table[Service] {
 			{"max_instances", aCount, false, "16", "With an instance for each label or principal: how many run at a time. For one more, that which has been idle for longest ends; if none is, its callers wait in a queue.", func(r *reader, v value, s *Service) {
 				s.MaxInstances, _ = r.integer(v, aCount, 1, 1<<16)
 			}},
-			{"warm", aWarm, false, "no", "A number: instances that run and are ready before anybody has asked, and are nobody's until then. With an instance for each label or principal: so many spares, as far as the budget and max_instances have room. With one shared instance: 1, which takes over at once when the other ends. The word fork: each instance is a fork of an interpreter of Python that waits, which is faster, and less apart from the others. See below.", readWarm},
+			{"warm", aWarm, false, "no", "A number: instances that run and are ready before anybody has asked, and are nobody's until then. With an instance for each label or principal: so many spares, as far as the budget and max_instances have room. With one shared instance: 1, which takes over at once when the other ends. Of a template, or a program per call: so many environments that wait, complete but for the program. The word fork: each instance is a fork of an interpreter of Python that waits, which is faster, and less apart from the others. See below.", readWarm},
 			{"limits", limits, false, "see there", "Bounds of the whole process tree of an instance.", func(r *reader, v value, s *Service) {
 				mapping(r, v, limits, limitKeys(), &s.Limits)
 			}},

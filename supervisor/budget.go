@@ -35,7 +35,10 @@ func BudgetOf(app *manifest.App, host Budget) (Budget, error) {
 	for _, svc := range servicesOf(app) {
 		c := costOf(svc)
 		if onDemand(svc) {
-			largest, each = largest.max(c), each.plus(c).plus(c.times(svc.Warm))
+			largest, each = largest.max(c), each.plus(c)
+			if !prepares(svc) {
+				each = each.plus(c.times(svc.Warm))
+			}
 			continue
 		}
 		c = alwaysOf(svc)

@@ -297,6 +297,7 @@ func (s *Supervisor) enforce(ctx context.Context, next *lineup) (c Change, err e
 		return c, err
 	}
 	s.lineup.Store(next)
+	s.preparations.look()
 	s.mu.Lock()
 	running := make([]*instance, 0, len(s.runs))
 	for _, in := range s.runs {

@@ -96,7 +96,11 @@ func (s *Supervisor) specOf(svc *manifest.Service, in *instance, l launch, paths
 }
 
 func (s *Supervisor) mountsOf(svc *manifest.Service, in *instance, l launch, volumes []volume) ([]executor.Mount, error) {
-	mounts := []executor.Mount{{Kind: executor.MountSocket, Source: in.path, Target: wirePath}}
+	var mounts []executor.Mount
+	if m, any := filesMount(svc); any {
+		mounts = append(mounts, m)
+	}
+	mounts = append(mounts, executor.Mount{Kind: executor.MountSocket, Source: in.path, Target: wirePath})
 	if svc.Runtime == "host" {
 		mounts = append(mounts, executor.Mount{Kind: executor.MountRuntime})
 	}

@@ -11,7 +11,7 @@
 // keeps its standby, one per pool, and per running instance one that admits its
 // wire connections, one for each port that it may connect to, and one that checks
 // it, if it is checked. A template runs on the goroutine of who spawned it; an
-// instance of a pool and a spare have two. One answers the telemetry door. Timers
+// instance of a pool and a spare have two. One has the executor prepare environments. One answers the telemetry door. Timers
 // end what nobody uses, and grants that were given for a time.
 //
 // Locks: Supervisor.changing before all others, and what is waited for under it
@@ -90,6 +90,8 @@ type Supervisor struct {
 
 	lineup atomic.Pointer[lineup] // see now
 
+	preparations preparations
+
 	changing sync.Mutex // held while the lineup changes, before all others
 	grants   grants     // guarded by changing
 
@@ -138,6 +140,7 @@ func New(o Options) (*Supervisor, error) {
 	if b := o.Budget; b.MemoryBytes == 0 || b.Pids == 0 || b.Instances == 0 {
 		return nil, fmt.Errorf("a budget of nothing: %+v", b)
 	}
+	s.preparations = newPreparations()
 	first := &lineup{
 		written: o.App, app: o.App, gateway: o.Door, egress: o.Egress, telemetry: o.Telemetry,
 		hasGateway: NeedsDoor(o.App), hasEgress: NeedsEgress(o.App),
@@ -244,6 +247,7 @@ func (s *Supervisor) Run(ctx context.Context, ready func()) error {
 		s.runPool(p)
 	}
 	s.changing.Unlock()
+	s.loops.Go(func() { s.keepPrepared(ctx) })
 	err := s.waitReady(ctx)
 	if err == nil {
 		ready()

@@ -93,6 +93,10 @@ func program(args []string) error {
 		}
 		exit, err := c.Spawn(ctx, args[1], sdk.SpawnOptions{Args: args[3:], Principal: args[2], Bound: []byte("bound to " + args[2])})
 		fmt.Printf("%s%s %d %v\n", exit.Stdout, exit.Cause, exit.Code, err)
+	case "age":
+		old, err := age()
+		fmt.Println(old)
+		return err
 	case "count": // how often was this state seen, and by whom
 		path := "/data/count"
 		old, _ := os.ReadFile(path)

@@ -200,3 +200,75 @@ func machineBusy() (busy time.Duration) {
 	}
 	return busy
 }
+
+// BenchmarkPrepared is the time from the request to the known exit of /bin/true where its
+// environment was prepared, in turn with a plain fork and exec of it by this process.
+func BenchmarkPrepared(b *testing.B) {
+	e := open(b)
+	const turn = 50
+	var ours, started, plain []time.Duration
+	for b.Loop() {
+		if err := e.Prepare(context.Background(), host("/bin/true"), turn); err != nil {
+			b.Fatal(err)
+		}
+		e.Prepare(context.Background(), host("/bin/true"), turn) // until all are there again
+		for range turn / 2 {
+			began := time.Now()
+			p, err := e.Start(context.Background(), host("/bin/true"))
+			if err != nil {
+				b.Fatal(err)
+			}
+			started = append(started, time.Since(began))
+			<-p.Done()
+			ours = append(ours, time.Since(began))
+		}
+		plain = append(plain, shared(b, 1, turn, func() error { return exec.Command("/bin/true").Run() })...)
+	}
+	b.ReportMetric(float64(median(started).Microseconds()), "until-exec-µs")
+	b.ReportMetric(float64(median(ours).Microseconds()), "ours-µs")
+	b.ReportMetric(float64(median(plain).Microseconds()), "plain-µs")
+	b.ReportMetric(float64(median(ours))/float64(median(plain)), "ours/plain")
+}
+
+// BenchmarkWaiting is what a prepared environment takes of the machine's memory while it waits,
+// by what the machine has less: of programs and of the kernel.
+func BenchmarkWaiting(b *testing.B) {
+	e := open(b)
+	const n = 200
+	took := map[string][]float64{}
+	for b.Loop() {
+		if err := e.Prepare(context.Background(), host("/bin/true"), 0); err != nil {
+			b.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		before := memoryInUse()
+		if err := e.Prepare(context.Background(), host("/bin/true"), n); err != nil {
+			b.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		for what, after := range memoryInUse() {
+			took[what] = append(took[what], float64(after-before[what])/n)
+		}
+	}
+	for what, kib := range took {
+		slices.Sort(kib)
+		b.ReportMetric(kib[len(kib)/2], what+"-KiB")
+	}
+}
+
+// memoryInUse is what processes and the kernel have, in KiB, without what is cached of files:
+// proc_meminfo(5).
+func memoryInUse() map[string]int {
+	use := map[string]int{}
+	b, _ := os.ReadFile("/proc/meminfo")
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		switch f[0] {
+		case "AnonPages:", "Shmem:", "Slab:", "KernelStack:", "PageTables:", "Percpu:":
+			n, _ := strconv.Atoi(f[1])
+			use[strings.TrimSuffix(f[0], ":")] = n
+			use["all"] += n
+		}
+	}
+	return use
+}

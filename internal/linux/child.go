@@ -194,12 +194,12 @@ func runChild(a *arena) {
 	if a.waits != a.claimed {
 		exitChild(0) // it was ended while it waited
 	}
-	at, errno = runSteps(a, &a.seal[0], a.count[stageSeal])
+	a.report.Kind = ReportStarted
+	send(a, &a.pidMsg)
+	at, errno = runSteps(a, &a.seal[0], a.count[stageSeal]) // whoever waits need not wait for this
 	if at >= 0 {
 		failChild(a, stageSeal, at, errno)
 	}
-	a.report.Kind = ReportStarted
-	send(a, &a.pidMsg)
 	syscall.RawSyscall(unix.SYS_CLOSE_RANGE, 0, ControlFD-1, 0)
 	for {
 		got, e := wait(a, 0)

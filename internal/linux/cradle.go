@@ -239,8 +239,8 @@ func (c *Cradle) Close() {
 }
 
 // droppable lists memory of ours that a child which does nothing but [runCradle] has no use for:
-// all that is private and not of a file. What follows a file's mapping directly is the
-// rest of that, the variables that begin as zero. What is next to keep stays.
+// all that is private and not of a file, other threads' stacks among it. What follows a
+// program's file directly is the rest of that, the variables that begin as zero. What is next to keep stays.
 //
 // Source: proc_pid_maps(5).
 func droppable(keep uintptr) ([]drop, error) {
@@ -250,7 +250,7 @@ func droppable(keep uintptr) ([]drop, error) {
 	}
 	defer f.Close()
 	var all []drop
-	var kept uintptr // end of the last one that is kept
+	var program uintptr // end of the last mapping of a program's file, and of what follows it
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
 		w := strings.Fields(lines.Text())
@@ -260,12 +260,17 @@ func droppable(keep uintptr) ([]drop, error) {
 		low, high, _ := strings.Cut(w[0], "-")
 		from, _ := strconv.ParseUint(low, 16, 64)
 		to, _ := strconv.ParseUint(high, 16, 64)
-		ours := len(w) == 5 || strings.HasPrefix(w[5], "[anon: Go:") || strings.HasPrefix(w[5], "[anon:")
-		if !ours || !strings.HasSuffix(w[1], "p") || uintptr(from) == kept {
-			kept = uintptr(to)
-			continue
+		private, name := strings.HasSuffix(w[1], "p"), ""
+		if len(w) > 5 {
+			name = w[5]
 		}
-		all = append(all, around(drop{uintptr(from), uintptr(to)}, keep)...)
+		switch {
+		case !private:
+		case strings.HasPrefix(name, "/"), name == "" && uintptr(from) == program:
+			program = uintptr(to)
+		case name == "", name == "[stack]", name == "[heap]", strings.HasPrefix(name, "[anon:"):
+			all = append(all, around(drop{uintptr(from), uintptr(to)}, keep)...)
+		}
 	}
 	return all[:min(len(all), maxDrops)], lines.Err()
 }

@@ -133,7 +133,7 @@ func (g *v1Group) Limit(l Limits) error {
 // keeps at hand, and gives up when somebody needs the room; and how many processes there were
 // at most, for that peak cannot be set back: fewer than any program has with those of ours.
 const (
-	keptBytes = 256 << 10
+	keptBytes = 1 << 20
 	keptPeak  = 1
 )
 

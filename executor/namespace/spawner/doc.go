@@ -6,27 +6,31 @@
 //
 // How an environment comes about:
 //
-//   - A blank is an init waiting for instructions: cloned from the spawner (no
-//     exec: a copy of a small process), in new user, mount, pid, ipc, uts
-//     namespaces and a network namespace prepared before, with its ids mapped
-//     and its cgroup attached. Blanks know nothing of what they will run and are
-//     used once; a few wait ahead. Attaching to a cgroup alone costs up to 8 ms
-//     after idleness, a network namespace 0.7 ms.
+//   - A cradle is a process with a stack, the scripts of all, and nothing else of the
+//     spawner. It makes inits: cloning from it copies next to nothing. In version 1 of cgroups
+//     each cgroup has one in it, so that nothing is ever attached while somebody waits
+//     (up to 8 ms after idleness).
+//   - A blank is an init waiting for instructions, in new user, mount, pid, ipc, uts
+//     namespaces and a network namespace, with its ids, and in its cgroup. Blanks know
+//     nothing of what they will run and are used once; a few wait ahead. Their cgroup and
+//     network may be of one before, if nothing is left in them that tells of it.
 //   - A layout is a file tree without anything of one instance in it: read-only
 //     binds, links, mount points, small files of /etc. It is built once and its
 //     mounts are cloned per start.
+//   - A prepared environment is a blank that has carried out all of its script but for what
+//     is one instance's alone, up to the execve. It is claimed once.
 //   - A template is an interpreter of Python that has loaded its modules, in an environment
-//     of its own. Blanks that it makes, instead of the cloner, are copies of it: what runs
+//     of its own. Blanks that it makes, instead of cradles, are copies of it: what runs
 //     in them does so without being executed.
 //   - A start writes a script (package internal/linux) that turns a blank into
 //     the environment: enter the tree, mount what is its own, give up every
 //     capability, start the program under Landlock and seccomp, wait for it.
 //
 // Threads: the cloner is one locked thread that lives as long as the process,
-// because the death signal of a child is about the thread that made it. It has a
-// mount namespace with next to nothing in it, so that copying that is cheap, and
-// enters the network namespace of the child to be. Everything else is ordinary
-// goroutines. Locks: server.mu before instance.volumesMu, holds.mu, instance.mu; holds.mu before template.mu and templates.mu, which stand alone; none is held over a
+// because the death signal of a child is about the thread that made it, or its cradle. It has a
+// mount namespace with next to nothing in it, so that copying that is cheap. One thread makes
+// network namespaces, one visits those of environments. Everything else is ordinary
+// goroutines. Locks: server.mu before instance.volumesMu, holds.mu, instance.mu; holds.mu before template.mu and templates.mu, which stand alone; that of nests, networks and stocks alone; none is held over a
 // system call that can wait for a program.
 //
 // What the kernel taught:

@@ -141,10 +141,11 @@ func (n *networks) close() {
 	linux.CloseFDs(free)
 }
 
-// What is looked at in a network namespace, where the kernel counts every packet and every
-// socket, and lists what lasts longer than a socket: proc_pid_net(5). The first ones tell of
-// most of what programs do.
-var netFiles = [...]string{"sockstat", "dev", "snmp", "netstat", "snmp6", "sockstat6", "ip6_flowlabel", "igmp", "igmp6", "mcfilter", "mcfilter6", "unix"}
+// What is looked at in a network namespace: proc_pid_net(5). Sockets of every family, and with them
+// what belongs to one, as names and memberships do; those in TIME_WAIT; packets on the one device
+// that there is; what was counted besides, as attempts that led to no packet; and labels of flows, which
+// last longer than their socket. All other counters are of what packets do.
+var netFiles = [...]string{"sockstat", "dev", "snmp", "snmp6", "ip6_flowlabel"}
 
 // untouched tells whether a namespace, in which nothing lives any more, is in no way another than
 // one that was just made: no packet was ever sent in it, no connection tried, no socket is left

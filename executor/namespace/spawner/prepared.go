@@ -24,6 +24,7 @@ import (
 // descriptors, listeners, and the program with its arguments.
 type prepared struct {
 	*blank
+	name     string         // the host name that it has by now
 	identity string         // of what its mounts show, see identityOf
 	views    map[string]int // by target of MountFiles: a mount of the same through which we can write
 }
@@ -198,7 +199,7 @@ func (s *stocks) make(spec *link.Start) (_ *prepared, err error) {
 		return nil, err
 	}
 	defer srv.blanks.refill()
-	p := &prepared{blank: b, identity: identityOf(mounts), views: map[string]int{}}
+	p := &prepared{blank: b, name: spec.Name, identity: identityOf(mounts), views: map[string]int{}}
 	defer func() {
 		if err != nil {
 			s.drop(p)
@@ -223,7 +224,17 @@ func (s *stocks) make(spec *link.Start) (_ *prepared, err error) {
 		return nil, i.startError(err)
 	}
 	b.ctl.SetReadDeadline(time.Time{})
-	return p, srv.visitor.enter(b.child.PidFD, func() error {
+	for _, m := range mounts {
+		if m.Kind == executor.MountFiles {
+			return p, p.look(srv.visitor, mounts)
+		}
+	}
+	return p, nil
+}
+
+// look opens the mounts of files where they are.
+func (p *prepared) look(v *visitor, mounts []placed) error {
+	return v.enter(p.child.PidFD, func() error {
 		for _, m := range mounts {
 			if m.Kind == executor.MountFiles {
 				view, err := writableView(m.Target)
@@ -365,21 +376,23 @@ func (i *instance) claim(p *prepared, mounts []placed, fds []int) error {
 		}
 		trees[n] = tree
 	}
-	err := s.visitor.enter(p.child.PidFD, func() error {
-		if err := unix.Sethostname([]byte(i.spec.Name)); err != nil {
-			return fmt.Errorf("set the host name: %w", err)
-		}
-		for n, m := range mounts {
-			if m.late {
-				if err := attach(trees[n], unix.AT_FDCWD, m.Target); err != nil {
-					return err
+	if len(trees) > 0 || i.spec.Name != p.name {
+		err := s.visitor.enter(p.child.PidFD, func() error {
+			if err := unix.Sethostname([]byte(i.spec.Name)); err != nil {
+				return fmt.Errorf("set the host name: %w", err)
+			}
+			for n, m := range mounts {
+				if m.late {
+					if err := attach(trees[n], unix.AT_FDCWD, m.Target); err != nil {
+						return err
+					}
 				}
 			}
+			return nil
+		})
+		if err != nil {
+			return gone(p, err)
 		}
-		return nil
-	})
-	if err != nil {
-		return gone(p, err)
 	}
 	id := s.ids.program(p.slot)
 	for _, m := range mounts {
@@ -403,8 +416,10 @@ func (i *instance) claim(p *prepared, mounts []placed, fds []int) error {
 	if err := sc.Go(p.ctl, fds); err != nil {
 		return gone(p, err)
 	}
-	s.work.Go(p.closeViews) // which waits for the kernel
-	err = i.begin()
+	if len(p.views) > 0 {
+		s.work.Go(p.closeViews) // which waits for the kernel
+	}
+	err := i.begin()
 	if err != nil && !sc.Claimed() {
 		return gone(p, err)
 	}

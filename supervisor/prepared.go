@@ -1,0 +1,115 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"cofferdam/executor"
+	"cofferdam/manifest"
+	"cofferdam/monitor"
+)
+
+// preparations have environments wait for programs that are started with what only their caller
+// knows: of templates, and of programs per call. What waits is nobody's, runs nothing and has no name;
+// it is the executor's alone. So it takes no place and nothing of the budget, but for a little
+// memory. Which those are is looked at anew whenever the lineup changes.
+type preparations struct {
+	changed chan struct{}            // has one if it is to be looked
+	by      map[string]preparedShape // by service; of the goroutine that keeps it
+}
+
+// preparedShape is what was asked of the executor.
+type preparedShape struct {
+	spec *executor.Spec
+	text string
+	n    int
+}
+
+func newPreparations() preparations {
+	return preparations{changed: make(chan struct{}, 1), by: make(map[string]preparedShape)}
+}
+
+// prepares tells whether environments of svc wait, rather than instances.
+func prepares(svc *manifest.Service) bool { return svc.Warm > 0 && (svc.Template || svc.Stdio != "") }
+
+// look has what waits be what the lineup says.
+func (p *preparations) look() {
+	select {
+	case p.changed <- struct{}{}:
+	default:
+	}
+}
+
+// keepPrepared looks after that until ctx ends. They end with the executor.
+func (s *Supervisor) keepPrepared(ctx context.Context) {
+	p := &s.preparations
+	for p.look(); ; {
+		select {
+		case <-p.changed:
+		case <-ctx.Done():
+			return
+		}
+		wanted := make(map[string]preparedShape)
+		for _, svc := range s.now().app.Services {
+			if prepares(svc) {
+				spec, err := s.shapeOf(svc)
+				if err != nil {
+					s.Logger.Error("prepare", "service", svc.Name, "error", err)
+					continue
+				}
+				wanted[svc.Name] = preparedShape{spec, shapeText(spec), svc.Warm}
+			}
+		}
+		for name, old := range p.by {
+			if now, still := wanted[name]; !still || now.text != old.text {
+				s.Executor.Prepare(ctx, old.spec, 0)
+				delete(p.by, name)
+			}
+		}
+		for name, now := range wanted {
+			if old, have := p.by[name]; have && old.n == now.n {
+				continue
+			}
+			// What cannot be prepared is started as it was before.
+			if err := s.Executor.Prepare(ctx, now.spec, now.n); err != nil && ctx.Err() == nil {
+				s.Logger.Error("prepare", "service", name, "error", err)
+				continue
+			}
+			p.by[name] = now
+		}
+	}
+}
+
+// shapeOf is an environment like those of svc, with nobody's names.
+func (s *Supervisor) shapeOf(svc *manifest.Service) (*executor.Spec, error) {
+	nobody := &instance{s: s, svc: svc, name: svc.Name, path: filepath.Join(s.socketsDir(), "nobody")}
+	var volumes []volume
+	for _, v := range svc.Volumes {
+		volumes = append(volumes, volume{v, monitor.Volume{Name: "nobody", Writable: !v.ReadOnly}})
+	}
+	spec, err := s.specOf(svc, nobody, launch{stdout: io.Discard, stderr: io.Discard}, s.now().reachOf(svc.Name), volumes)
+	if err != nil {
+		return nil, err
+	}
+	spec.Command.Stdout, spec.Command.Stderr = nil, nil
+	return spec, nil
+}
+
+// shapeText is what of a spec is of the shape.
+func shapeText(spec *executor.Spec) string {
+	return fmt.Sprintf("%v %+v %v %q", spec.Hosts, spec.Limits, spec.Mounts, spec.AllowDegraded)
+}
+
+// filesMount is where the files of a spawner appear, which are known only when it spawns; unless the
+// manifest has something there.
+func filesMount(svc *manifest.Service) (m executor.Mount, any bool) {
+	at := func(to string) bool { return to == spawnedDir }
+	taken := slices.ContainsFunc(svc.Files, func(f manifest.File) bool { return at(f.To) }) ||
+		slices.ContainsFunc(svc.Volumes, func(v manifest.Volume) bool { return at(v.To) }) ||
+		slices.ContainsFunc(svc.Tmpfs, func(t manifest.Tmpfs) bool { return at(t.To) })
+	return executor.Mount{Kind: executor.MountFiles, Target: strings.TrimSuffix(spawnedDir, "/")}, svc.Template && !taken
+}

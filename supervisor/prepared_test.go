@@ -1,0 +1,70 @@
+package supervisor_test
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// age is how long the process of a program has been there, which is longer than the program
+// if its environment was prepared: proc_pid_stat(5), field 22, in ticks of 10 ms.
+func age() (time.Duration, error) {
+	b, err := os.ReadFile("/proc/self/stat")
+	if err != nil {
+		return 0, err
+	}
+	f := strings.Fields(string(b)[strings.LastIndexByte(string(b), ')')+1:])
+	ticks, err := strconv.Atoi(f[19])
+	if err != nil {
+		return 0, err
+	}
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+		return 0, err
+	}
+	return time.Duration(now.Nano()) - time.Duration(ticks)*10*time.Millisecond, nil
+}
+
+// Templates and programs per call whose environments wait are what they are without: each
+// program is its own caller's, with that one's volumes and nobody's else.
+func TestPrepared(t *testing.T) {
+	a := start(t, `
+  host: {{program}deaf], stop_grace_period: 100ms, uses: [{spawn: count}, {spawn: age}, {call: upper.shout}]}
+  count: {{program}count], template: true, instances: per-principal, warm: 2,
+    volumes: [{name: 'state-{principal}', to: /data, size: 1M}], limits: {wall: 10s}}
+  age: {{program}age], template: true, warm: 1, limits: {wall: 10s}}
+  upper: {{program}line], stdio: lines, warm: 1, provides: [{call: shout}]}
+`)
+	waited := time.Duration(0)
+	for deadline := time.Now().Add(time.Minute); waited < 300*time.Millisecond; {
+		if time.Now().After(deadline) {
+			t.Fatal("no environment has waited")
+		}
+		time.Sleep(400 * time.Millisecond)
+		text, _, _ := strings.Cut(a.exec("host", "spawn", "age", "x"), "\n")
+		var err error
+		if waited, err = time.ParseDuration(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, tt := range []struct{ principal, want string }{
+		{"alice", "1 for alice, bound to alice\nexit 0 <nil>"},
+		{"alice", "2 for alice, bound to alice\nexit 0 <nil>"},
+		{"../alice", "1 for ../alice, bound to ../alice\nexit 0 <nil>"},
+		{"bob", "1 for bob, bound to bob\nexit 0 <nil>"},
+		{"alice", "3 for alice, bound to alice\nexit 0 <nil>"},
+	} {
+		if got := a.exec("host", "spawn", "count", tt.principal); got != tt.want {
+			t.Errorf("run %d: %q, want %q", i, got, tt.want)
+		}
+		text := fmt.Sprint("hello ", i)
+		if got, want := a.exec("host", "ask", "upper.shout", text), "answer: shout from host: "+strings.ToUpper(text); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
