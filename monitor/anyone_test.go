@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -356,4 +357,38 @@ func TestTotalsForAnyone(t *testing.T) {
 	}
 	itself := relayed(t, l.admitAs("other", "other-1", "alice", "alice %% True"), "back", 9000)()
 	wantEnd(t, itself)
+}
+
+// A connection that does not say for whom it is counts as one of its service, which so cannot have
+// as many of them read as it likes.
+func TestBadLinesCount(t *testing.T) {
+	p, _ := anyone(t)
+	for i := range p.Grants {
+		if g := &p.Grants[i]; g.ForAnyone && g.Kind == KindConnect {
+			g.Rates.Connections = Rate{Amount: 2, Per: time.Hour, Burst: 2}
+		}
+	}
+	l := newLab(t, p)
+	d := instancesOf(l)
+	d.in = newInside(t)
+	t.Cleanup(d.removeAll)
+	connect := relayed(t, l.admitAs("front", "front-1", "", "True %% True"), "back", 9000)
+	for _, line := range []string{"nonsense\n", lineFor("server")} {
+		c := connect()
+		io.WriteString(c, line)
+		wantEnd(t, c)
+	}
+	c := connect()
+	io.WriteString(c, lineFor("alice"))
+	wantEnd(t, c)
+	limited := false
+	for _, r := range l.decisions() {
+		if r.Kind == audit.KindDecision && r.Op == "connect" && r.Verdict == audit.Allow {
+			t.Errorf("after as many as there may be: %+v", r)
+		}
+		limited = limited || r.Kind == audit.KindLimit && r.Op == "connect"
+	}
+	if !limited {
+		t.Error("that there were as many as there may be is not on record")
+	}
 }

@@ -67,10 +67,10 @@ func (e *Env) visits(ctx context.Context, v *visit, object string) (*visit, erro
 	if g.ForAnyone {
 		detail, err = v.isFor(ctx)
 	}
+	if much := v.charge(object, d.toll); much != nil { // also of one that does not say for whom
+		return v, much
+	}
 	if err == nil {
-		if much := v.charge(object, d.toll); much != nil {
-			return v, much
-		}
 		err = v.agree(&g, object)
 	}
 	if err != nil {
@@ -87,7 +87,9 @@ func (v *visit) charge(object string, t *toll) error {
 	e, total := v.e, v.e.total(KindConnect)
 	who := e.payer
 	if v.principal != e.id.Principal {
-		total = v.has.policy.totals[KindConnect]
+		if total = nil; v.principal != "" {
+			total = v.has.policy.totals[KindConnect]
+		}
 		who = func() payer {
 			p := e.payer()
 			p.principal = v.principal

@@ -36,6 +36,7 @@ type pool struct {
 	busy     seldom
 	changed  chan struct{} // closed and renewed when a place or an instance may be had
 	closed   bool
+	dissolve context.CancelFunc // ends it for good
 	lives    sync.WaitGroup
 	turns    turns
 }

@@ -310,6 +310,9 @@ func (s *Supervisor) remove(ctx context.Context, r *reload, name string) {
 	}
 	if p := r.before.pools[name]; p != nil {
 		p.renew(ctx, p.spec, true, r.say)
+		p.mu.Lock()
+		p.dissolve()
+		p.mu.Unlock()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -274,12 +274,16 @@ func (s *Supervisor) unitNames() []string {
 	return names
 }
 
-// runPool lets the pool end with all the rest.
+// runPool lets the pool end with all the rest, or when it is dissolved.
 func (s *Supervisor) runPool(p *pool) {
 	s.mu.Lock()
-	ctx := s.ctx
+	ctx, dissolve := context.WithCancel(s.ctx)
 	s.mu.Unlock()
+	p.mu.Lock()
+	p.dissolve = dissolve
+	p.mu.Unlock()
 	s.loops.Go(func() {
+		defer dissolve()
 		p.keepWarm(ctx)
 		<-ctx.Done()
 		p.close()

@@ -152,21 +152,6 @@ func program(args []string) error {
 			return err
 		}
 		return unread(args[1], n)
-	case "hammer":
-		changes, err := strconv.Atoi(args[1])
-		if err != nil {
-			return err
-		}
-		return hammer(ctx, changes)
-	case "pids":
-		c, err := sdk.Connect(ctx)
-		if err != nil {
-			return err
-		}
-		who := fmt.Append(nil, time.Now().UnixNano()) // inside, each has the same pid
-		return c.Serve(ctx, map[string]sdk.Handler{
-			"pid": func(context.Context, sdk.Caller, []byte) ([]byte, error) { return who, nil },
-		})
 	case "patient":
 		return patient(ctx, args[1])
 	case "checkup":

@@ -15,6 +15,9 @@ import (
 	"cofferdam/supervisor"
 )
 
+// replacementsEnv is how many instances the tests here kill, or start.
+const replacementsEnv = "COFFERDAM_TEST_REPLACEMENTS"
+
 // named answers with the name of its instance.
 func named(ctx context.Context) error {
 	c, err := sdk.Connect(ctx)
