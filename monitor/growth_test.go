@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"cofferdam/guard"
 	"cofferdam/label"
@@ -143,6 +145,30 @@ func TestRow(t *testing.T) {
 	}
 }
 
+// To be told where in a queue something stands takes counting the queue, under its lock: who asks for it again
+// and again pays for each place that he was told, and waits when he has no more.
+func TestTurnsAreNotFree(t *testing.T) {
+	l := newLab(t, bank())
+	e := l.admit("front", "front-1")
+	for range 3 {
+		ctx, done := e.turn(t.Context(), "sandbox", "")
+		defer done()
+		TurnOf(ctx).Waits(func(label.Label) (n, of int) { return 1, 1 })
+	}
+	p := l.connect(e)
+	rate := &e.refusals.rate
+	began := time.Now()
+	for range 10 {
+		p.want(p.ask(wire.OpTurns, "", 0, nil), wire.OK, string(wire.AppendTurns(nil, e.tellTurns())))
+	}
+	p.want(p.ask(wire.OpHello, "", 0, nil), wire.OK, string(e.caller)) // what was asked before has been paid for
+	e.refusals.mu.Lock()
+	defer e.refusals.mu.Unlock()
+	if least := began.Add(rate.cost(30) - rate.cost(rate.Burst)); e.refusals.paid.Before(least) {
+		t.Errorf("thirty places have cost %v less than they should", least.Sub(e.refusals.paid))
+	}
+}
+
 var sizes = []int{1, 10, 100, 1000, 10_000, 100_000}
 
 // The benchmarks whose names begin so are read by bench/growth.
@@ -180,28 +206,6 @@ func BenchmarkGrowthAdmit(b *testing.B) {
 	}
 }
 
-// A call from one environment to another, both played by goroutines, beside n others.
-func BenchmarkGrowthCall(b *testing.B) {
-	for _, n := range sizes {
-		l := newLab(b, bank())
-		for i := range n {
-			e, err := l.m.Admit(wire.Identity{Service: "stranger", Instance: fmt.Sprintf("stranger-%d", i)})
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer l.m.Remove(e)
-		}
-		_, server := l.server("bank", "bank-1", "balance")
-		go server.echo()
-		p := l.connect(l.admit("front", "front-1"))
-		b.Run(fmt.Sprintf("environments=%d", n), func(b *testing.B) {
-			for b.Loop() {
-				p.want(p.call("bank.balance", "x"), wire.OK, "x")
-			}
-		})
-	}
-}
-
 // A connection to the instance of one of n principals, as far as it takes to find it.
 func BenchmarkGrowthConnect(b *testing.B) {
 	a, far := net.Pipe()
@@ -219,6 +223,7 @@ func BenchmarkGrowthConnect(b *testing.B) {
 			e.key = Key{Principal: fmt.Sprint(i)}
 			e.Listening(func(context.Context, int) (net.Conn, error) { return a, nil })
 		}
+		runtime.GC()
 		b.Run(fmt.Sprintf("principals=%d", n), func(b *testing.B) {
 			for i := 0; b.Loop(); i++ {
 				if _, _, err := s.connect(context.Background(), 80, Key{Principal: fmt.Sprint(i % n)}, guard.Endpoint{}, byRelay); err != nil {

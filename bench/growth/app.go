@@ -137,6 +137,9 @@ func services(p own.Program) ([]*curve, error) {
 	return []*curve{times}, nil
 }
 
+// growFor is how long there are more and more of them: what a slow host does not come to, it does not measure.
+const growFor = time.Minute
+
 // perApp is how many services one manifest has; for more there are several applications.
 const perApp = 1000
 
@@ -175,15 +178,19 @@ func environments(p own.Program) (out []*curve, err error) {
 	if err := measure(0); err != nil {
 		return out, err
 	}
-	before, n := free(), 0
-	began := time.Now()
+	before, n, begun := free(), 0, time.Now()
 	for _, more := range []int{10, 90, 400, 500, perApp, perApp, perApp, perApp} {
+		if time.Since(begun) > growFor {
+			fmt.Fprintf(os.Stderr, "growth-environments: no more than %d, for they have taken %v already\n", n, time.Since(begun).Round(time.Second))
+			break
+		}
+		began := time.Now()
 		a, err := p.Up(idlers(fmt.Sprintf("more%d", len(apps)), more-2), nil)
 		if err != nil {
 			return out, fmt.Errorf("%d environments more than %d: %w", more, n, err)
 		}
 		apps, n = append(apps, a), n+more
-		took.add("up", float64(n), time.Since(began).Seconds()*1000/float64(n))
+		took.add("up, of those that came last", float64(n), time.Since(began).Seconds()*1000/float64(more))
 		if err := measure(n); err != nil {
 			return out, err
 		}
@@ -197,7 +204,6 @@ func environments(p own.Program) (out []*curve, err error) {
 			ours += kib
 		}
 		memory.add("of that, of the trusted process and the spawner", float64(n), ours/float64(n))
-		began = time.Now().Add(-time.Duration(took.Lines[0].Points[len(took.Lines[0].Points)-1][1] * float64(n) * float64(time.Millisecond)))
 	}
 	end := time.Now()
 	for len(apps) > 1 {

@@ -21,13 +21,18 @@ func inside(own.Program) ([]*curve, error) {
 		return nil, fmt.Errorf("%v: %w: %s", cmd.Args, err, out)
 	}
 	c := &curve{Name: "growth-monitor", Title: "One step, by how much there is", X: "size", Y: "µs", LogX: true, LogY: true}
+	few := &curve{Name: "growth-labels", Title: "One step with labels, within their bounds", X: "size", Y: "µs", LogX: true, LogY: true}
 	for _, m := range regexp.MustCompile(`(?m)^BenchmarkGrowth(\w+)/(\w+)=(\d+)\s+\d+\s+([\d.]+) ns/op`).FindAllStringSubmatch(string(out), -1) {
 		size, _ := strconv.ParseFloat(m[3], 64)
 		ns, _ := strconv.ParseFloat(m[4], 64)
-		c.add(strings.ToLower(m[1])+", by "+m[2], size, ns/1000)
+		of := c
+		if m[2] == "clauses" || m[2] == "passed" {
+			of = few
+		}
+		of.add(strings.ToLower(m[1])+", by "+m[2], size, ns/1000)
 	}
 	if len(c.Lines) == 0 {
 		return nil, fmt.Errorf("no benchmark has said anything: %s", out)
 	}
-	return []*curve{c}, nil
+	return []*curve{c, few}, nil
 }

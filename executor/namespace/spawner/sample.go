@@ -16,6 +16,7 @@ import (
 // counts.
 const (
 	idleEvery   = 250 * time.Millisecond // where all but the loss of a process is the kernel's
+	idleMost    = 2 * time.Second        // and nothing has run since the last look
 	sampleEvery = 50 * time.Millisecond  // where processor time is limited
 	watchEvery  = 20 * time.Millisecond  // where nobody else looks after memory
 )
@@ -30,7 +31,8 @@ func (i *instance) sample() {
 	case l.CPU > 0:
 		every = sampleEvery
 	}
-	tick := time.NewTicker(every)
+	idle := idling{pause: every}
+	tick := time.NewTimer(every)
 	defer tick.Stop()
 	for {
 		select {
@@ -41,6 +43,11 @@ func (i *instance) sample() {
 		memory := i.look()
 		stat := i.stat()
 		cpu := i.used(stat).CPU
+		if every == idleEvery {
+			tick.Reset(idle.next(cpu))
+		} else {
+			tick.Reset(every)
+		}
 		if stat.OOMKills > 0 {
 			// The kernel killed one process of it. A program that lost a part
 			// of itself is not left to go on.
@@ -53,6 +60,26 @@ func (i *instance) sample() {
 			i.kill(executor.Exit{Cause: executor.CauseCPU, Limit: l.CPU.String(), Key: "limits.cpu", Detail: "it used more processor time than " + l.CPU.String()})
 		}
 	}
+}
+
+// idling makes looks at an environment in which nothing runs rarer: to lose a process takes memory, and
+// to take memory takes processor time. So a host full of environments that wait has its processor
+// for others.
+type idling struct {
+	pause time.Duration
+	cpu   time.Duration // used until the last look
+}
+
+// next is the pause until the next look, after one that has found so much used. What is not counted at all
+// says nothing.
+func (d *idling) next(cpu time.Duration) time.Duration {
+	if cpu == d.cpu && cpu > 0 {
+		d.pause = min(2*d.pause, idleMost)
+	} else {
+		d.pause = idleEvery
+	}
+	d.cpu = cpu
+	return d.pause
 }
 
 // look adds up what the processes use, on a host without accounting by cgroup,
