@@ -236,7 +236,7 @@ func (s *server) handle(req *link.Request, fds []int, gone *withdrawal) (reply *
 	var err error
 	switch {
 	case req.Start != nil:
-		reply.Pid, out, err = s.start(req.Start, fds)
+		reply.Pid, out, err = s.startOrReplace(req.Start, fds)
 	case req.Prepare != nil:
 		err = s.stocks.prepare(req.Prepare.Spec, req.Prepare.Count)
 	case req.Open != nil:

@@ -94,6 +94,18 @@ func (s *server) take(spec *link.Start, mounts []placed) (b *blank, held []strin
 	return nil, nil, nil, err
 }
 
+// startOrReplace is start, once more if a fork has died with its template on the way.
+func (s *server) startOrReplace(spec *link.Start, fds []int) (pid int, listeners []int, err error) {
+	for range templateTries {
+		pid, listeners, err = s.start(spec, fds)
+		if spec.Fork == nil || !errors.Is(err, linux.ErrChildGone) {
+			break
+		}
+		linux.CloseFDs(listeners)
+	}
+	return pid, listeners, err
+}
+
 // errTemplateGone says that a template has ended or does not answer.
 var errTemplateGone = errors.New("the template does not answer")
 
