@@ -25,9 +25,10 @@ func thisMachine() machine {
 	}
 }
 
-// String is for the head of the tables.
+// String is for the head of the tables. When, and how busy the machine was, stands with
+// each scenario: they need not be of one run.
 func (m machine) String() string {
-	return fmt.Sprintf("%s; %s, %s.", m.Machine, m.Go, m.Version)
+	return fmt.Sprintf("%s, %d cores, %s, %s, cgroup %s, as %s; %s.", m.CPU, m.Cores, m.Kernel, m.System, m.Cgroup, m.User, m.Go)
 }
 
 // like tells whether figures of both may stand in one table.

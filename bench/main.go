@@ -18,9 +18,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"cofferdam/bench/own"
 )
@@ -49,6 +51,7 @@ type settings struct {
 	rounds int    // 0 for what each scenario takes
 	count  int    // the same
 	docs   string // where to write what was found, or nowhere
+	opened *opened
 }
 
 func measure(args []string) error {
@@ -78,7 +81,20 @@ func measure(args []string) error {
 		return nil
 	}
 	found := report{Machine: thisMachine()}
+	s.opened = new(opened)
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-interrupted
+		s.opened.close()
+		os.Exit(130)
+	}()
 	var failed []error
+	keep := func() {
+		if s.docs != "" {
+			failed = append(failed, write(s.docs, found))
+		}
+	}
 	for _, sc := range wanted {
 		r, err := sc.run(s)
 		if err != nil {
@@ -87,6 +103,7 @@ func measure(args []string) error {
 			continue
 		}
 		found.Scenarios = append(found.Scenarios, r)
+		keep()
 	}
 	for _, w := range curves {
 		c, err := w.run(s)
@@ -96,12 +113,10 @@ func measure(args []string) error {
 			continue
 		}
 		found.Curves = append(found.Curves, c)
+		keep()
 	}
 	if err := print(os.Stdout, found); err != nil {
 		return err
-	}
-	if s.docs != "" {
-		failed = append(failed, write(s.docs, found))
 	}
 	return errors.Join(failed...)
 }

@@ -26,6 +26,8 @@ type result struct {
 	Unit     string  `json:"unit"`
 	More     bool    `json:"more"` // more is better
 	Measured string  `json:"measured"`
+	Version  string  `json:"version"` // of ours, then
+	Load     float64 `json:"load"`    // of the machine, before
 	Rounds   int     `json:"rounds"`
 	Count    int     `json:"count"` // in each round
 	Entries  []entry `json:"entries"`
@@ -119,7 +121,7 @@ func printTables(w io.Writer, r report, plots string) error {
 		for i, e := range s.Entries {
 			name := ""
 			if i == 0 {
-				name = fmt.Sprintf("%s: %s", s.Name, s.What)
+				name = fmt.Sprintf("%s: %s; %s, %s, load %.1f before", s.Name, s.What, s.Measured, s.Version, s.Load)
 			}
 			median, p99 := number(e.Median, s.Unit), "–"
 			if e.P99 > 0 {

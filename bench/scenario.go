@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"cofferdam/bench/own"
@@ -62,7 +63,8 @@ func (sc scenario) run(s settings) (result, error) {
 		count = min(count, s.count)
 	}
 	fmt.Fprintf(os.Stderr, "%s: %s\n", sc.name, sc.what)
-	r := result{Name: sc.name, What: sc.what, Unit: sc.unit, More: sc.more, Rounds: rounds, Count: count, Measured: time.Now().UTC().Format("2006-01-02 15:04")}
+	m := thisMachine()
+	r := result{Version: m.Version, Load: m.Load, Name: sc.name, What: sc.what, Unit: sc.unit, More: sc.more, Rounds: rounds, Count: count, Measured: time.Now().UTC().Format("2006-01-02 15:04")}
 	type entered struct {
 		contestant
 		runner
@@ -71,18 +73,15 @@ func (sc scenario) run(s settings) (result, error) {
 		p99     []float64
 	}
 	var in []*entered
-	defer func() {
-		for _, e := range in {
-			if e.close != nil {
-				e.close()
-			}
-		}
-	}()
+	if s.opened == nil {
+		s.opened = new(opened)
+	}
+	defer s.opened.close()
 	r.Entries = make([]entry, len(sc.contestants))
 	for i, c := range sc.contestants {
 		e := &r.Entries[i]
 		e.Name, e.How, e.Version = c.name, c.how, versionOf(c)
-		opened, err := c.open()
+		got, err := s.opened.open(c)
 		if errors.Is(err, errMissing) {
 			e.Missing = err.Error()
 			fmt.Fprintf(os.Stderr, "  %-28s %s\n", c.name, e.Missing)
@@ -91,8 +90,8 @@ func (sc scenario) run(s settings) (result, error) {
 		if err != nil {
 			return result{}, fmt.Errorf("%s: %w", c.name, err)
 		}
-		in = append(in, &entered{contestant: c, runner: opened, entry: e})
-		if _, err := opened.run(max(count/10, 1)); err != nil {
+		in = append(in, &entered{contestant: c, runner: got, entry: e})
+		if _, err := got.run(max(count/10, 1)); err != nil {
 			return result{}, fmt.Errorf("%s: %w", c.name, err)
 		}
 	}
@@ -123,6 +122,33 @@ func (sc scenario) run(s settings) (result, error) {
 		}
 	}
 	return r, nil
+}
+
+// opened is what has to be closed, also after an interrupt: applications and servers
+// would go on without us.
+type opened struct {
+	mu  sync.Mutex
+	all []func() // guarded by mu
+}
+
+// open opens a contestant: an interrupt waits until it is, and can be closed.
+func (o *opened) open(c contestant) (runner, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	r, err := c.open()
+	if err == nil && r.close != nil {
+		o.all = append(o.all, r.close)
+	}
+	return r, err
+}
+
+func (o *opened) close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, f := range o.all {
+		f()
+	}
+	o.all = nil
 }
 
 // ratio compares two entries of the result, unless one is missing.
