@@ -366,10 +366,23 @@ func shortDir(t *testing.T) string {
 	return dir
 }
 
+// helperEnv names another build of this binary, that plays the spawner and the programs in its place:
+// for a run under the race detector, whose code is none for a child that is just cloned, and not
+// static.
+const helperEnv = "COFFERDAM_TEST_HELPER"
+
+// playing is what plays them.
+func playing() (string, error) {
+	if helper := os.Getenv(helperEnv); helper != "" {
+		return helper, nil
+	}
+	return os.Executable()
+}
+
 // tryIn is try for an application that keeps its state in dir.
 func tryIn(t *testing.T, dir, services string) (*app, error) {
 	t.Helper()
-	self, err := os.Executable()
+	self, err := playing()
 	if err != nil {
 		t.Fatal(err)
 	}
