@@ -125,6 +125,26 @@ func exists(p Parent) bool {
 	return err == nil
 }
 
+// A group that is used again gets other limits: higher ones too.
+func TestLimitsOfTheNext(t *testing.T) {
+	p := openHere(t, Name("limitstest", os.Getpid(), StartTime(os.Getpid())))
+	g, err := p.Make("1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Remove()
+	for _, mib := range []int64{64, 128, 32, 256} {
+		l := Limits{MemoryBytes: mib << 20, Pids: int(mib)}
+		if err := g.Limit(l); err != nil {
+			t.Errorf("%d MiB: %v", mib, err)
+		}
+		l.MemoryBytes *= 2
+		if err := p.Limit(l); err != nil {
+			t.Errorf("%d MiB for all: %v", 2*mib, err)
+		}
+	}
+}
+
 // Version 2 as far as a hierarchy without controllers lets it be tried.
 func TestV2WithoutControllers(t *testing.T) {
 	paths, err := hierarchies(string(must(os.ReadFile("/proc/self/cgroup"))), "/sys/fs/cgroup")

@@ -181,13 +181,17 @@ func (p *v1) Limit(l Limits) error {
 func limitV1(dirOf func(controller string) string, l Limits) error {
 	if dir := dirOf("memory"); dir != "" && l.MemoryBytes > 0 {
 		bytes := strconv.FormatInt(l.MemoryBytes, 10)
-		if err := write(dir, "memory.limit_in_bytes", bytes); err != nil {
-			return err
-		}
 		// Memory and swap together: no swap. A kernel without swap accounting
-		// lacks the file.
-		if _, err := os.Stat(filepath.Join(dir, "memory.memsw.limit_in_bytes")); err == nil {
-			if err := write(dir, "memory.memsw.limit_in_bytes", bytes); err != nil {
+		// lacks the file. Together they are never less than memory alone: what is
+		// lowered begins with that, what is raised ends with it.
+		files := []string{"memory.limit_in_bytes", "memory.memsw.limit_in_bytes"}
+		if _, err := os.Stat(filepath.Join(dir, files[1])); err != nil {
+			files = files[:1]
+		} else if l.MemoryBytes > readInt(dir, files[1]) {
+			slices.Reverse(files)
+		}
+		for _, file := range files {
+			if err := write(dir, file, bytes); err != nil {
 				return err
 			}
 		}
