@@ -117,7 +117,7 @@ func TestForksAreApart(t *testing.T) {
 		var out bytes.Buffer
 		p := start("SINGLE = "+single+neighbour, &out)
 		<-p.Done()
-		if got := p.Exit(); got.Code != 0 || strings.Contains(out.String(), "bad") || !strings.Contains(out.String(), "drawn ") {
+		if got := p.Exit(); got.Code != 0 || strings.Contains(out.String(), "bad:") || !strings.Contains(out.String(), "drawn ") {
 			t.Errorf("neighbour %d: %+v\n%s", n, got, &out)
 		}
 		for line := range strings.Lines(out.String()) {
@@ -205,6 +205,9 @@ func TestForkModules(t *testing.T) {
 		{"1/0", "/app/mine.py", "division by zero"},
 		{"import threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()", "/app/mine.py", "threads"},
 		{"import os; os._exit(0)", "/app/mine.py", "load the modules"},
+		{"import mmap\nm = mmap.mmap(-1, 4096)", "/app/mine.py", "share memory"},
+		{"import mmap\nm = mmap.mmap(-1, 4096, mmap.MAP_SHARED | mmap.MAP_ANONYMOUS, mmap.PROT_READ)", "/app/mine.py", "share memory"},
+		{"import mmap, os\nf = os.memfd_create('m'); os.ftruncate(f, 4096)\nm = mmap.mmap(f, 4096, prot=mmap.PROT_READ); os.close(f)", "/app/mine.py", "share memory"},
 	} {
 		if _, err := run(tt.text, tt.module); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%q: %v, want %q", tt.text, err, tt.want)

@@ -155,3 +155,27 @@ func TestNothingIsLeftOfForks(t *testing.T) {
 	}
 	nothingIsLeft(t, starts, func(e *namespace.Executor) executor.Executor { return forker{e} })
 }
+
+// A fork looks for modules where a fresh interpreter does: not where it happens to be, which may
+// be where others write.
+func TestForkSearches(t *testing.T) {
+	e := open(t)
+	const shows = "import sys, os; print(sys.path, os.getcwd())"
+	for _, args := range [][]string{{"/app/main.py"}, {"-c", shows}, {"-"}, {"-m", "site"}} {
+		spec := func() *executor.Spec {
+			s := forked(t)
+			s.Fork.Interpreter = s.Fork.Interpreter[:1] // not isolated
+			s.Command.Args = slices.Concat(s.Fork.Interpreter, args)
+			s.Command.Dir = "/tmp"
+			s.Command.Stdin = strings.NewReader(shows)
+			s.Mounts = append(s.Mounts, executor.Mount{Kind: executor.MountFile, Target: "/app/main.py", Data: []byte(shows)})
+			return s
+		}
+		fresh := spec()
+		fresh.Fork = nil
+		want, got := finish(t, e, fresh), finish(t, e, spec())
+		if got.Code != 0 || got.stdout != want.stdout {
+			t.Errorf("%q forked: %+v\n%s%s\nexecuted:\n%s", args, got.Exit, got.stdout, got.stderr, want.stdout)
+		}
+	}
+}

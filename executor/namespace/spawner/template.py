@@ -82,6 +82,8 @@ def load(modules):
     import importlib
     import importlib.util
 
+    if sys.path[:1] == [""]:
+        del sys.path[0]  # is for what -c runs, which is us; a program has its own, if any
     for name in modules:
         if not name.startswith("/"):
             importlib.import_module(name)
@@ -94,6 +96,13 @@ def load(modules):
     threads = len(os.listdir("/proc/self/task"))
     if threads != 1:
         raise RuntimeError("the modules have started %d threads, which no fork has" % (threads - 1))
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            fields = line.split(None, 5)
+            # There is no file here that could be written to: what is still there under its name is only read.
+            what = fields[5].strip() if len(fields) > 5 else "no file"
+            if fields[1][3] == "s" and (fields[1][1] == "w" or not os.path.exists(what)):
+                raise RuntimeError("the modules share memory (%s) that every fork could write to" % what)
 
 
 def serve(link, own):
