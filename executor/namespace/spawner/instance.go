@@ -374,14 +374,29 @@ func (i *instance) signal(sig syscall.Signal) error {
 	return err
 }
 
-// dial makes sockets in the environment's network.
-func (i *instance) dial(d *link.Dial) (fds []int, err error) {
+// network runs f in the environment's network, unless i has ended by then: another
+// environment may have that network next. Whether nobody was in it is found out after the
+// end, on the thread that f runs on, so that what f leaves open is noticed.
+func (i *instance) network(f func() error) error {
 	net, err := i.dup(i.blank.net)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer unix.Close(net)
-	err = i.server.visitor.network(net, func() error {
+	return i.server.visitor.network(net, func() error {
+		i.mu.Lock()
+		ended := i.ended
+		i.mu.Unlock()
+		if ended {
+			return executor.ErrStopped
+		}
+		return f()
+	})
+}
+
+// dial makes sockets in the environment's network.
+func (i *instance) dial(d *link.Dial) (fds []int, err error) {
+	err = i.network(func() error {
 		if d.Diag {
 			fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_SOCK_DIAG)
 			if err != nil {
@@ -463,14 +478,16 @@ func (i *instance) watch() {
 }
 
 // seeOff tells whether nothing that others could meet has still to be given back, with the tree
-// of the program dead; from then on nothing more is started in it.
+// of the program dead; from then on nothing more is started in it, and no volume is mounted.
 func (i *instance) seeOff() bool {
+	i.volumesMu.Lock()
+	defer i.volumesMu.Unlock()
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.execs > 0 || len(i.held) > 0 || len(i.images) > 0 {
 		return false
 	}
-	i.over = true
+	i.over, i.volumesShut = true, true
 	return true
 }
 

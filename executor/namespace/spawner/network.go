@@ -266,12 +266,12 @@ func loopbackUp() error {
 	return nil
 }
 
-// listen opens TCP listeners in the network namespace fd.
-func (v *visitor) listen(fd int, addrs []netip.AddrPort) (fds []int, err error) {
+// listenAll opens TCP listeners where enter runs what it is given.
+func listenAll(addrs []netip.AddrPort, enter func(f func() error) error) (fds []int, err error) {
 	if len(addrs) == 0 {
 		return nil, nil
 	}
-	err = v.network(fd, func() error {
+	err = enter(func() error {
 		for _, addr := range addrs {
 			l, err := listen(addr)
 			if err != nil {
@@ -286,6 +286,11 @@ func (v *visitor) listen(fd int, addrs []netip.AddrPort) (fds []int, err error) 
 		return nil, err
 	}
 	return fds, nil
+}
+
+// listen opens TCP listeners in the network namespace fd.
+func (v *visitor) listen(fd int, addrs []netip.AddrPort) ([]int, error) {
+	return listenAll(addrs, func(f func() error) error { return v.network(fd, f) })
 }
 
 // listen opens a TCP listener on addr in the namespace we are in.

@@ -29,12 +29,7 @@ func hostsFile(hosts []executor.Host) string {
 func (i *instance) reach(r *link.Reach) (fds []int, err error) {
 	i.reachMu.Lock()
 	defer i.reachMu.Unlock()
-	net, err := i.dup(i.blank.net)
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(net)
-	if fds, err = i.server.visitor.listen(net, r.Listen); err != nil {
+	if fds, err = listenAll(r.Listen, i.network); err != nil {
 		return nil, err
 	}
 	defer func() {
