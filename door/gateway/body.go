@@ -15,6 +15,9 @@ const (
 
 	// maxTrailer is how long what follows the last chunk may be.
 	maxTrailer = 8 << 10
+
+	// maxChunkLine is how long the line ahead of a chunk may be, but for its end.
+	maxChunkLine = 16
 )
 
 // pieces are buffers that nobody uses. An idle connection has none.
@@ -215,11 +218,14 @@ func (b *body) piece() ([]byte, error) {
 	return piece, nil
 }
 
-// here tells whether next has something to give of what has come already.
+// here tells whether next has something to give of what has come already, be it an error.
 func (b *body) here() bool {
 	have := b.in.waiting()
 	if !b.chunked || b.left > 0 {
 		return len(have) > 0
+	}
+	if len(have) > 2*maxChunkLine {
+		return true // who waits for an end of those lines could wait with ever more of them
 	}
 	lines := 1
 	if b.due {
@@ -240,7 +246,7 @@ func (b *body) chunk() error {
 		}
 		b.due = false
 	}
-	text, err := b.in.line(16)
+	text, err := b.in.line(maxChunkLine)
 	if err != nil {
 		return err
 	}

@@ -116,6 +116,19 @@ func TestHostileService(t *testing.T) {
 				}
 			}
 		}, false},
+		{"has a line ahead of a chunk without end", func(c net.Conn, r *http.Request) string {
+			fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", len(r.URL.Path), r.URL.Path)
+			line := []byte(strings.Repeat("0", 1<<20))
+			for n := range 64 {
+				if _, err := c.Write(line); err != nil {
+					return ""
+				}
+				if n == 63 {
+					t.Error("64 MiB of one line were read")
+				}
+			}
+			return ""
+		}, false},
 		{"closes after each answer without a word", func(c net.Conn, r *http.Request) string {
 			defer c.Close()
 			io.WriteString(c, tag(c, r))
