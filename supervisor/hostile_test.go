@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"cofferdam/audit"
 	"cofferdam/sdk"
 	"cofferdam/wire"
@@ -106,6 +108,36 @@ var attacks = map[string]func() (string, error){
 		}
 		return fmt.Sprintf("%d of 4 ended", closed), nil
 	},
+	"sockets that linger": func() (string, error) {
+		c, err := dialMonitor()
+		if err != nil {
+			return "", err
+		}
+		frame := call(1, "server.echo", []byte("slow"))
+		refused := 0
+		for n := range stickers {
+			socket, err := lingers()
+			if err != nil {
+				return "", err
+			}
+			_, _, err = c.WriteMsgUnix(frame[n:n+1], unix.UnixRights(int(socket.Fd())), nil)
+			if errors.Is(err, unix.EPERM) {
+				refused++
+				kept = append(kept, socket)
+				_, err = c.Write(frame[n : n+1])
+			} else {
+				socket.Close() // and who drops it now waits until all is delivered
+			}
+			if err != nil {
+				return "", err
+			}
+		}
+		if _, err := c.Write(frame[stickers:]); err != nil {
+			return "", err
+		}
+		got, err := answer(c)
+		return fmt.Sprintf("%d refused, %s", refused, got), err
+	},
 	"a flood of refusals": func() (string, error) {
 		c, err := sdk.Connect(context.Background())
 		if err != nil {
@@ -170,6 +202,51 @@ var attacks = map[string]func() (string, error){
 		}
 		return fmt.Sprintf("made %v", made > 500), nil
 	},
+}
+
+// stickers is how many sockets that linger are sent, and kept what is not to be closed.
+const stickers = 8
+
+var kept []any
+
+// lingers is a TCP socket whose last descriptor is not closed before its peer has read all, which it never does.
+func lingers() (*os.File, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	near, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		return nil, err
+	}
+	far, err := l.Accept()
+	if err != nil {
+		return nil, err
+	}
+	kept = append(kept, far)
+	tcp := near.(*net.TCPConn)
+	tcp.SetLinger(60)
+	tcp.SetWriteBuffer(64 << 10)
+	for tcp.SetWriteDeadline(time.Now().Add(10 * time.Millisecond)); err == nil; {
+		_, err = tcp.Write(make([]byte, 64<<10))
+	}
+	defer tcp.Close() // of two descriptors
+	return tcp.File()
+}
+
+// lingeringRefused is what becomes of them.
+func lingeringRefused(t *testing.T) string {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fds[0])
+	defer unix.Close(fds[1])
+	if _, err := unix.GetsockoptInt(fds[0], unix.SOL_SOCKET, unix.SO_PASSRIGHTS); err == unix.ENOPROTOOPT {
+		return "0 refused, ok slow" // before Linux 6.16
+	}
+	return fmt.Sprintf("%d refused, ok slow", stickers)
 }
 
 func dialMonitor() (*net.UnixConn, error) {
@@ -238,6 +315,7 @@ func TestHostileProgram(t *testing.T) {
 		// Beyond 1000 at first, one record each 10 ms: what was accepted, and no more.
 		{"a storm of connections", "over", 1000 + 3*100 + 400},
 		{"frames that are none", "4 of 4 ended", 20},
+		{"sockets that linger", lingeringRefused(t), 10},
 		{"a flood of refusals", "denied true", 1000 + 3*100 + 100},
 		{"forged handles", "42 denied of 49, to drop is no matter", 60},
 		{"thousands of delegations", "made true", 1000 + 3*100 + 100},

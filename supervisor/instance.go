@@ -264,8 +264,12 @@ func listenWire(path string) (*net.UnixListener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("wire socket: %w", err)
 	}
-	// Connecting takes write permission, and the program's user is not ours.
-	if err := os.Chmod(path, 0o666); err != nil {
+	err = wire.NoDescriptors(l)
+	if err == nil {
+		// Connecting takes write permission, and the program's user is not ours.
+		err = os.Chmod(path, 0o666)
+	}
+	if err != nil {
 		l.Close()
 		return nil, fmt.Errorf("wire socket: %w", err)
 	}

@@ -36,14 +36,41 @@ type Socket struct {
 // of those that do closes the descriptors.
 const closed = math.MinInt64 / 2
 
-// NewSocket takes nc over, which is closed in any case.
+// NewSocket takes nc over, which is closed in any case. It takes no descriptors.
 func NewSocket(nc *net.UnixConn) (*Socket, error) {
 	defer nc.Close()
 	fd, err := duplicate(nc)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		if err = noDescriptors(fd); err == nil {
+			return &Socket{fd: fd, bell: -1}, nil
+		}
+		syscall.Close(fd)
 	}
-	return &Socket{fd: fd, bell: -1}, nil
+	return nil, err
+}
+
+// NoDescriptors has the kernel refuse who sends descriptors (SCM_RIGHTS) on connections to l. One that
+// is dropped unseen is closed by who drops it, and that can take long: a socket that lingers, a file
+// in memory that is large. Before Linux 6.16 it does nothing.
+//
+// Source: net/unix/af_unix.c, SO_PASSRIGHTS: what is connected has it from its listener.
+func NoDescriptors(l *net.UnixListener) error {
+	raw, err := l.SyscallConn()
+	if err != nil {
+		return err
+	}
+	if ctlErr := raw.Control(func(fd uintptr) { err = noDescriptors(int(fd)) }); ctlErr != nil {
+		return ctlErr
+	}
+	return err
+}
+
+func noDescriptors(fd int) error {
+	err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSRIGHTS, 0)
+	if err == unix.ENOPROTOOPT {
+		return nil
+	}
+	return os.NewSyscallError("setsockopt SO_PASSRIGHTS", err)
 }
 
 // duplicate makes a blocking descriptor of nc.
