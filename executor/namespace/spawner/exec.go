@@ -64,7 +64,13 @@ func (s *server) exec(gone *withdrawal, i *instance, req *link.Exec, fds []int) 
 	if err := sc.Go(ctl, append(slices.Clone(fds), init)); err != nil {
 		return executor.Exit{}, i.stoppedOr(err)
 	}
+	begun := make(chan struct{})
+	var ending sync.WaitGroup // while the helper's number is still its own
+	gone.stopBy(func() { ending.Go(func() { endBelow(child.Pid, begun) }) })
 	_, program, err := sc.ReadReport(ctl)
+	close(begun)
+	gone.stopBy(nil)
+	ending.Wait()
 	if err != nil {
 		var step *linux.StepError
 		if errors.As(err, &step) && step.Execute {
@@ -87,6 +93,29 @@ func (s *server) exec(gone *withdrawal, i *instance, req *link.Exec, fds []int) 
 	exit := byStatus(report.Status(), &i.spec.Limits)
 	exit.Usage = executor.Usage{Wall: time.Since(began), CPU: report.CPU(), MemoryBytes: report.MaxRSS()}
 	return exit, nil
+}
+
+// endBelow kills what a helper has made, until the helper has told what became of it. By then it
+// has the ids of the program that it is to be: before ABI 6 of Landlock others inside could stop
+// it, for ever. The helper itself stays, for the two share their script.
+func endBelow(helper int, over <-chan struct{}) {
+	for {
+		select {
+		case <-over:
+			return
+		case <-time.After(5 * time.Millisecond):
+		}
+		for _, pid := range descendants(helper, nil) {
+			fd, err := unix.PidfdOpen(pid, 0)
+			if err != nil {
+				continue
+			}
+			if slices.Contains(descendants(helper, nil), pid) { // and is not somebody of the same number
+				unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+			}
+			unix.Close(fd)
+		}
+	}
 }
 
 // admit counts programs started by exec, whose helpers must not be at the
