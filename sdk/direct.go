@@ -138,9 +138,6 @@ func (d *dials) dial(ctx context.Context, address string, as wire.Dial) (net.Con
 	if at, ok := ctx.Deadline(); ok {
 		f.Timeout = max(time.Until(at), time.Millisecond)
 	}
-	if at, ok := ctx.Deadline(); ok {
-		f.Timeout = max(time.Until(at), time.Millisecond)
-	}
 	answer := make(chan dialled, 1)
 	d.mu.Lock()
 	err := d.connect(ctx)
@@ -235,7 +232,9 @@ func (d *dials) read(nc *net.UnixConn) {
 		}
 		got := dialled{err: reply{code: f.Code, body: append([]byte(nil), f.Body...), after: f.Timeout}.result()}
 		if f.Flags&wire.FlagSocket != 0 {
-			got.conn, got.err = in.next()
+			if got.conn, got.err = in.next(); got.err != nil {
+				d.cancel(f.ID, 0) // it is nobody's, and would last as long as we do
+			}
 		}
 		d.mu.Lock()
 		answer := d.asked[f.ID]
@@ -265,11 +264,14 @@ func (d *dials) lose(nc *net.UnixConn) {
 type descriptors struct {
 	nc  *net.UnixConn
 	oob [64]byte
-	fds []int
+	fds []int // -1 for one that did not come
 }
 
 func (in *descriptors) Read(b []byte) (int, error) {
-	n, oobn, _, _, err := in.nc.ReadMsgUnix(b, in.oob[:])
+	n, oobn, flags, _, err := in.nc.ReadMsgUnix(b, in.oob[:])
+	if oobn == 0 && flags&unix.MSG_CTRUNC != 0 {
+		in.fds = append(in.fds, -1) // so that none takes the place of another
+	}
 	if oobn > 0 {
 		messages, parseErr := unix.ParseSocketControlMessage(in.oob[:oobn])
 		if parseErr != nil {
@@ -289,11 +291,13 @@ func (in *descriptors) Read(b []byte) (int, error) {
 
 // next is the socket that came first.
 func (in *descriptors) next() (*net.TCPConn, error) {
-	if len(in.fds) == 0 {
+	fd := -1
+	if len(in.fds) > 0 {
+		fd, in.fds = in.fds[0], in.fds[1:]
+	}
+	if fd < 0 {
 		return nil, errors.New("a socket was announced, and none came: too many open files?")
 	}
-	fd := in.fds[0]
-	in.fds = in.fds[1:]
 	unix.CloseOnExec(fd)
 	f := os.NewFile(uintptr(fd), "connection")
 	defer f.Close()
@@ -311,6 +315,8 @@ func (in *descriptors) next() (*net.TCPConn, error) {
 
 func (in *descriptors) close() {
 	for _, fd := range in.fds {
-		syscall.Close(fd)
+		if fd >= 0 {
+			syscall.Close(fd)
+		}
 	}
 }

@@ -235,6 +235,8 @@ class Client:
         if self._sock is not None:
             self._sock.close()
             self._sock = None
+        while self._descriptors:
+            os.close(self._descriptors.pop())
 
     def __enter__(self):
         return self
@@ -725,6 +727,7 @@ def _connection(client, fd, timeout):
             super()._real_close(*args)
             client.close()
 
+    os.set_inheritable(fd, False)
     sock = Connection(fileno=fd)
     sock.settimeout(timeout)
     return sock
