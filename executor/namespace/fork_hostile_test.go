@@ -81,7 +81,8 @@ for name in '\0cofferdam', '\0left':
     try: socket.socket(socket.AF_UNIX).connect(name); print('BAD: connects')
     except OSError: pass
 import random, uuid, secrets, ssl, tempfile, os.path
-print('drawn', random.random(), uuid.uuid4(), secrets.token_hex(), ssl.RAND_bytes(8).hex(), os.urandom(8).hex(), os.path.basename(tempfile.mktemp()), uuid.uuid1().hex[16:20])
+print('drawn', random.random(), uuid.uuid4(), secrets.token_hex(), ssl.RAND_bytes(8).hex(), os.urandom(8).hex(), os.path.basename(tempfile.mktemp()), uuid.uuid1().hex[16:20],
+      bytes(__import__('multiprocessing').current_process().authkey).hex())
 print('hash', hash('a'), hex(id(None)))
 `
 
@@ -89,7 +90,7 @@ print('hash', hash('a'), hex(id(None)))
 // both; and what each draws by chance is its own.
 func TestForksAreApart(t *testing.T) {
 	e := open(t)
-	modules := []string{"json", "random", "uuid", "ssl", "secrets", "tempfile"}
+	modules := []string{"json", "random", "uuid", "ssl", "secrets", "tempfile", "multiprocessing"}
 	start := func(program string, out io.Writer) executor.Process {
 		spec := forked(t, "-c", program)
 		spec.Fork.Modules = modules

@@ -407,6 +407,9 @@ func (t *template) makeIn(slot uint32) (_ *blank, err error) {
 	if k.net, err = unix.Open(fmt.Sprintf("/proc/%d/ns/net", k.child.Pid), unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
 		return nil, fmt.Errorf("open the network of an environment: %w", err)
 	}
+	if readable(k.child.PidFD) { // what was looked at may be somebody of the same number
+		return nil, fmt.Errorf("%w: what it made has died", errTemplateGone)
+	}
 	if err = s.visitor.network(k.net, func() error { return readyNetwork(s.scripts.memoryGroup) }); err != nil {
 		return nil, err
 	}

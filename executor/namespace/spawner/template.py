@@ -283,6 +283,8 @@ def renew(env):
         sys.modules["_ssl"].RAND_add(os.urandom(48), 48.0)
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()
+    if "multiprocessing.process" in sys.modules:
+        sys.modules["multiprocessing.process"].current_process().authkey = os.urandom(32)
     gc.enable()
 
 
