@@ -33,29 +33,29 @@ import os, sys, ctypes, signal, builtins, json, socket
 libc = ctypes.CDLL(None, use_errno=True)
 import re
 mark = re.compile(rb'(?:mar[k]OfTheTenan[t]){9}') # which does not find itself
-if hasattr(builtins, 'left') or hasattr(json, 'left') or 'LEFT' in os.environ: print('BAD: finds a mark')
+if hasattr(builtins, 'left') or hasattr(json, 'left') or 'LEFT' in os.environ: print('bad: finds a mark')
 for f in '/tmp/left', '/dev/shm/left':
-    if os.path.exists(f): print('BAD: finds', f)
+    if os.path.exists(f): print('bad: finds', f)
 control, own = re.compile(rb'(?:contro[l]Mark){9}'), (b'control' + bytes('Mark', 'ascii')) * 1000
 found = seen = 0
 with open('/proc/self/mem', 'rb', 0) as mem:
     for line in open('/proc/self/maps'):
         span, mode, _, _, inode = line.split()[:5]
         low, high = (int(x, 16) for x in span.split('-'))
-        if mode[3] == 's' and mode[1] == 'w': print('BAD: shares', line)
+        if mode[3] == 's' and mode[1] == 'w': print('bad: shares', line)
         if mode[0] != 'r' or 'vsyscall' in line or 'vvar' in line: continue
         mem.seek(low)
         try:
             b = mem.read(high - low)
             found += len(mark.findall(b)); seen += len(control.findall(b))
         except OSError: pass
-if not seen: print('BAD: does not even find its own mark')
-if found: print('BAD: the mark is in memory', found)
+if not seen: print('bad: does not even find its own mark')
+if found: print('bad: the mark is in memory', found)
 for fd in range(3, 1024):
-    try: print('BAD: descriptor', fd, os.readlink('/proc/self/fd/%d' % fd))
+    try: print('bad: descriptor', fd, os.readlink('/proc/self/fd/%d' % fd))
     except OSError: pass
 pids = [p for p in os.listdir('/proc') if p.isdigit() and int(p) not in (1, os.getpid())]
-if pids: print('BAD: sees', pids)
+if pids: print('bad: sees', pids)
 for f in 'mem', 'maps', 'environ', 'fd', 'ns/user', 'root', 'cwd', 'exe', 'stack', 'syscall':
     try:
         p = '/proc/1/' + f
@@ -63,22 +63,22 @@ for f in 'mem', 'maps', 'environ', 'fd', 'ns/user', 'root', 'cwd', 'exe', 'stack
         elif f == 'fd': os.listdir(p)
         else: open(p, 'rb').read(1)
         if SINGLE and f in ('environ', ): continue
-        print('BAD: reads', p)
+        print('bad: reads', p)
     except OSError: pass
 for name, args in (('ptrace', (16, 1, 0, 0)), ('ptrace', (0x4206, 1, 0, 0)), ('setns', (0, 0)), ('unshare', (0x10000000,)), ('unshare', (0x20000,)),
                    ('mount', (b'none', b'/tmp', b'tmpfs', 0, 0)), ('pivot_root', (b'/', b'/')), ('chroot', (b'/tmp',)), ('setuid', (0,)), ('setresuid', (0, 0, 0)),
                    ('sethostname', (b'x', 1)), ('prctl', (24, 21, 0, 0, 0)), ('process_vm_readv', (1, 0, 0, 0, 0, 0)), ('pidfd_getfd', (0, 3, 0))):
     f = getattr(libc, name, None)
-    if f is not None and f(*args) == 0 and name != 'prctl': print('BAD:', name, args)
+    if f is not None and f(*args) == 0 and name != 'prctl': print('bad:', name, args)
 for sig in signal.SIGTERM, signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV:
     for pid in 1, os.getppid() or 1, -os.getpgid(0) - 7:
         try: os.kill(pid, sig)
         except OSError: pass
 status = dict(l.rstrip('\n').split(':\t', 1) for l in open('/proc/self/status') if ':\t' in l)
-if any(int(status[n], 16) for n in ('CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb')) and int(status['CapBnd'], 16): print('BAD: capabilities', status['CapBnd'])
-if status['NoNewPrivs'] != '1' or status['Seccomp'] != '2': print('BAD: unfiltered')
+if any(int(status[n], 16) for n in ('CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb')) and int(status['CapBnd'], 16): print('bad: capabilities', status['CapBnd'])
+if status['NoNewPrivs'] != '1' or status['Seccomp'] != '2': print('bad: unfiltered')
 for name in '\0cofferdam', '\0left':
-    try: socket.socket(socket.AF_UNIX).connect(name); print('BAD: connects')
+    try: socket.socket(socket.AF_UNIX).connect(name); print('bad: connects')
     except OSError: pass
 import random, uuid, secrets, ssl, tempfile, os.path
 print('drawn', random.random(), uuid.uuid4(), secrets.token_hex(), ssl.RAND_bytes(8).hex(), os.urandom(8).hex(), os.path.basename(tempfile.mktemp()), uuid.uuid1().hex[16:20],
