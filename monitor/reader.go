@@ -165,15 +165,8 @@ func (r *readers) close() {
 
 // readFrom has the readers read from c, until leave.
 func (m *Monitor) readFrom(c *conn) error {
-	r, err := m.enterReading(c)
+	err := m.enterReading(c)
 	if err != nil {
-		return err
-	}
-	t := &c.turn
-	ctlErr := c.out.socket.Control(func(fd int) {
-		err = r.watch(fd, t.slot, t.mark, input)
-	})
-	if err = errors.Join(ctlErr, err); err != nil {
 		m.leave(c)
 	}
 	return err
@@ -199,16 +192,15 @@ func (c *conn) awaitRoom(room bool) {
 	c.out.socket.Control(func(fd int) { unix.EpollCtl(t.readers.epoll, unix.EPOLL_CTL_MOD, fd, &event) })
 }
 
-// enterReading gives c a place with the readers.
-func (m *Monitor) enterReading(c *conn) (*readers, error) {
+// enterReading gives c a place with the readers, and has them told of it. They can be no more as soon
+// as c has left, so that is done before anybody can have it leave.
+func (m *Monitor) enterReading(c *conn) (err error) {
 	m.reading.Lock()
 	defer m.reading.Unlock()
 	if m.readers == nil {
-		r, err := newReaders()
-		if err != nil {
-			return nil, err
+		if m.readers, err = newReaders(); err != nil {
+			return err
 		}
-		m.readers = r
 	}
 	r, t := m.readers, &c.turn
 	if last := len(r.free) - 1; last >= 0 {
@@ -221,7 +213,8 @@ func (m *Monitor) enterReading(c *conn) (*readers, error) {
 	r.conns++
 	t.readers, t.mark = r, r.last
 	r.table[t.slot].Store(c)
-	return r, nil
+	ctlErr := c.out.socket.Control(func(fd int) { err = r.watch(fd, t.slot, t.mark, input) })
+	return errors.Join(ctlErr, err)
 }
 
 // leave takes c out, if it is there.
