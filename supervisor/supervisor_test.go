@@ -584,7 +584,7 @@ func TestStartFails(t *testing.T) {
   later: {{program}deaf], depends_on: [server]}
 `)
 	err := a.sup.Run(context.Background(), func() { t.Error("it says that it is ready") })
-	if err == nil || !strings.Contains(err.Error(), `"server"`) && !strings.Contains(err.Error(), `"later"`) {
+	if err == nil || !strings.Contains(err.Error(), "services.server: ended 2 times") || !strings.Contains(err.Error(), "depends on them: later") {
 		t.Errorf("Run = %v, want an error that names the service", err)
 	}
 	if s := a.status("later"); s.Instance != "" {
