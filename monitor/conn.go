@@ -117,7 +117,7 @@ func (c *conn) handle(f *wire.Frame) bool {
 		if r := c.take(f.ID); r != nil {
 			r.cancel()
 		} else if h := c.takeHanded(f.ID); h != nil {
-			h.letGo(f.Flags&wire.FlagUnanswered != 0)
+			go h.letGo(f.Flags&wire.FlagUnanswered != 0)
 		}
 		return true
 	case wire.OpDial:

@@ -64,7 +64,7 @@ func (h *handed) lend(f func(fd int) error) error {
 }
 
 // cancel is for when it was asked for, and is not wanted any more.
-func (h *handed) cancel() { h.letGo(false) }
+func (h *handed) cancel() { go h.letGo(false) }
 
 // attach gives h its socket, of which it takes a duplicate; c is closed. onOver is called once the
 // connection is over, unless there is an error.
@@ -114,7 +114,8 @@ func (h *handed) cut() {
 	h.close()
 }
 
-// letGo is for when its program has closed it, or has ended: what it has written is delivered.
+// letGo is for when its program has closed it, or has ended: what it has written is delivered. It
+// may take its time, for what is still to be read, or who attaches a socket meanwhile: no reader does that.
 func (h *handed) letGo(unanswered bool) {
 	h.stop()
 	h.mu.Lock()
