@@ -79,14 +79,15 @@ func TestEveryRefusalIsRecorded(t *testing.T) {
 }
 
 // What comes along with the bytes of a wire socket is nobody's: descriptors of a program do
-// not get into the trusted process, and the connection goes on.
+// not get into the trusted process.
 func TestDescriptorsOnTheWire(t *testing.T) {
 	a := start(t, pair)
 	a.exec("client", "smuggle", "1")
 	before := openDescriptors(t)
 	for range 5 {
-		if got := a.exec("client", "smuggle", "20"); got != "answer: client" {
-			t.Errorf("calls after descriptors were passed along: %q", got)
+		// From Linux 6.16 on the kernel refuses them (SO_PASSRIGHTS); before, they are dropped.
+		if got := a.exec("client", "smuggle", "20"); got != "operation not permitted" && got != "answer: client" {
+			t.Errorf("calls with descriptors passed along: %q", got)
 		}
 	}
 	var after int
