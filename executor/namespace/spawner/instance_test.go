@@ -18,18 +18,7 @@ import (
 // An environment can end while somebody asks for a socket in it. Its network may be another one's
 // by the time that is made.
 func TestNoSocketAfterTheEnd(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: to make network namespaces")
-	}
-	v, err := newVisitor()
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, err := newNetworks(v, 1, true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(n.close)
+	v, n := openNetworks(t)
 	addr := netip.MustParseAddrPort("127.0.0.1:1234")
 	for name, ask := range map[string]func(i *instance) ([]int, error){
 		"dial":      func(i *instance) ([]int, error) { return i.dial(&link.Dial{Count: 1}) },

@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestUntouched does in a network namespace what a program can do, and has it told from one that
-// nobody was in.
-func TestUntouched(t *testing.T) {
+// openNetworks makes networks, and the thread that visits them.
+func openNetworks(t *testing.T) (*visitor, *networks) {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: to make network namespaces")
 	}
@@ -24,6 +24,13 @@ func TestUntouched(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(n.close)
+	return v, n
+}
+
+// TestUntouched does in a network namespace what a program can do, and has it told from one that
+// nobody was in.
+func TestUntouched(t *testing.T) {
+	v, n := openNetworks(t)
 	socket := func(family, kind int) (int, error) { return unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0) }
 	to4 := &unix.SockaddrInet4{Port: 9, Addr: [4]byte{127, 0, 0, 1}}
 	to6 := &unix.SockaddrInet6{Port: 9, Addr: [16]byte{15: 1}}
