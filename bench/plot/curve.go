@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"image/color"
+	"math"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -70,11 +71,13 @@ func (c curve) plot() (*plot.Plot, error) {
 	if c.LogX {
 		p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, times{}
 	}
+	room := 0.1 + 0.05*float64(len(c.Lines)) // for the legend, as a share of the height
 	if c.LogY {
 		p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, times{}
+		p.Y.Max *= math.Pow(p.Y.Max/p.Y.Min, room)
 	} else {
-		p.Y.Min = min(p.Y.Min, 0)                  // what looks like a slope should be one
-		p.Y.Max = p.Y.Min + 1.25*(p.Y.Max-p.Y.Min) // with room for the legend
+		p.Y.Min = min(p.Y.Min, 0) // what looks like a slope should be one
+		p.Y.Max += room * (p.Y.Max - p.Y.Min)
 	}
 	return p, nil
 }
