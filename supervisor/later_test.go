@@ -139,19 +139,11 @@ func TestSpareWithVolumeThatIsKilled(t *testing.T) {
 	a := start(t, keeper("warm: 1, idle: 1ms, restart: {intensity: 1000, period: 1m, backoff: 1ms, backoff_max: 1ms}"))
 	for n := range 30 {
 		spare := a.warm("each", 1)[0]
-		pid := 0
-		for _, s := range a.sup.Status() {
-			if s.Instance == spare {
-				pid = s.Pid
-			}
-		}
 		killed := make(chan struct{})
 		go func() {
 			defer close(killed)
 			time.Sleep(time.Duration(n) * 200 * time.Microsecond)
-			if pid > 0 {
-				syscall.Kill(pid, syscall.SIGKILL)
-			}
+			a.kill(spare)
 		}()
 		a.mustUse([]string{"alice", "bob"}[n%2])()
 		<-killed

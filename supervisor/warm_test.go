@@ -226,11 +226,7 @@ func TestSparesThatEnd(t *testing.T) {
 	a := start(t, warmEach("warm: 1, restart: {intensity: 5, period: 1m, backoff: 1ms, backoff_max: 1ms}"))
 	for range 4 {
 		spare := a.warm("each", 1)[0]
-		for _, s := range a.sup.Status() {
-			if s.Instance == spare {
-				syscall.Kill(s.Pid, syscall.SIGKILL)
-			}
-		}
+		a.kill(spare)
 		release, err := a.use("alice", 20*time.Second)
 		if err != nil {
 			t.Fatalf("while a spare dies: %v", err)
@@ -298,11 +294,7 @@ func TestStandbyThatDies(t *testing.T) {
 	first := a.status("bank").Instance
 	for range 5 {
 		spare := a.warm("bank", 1)[0]
-		for _, s := range a.sup.Status() {
-			if s.Instance == spare {
-				syscall.Kill(s.Pid, syscall.SIGKILL)
-			}
-		}
+		a.kill(spare)
 		a.eventually("it is gone", func() bool { return !slices.Contains(a.spares("bank"), spare) })
 	}
 	a.warm("bank", 1)
@@ -429,25 +421,25 @@ func TestThousandsOfPrincipals(t *testing.T) {
 	a.eventually("spares are back", func() bool { return len(a.spares("each")) > 0 })
 }
 
+// kill kills the init of an instance, if it is still there.
+func (a *app) kill(instance string) {
+	for _, s := range a.sup.Status() {
+		if s.Instance == instance && s.Pid > 0 {
+			syscall.Kill(s.Pid, syscall.SIGKILL)
+		}
+	}
+}
+
 // TestSpareThatEndsAsItIsTaken: one that is killed while somebody takes it ends once, whoever of
 // both was first, and who has come is served.
 func TestSpareThatEndsAsItIsTaken(t *testing.T) {
 	a := start(t, warmEach("warm: 1, idle: 100ms, restart: {intensity: 1000, period: 1m, backoff: 1ms, backoff_max: 1ms}"))
 	for n := range 40 {
 		spare := a.warm("each", 1)[0]
-		pid := 0
-		for _, s := range a.sup.Status() {
-			if s.Instance == spare {
-				pid = s.Pid
-			}
-		}
-		if pid == 0 {
-			continue // it has ended meanwhile
-		}
 		killed := make(chan struct{})
 		go func() {
 			defer close(killed)
-			syscall.Kill(pid, syscall.SIGKILL)
+			a.kill(spare)
 		}()
 		time.Sleep(time.Duration(n) * 100 * time.Microsecond)
 		a.mustUse(fmt.Sprintf("somebody%d", n))()

@@ -26,18 +26,7 @@ func TestIdleConnections(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	static := &service{}
-	_, port, _ := net.SplitHostPort(serve(t, "static", static, false))
-	number, err := strconv.Atoi(port)
-	if err != nil {
-		t.Fatal(err)
-	}
-	outside := listen(t)
-	socket, err := outside.(*net.TCPListener).File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer socket.Close()
+	_, number, outside, socket := sides(t)
 	pid := role(t, Config{
 		Outside:  true,
 		Services: map[string]int{"localhost": number},
@@ -52,7 +41,7 @@ func TestIdleConnections(t *testing.T) {
 	}
 	// Whatever there is once is there already.
 	for range 50 {
-		c := dial(t, outside.Addr().String())
+		c := dial(t, outside)
 		ask(c)
 		c.Close()
 	}
@@ -60,7 +49,7 @@ func TestIdleConnections(t *testing.T) {
 	began := time.Now()
 	all := make([]net.Conn, n)
 	for i := range all {
-		all[i] = dial(t, outside.Addr().String())
+		all[i] = dial(t, outside)
 		all[i].SetDeadline(time.Now().Add(time.Minute))
 		ask(all[i])
 	}

@@ -60,19 +60,26 @@ func role(t *testing.T, c Config, extra ...*os.File) (pid int) {
 	return cmd.Process.Pid
 }
 
+// sides are what a gateway stands between: a service and its port, and the address that people
+// know with the socket behind it.
+func sides(t *testing.T) (static *service, port int, outside string, socket *os.File) {
+	t.Helper()
+	static = &service{}
+	_, text, _ := net.SplitHostPort(serve(t, "static", static, false))
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := listen(t)
+	if socket, err = l.(*net.TCPListener).File(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { socket.Close() })
+	return static, port, l.Addr().String(), socket
+}
+
 func TestRole(t *testing.T) {
-	static := &service{}
-	_, port, _ := net.SplitHostPort(serve(t, "static", static, false))
-	number, err := strconv.Atoi(port)
-	if err != nil {
-		t.Fatal(err)
-	}
-	outside := listen(t)
-	socket, err := outside.(*net.TCPListener).File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer socket.Close()
+	static, number, outside, socket := sides(t)
 	free := listen(t)
 	bridge := free.Addr().(*net.TCPAddr).Port
 	free.Close()
@@ -83,7 +90,7 @@ func TestRole(t *testing.T) {
 		Routes:   []Route{{Path: "/", To: "localhost"}},
 	}, socket)
 
-	if got := send(t, outside.Addr().String(), get("/")); got.text != "from static" {
+	if got := send(t, outside, get("/")); got.text != "from static" {
 		t.Errorf("from outside: %d %q", got.status(), got.text)
 	}
 	// Serving people, it serves the bridge or is about to.
