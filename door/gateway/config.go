@@ -77,7 +77,7 @@ type Route struct {
 
 // Limits bounds what a client can do. A zero field is its default.
 type Limits struct {
-	HeaderBytes int   `json:"header_bytes,omitempty"` // default 16 KiB; net/http allows 4 KiB on top
+	HeaderBytes int   `json:"header_bytes,omitempty"` // of the fields of a head, default 16 KiB; its first line may have 4 KiB more
 	BodyBytes   int64 `json:"body_bytes,omitempty"`   // default 1 MiB
 	TimeoutMS   int64 `json:"timeout_ms,omitempty"`   // of a whole request, default 60 s
 	AnswerMS    int64 `json:"answer_ms,omitempty"`    // from the end of a request to the beginning of its answer; 0 for no limit but timeout
