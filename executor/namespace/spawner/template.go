@@ -157,6 +157,10 @@ func (ts *templates) of(spec *link.Start, mounts []placed) (*template, error) {
 // retire has nobody more use t, which ends with the last who does.
 func (ts *templates) retire(t *template) {
 	ts.mu.Lock()
+	if t.retired { // by somebody else who has found it dead
+		ts.mu.Unlock()
+		return
+	}
 	t.uses++ // ours
 	if ts.all[t.key] == t {
 		delete(ts.all, t.key)
