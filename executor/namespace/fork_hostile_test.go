@@ -234,10 +234,33 @@ func TestTemplateEnds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := syscall.Kill(templatePid(t), sig); err != nil {
+		pid := templatePid(t)
+		if err := syscall.Kill(pid, sig); err != nil {
 			t.Fatal(err)
 		}
 		var wg sync.WaitGroup
+		if sig == syscall.SIGKILL {
+			// Who comes while it dies gets a fork of the next one, or one that dies with it.
+			for range 3 {
+				wg.Go(func() {
+					var out bytes.Buffer
+					spec := forked(t, "-c", "print('well')")
+					spec.Command.Stdout = &out
+					p, err := e.Start(context.Background(), spec)
+					if err != nil {
+						t.Errorf("while it dies: %v", err)
+						return
+					}
+					<-p.Done()
+					if got := p.Exit(); out.String() != "well\n" && got.Cause != executor.CauseInternal {
+						t.Errorf("while it dies: printed %q: %+v", out.String(), got)
+					}
+				})
+			}
+			for syscall.Kill(pid, 0) == nil {
+				time.Sleep(time.Millisecond)
+			}
+		}
 		for range 6 {
 			wg.Go(func() {
 				for range 2 {
