@@ -10,7 +10,7 @@ import (
 	"cofferdam/executor"
 )
 
-// The bounds on what a template loads, and on the forks that wait.
+// The bounds on what a zygote loads, and on the forks that wait.
 const (
 	maxModules = 256
 	maxForks   = 64
@@ -30,7 +30,7 @@ func checkFork(spec *executor.Spec) error {
 		return fmt.Errorf("the command %q does not begin with the interpreter %q that it is forked from", spec.Command.Args, f.Interpreter)
 	}
 	if rest := spec.Command.Args[n:]; len(rest) > 0 && strings.HasPrefix(rest[0], "-") && !slices.Contains([]string{"-", "-c", "-m"}, rest[0]) {
-		return fmt.Errorf("option %q comes too late for an interpreter that runs already: options are part of the template's command", rest[0])
+		return fmt.Errorf("option %q comes too late for an interpreter that runs already: options are part of the zygote's command", rest[0])
 	}
 	if len(f.Modules) > maxModules || f.Spares < 0 || f.Spares > maxForks {
 		return fmt.Errorf("%d modules and %d forks: at most %d and %d", len(f.Modules), f.Spares, maxModules, maxForks)

@@ -215,13 +215,13 @@ func TestForkModules(t *testing.T) {
 		}
 	}
 	if got := finish(t, e, forked(t, "-c", "print('well')")); got.stdout != "well\n" {
-		t.Errorf("another template: %+v", got)
+		t.Errorf("another zygote: %+v", got)
 	}
 }
 
 // An interpreter that is killed, or hangs, takes its forks with it and is replaced, while those
 // who start wait.
-func TestTemplateEnds(t *testing.T) {
+func TestZygoteEnds(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root: the interpreter has an id of its own")
 	}
@@ -234,7 +234,7 @@ func TestTemplateEnds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		pid := templatePid(t)
+		pid := zygotePid(t)
 		if err := syscall.Kill(pid, sig); err != nil {
 			t.Fatal(err)
 		}
@@ -294,12 +294,12 @@ func prints(e *namespace.Executor, spec *executor.Spec, want string) error {
 	return nil
 }
 
-// templatePid finds the interpreter that waits: its forks look like it, and are below it.
-func templatePid(t *testing.T) int {
+// zygotePid finds the interpreter that waits: its forks look like it, and are below it.
+func zygotePid(t *testing.T) int {
 	t.Helper()
 	is := func(pid int) bool {
 		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-		return strings.HasPrefix(string(b), python+"\x00") && strings.Contains(string(b), "Is the template")
+		return strings.HasPrefix(string(b), python+"\x00") && strings.Contains(string(b), "Is the zygote")
 	}
 	for _, pid := range descendants(spawnerPid(t)) {
 		var parent int
@@ -311,6 +311,6 @@ func templatePid(t *testing.T) int {
 			return pid
 		}
 	}
-	t.Fatal("there is no template")
+	t.Fatal("there is no zygote")
 	return 0
 }

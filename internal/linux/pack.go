@@ -12,7 +12,7 @@ import (
 // Pack writes the script to a file in memory, for a child that no [Cradle]
 // makes: one that is a fork of some other program and carries out the same steps by
 // itself. args and env are what is to run; keep is how many descriptors it has. The
-// reader is template.py of package spawner:
+// reader is zygote.py of package spawner:
 //
 //	8 numbers of 32 bits: of steps of Setup, Program and Seal, bytes of data, of moves,
 //	  bytes of args and env, keep

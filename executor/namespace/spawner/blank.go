@@ -20,8 +20,8 @@ type blank struct {
 	ctl    *os.File
 	nest   *nest
 	net    int
-	uses   *template // that counts it as a use, nil for none
-	pidns  string    // identity of its pid namespace, as in /proc/PID/ns/pid
+	uses   *zygote // that counts it as a use, nil for none
+	pidns  string  // identity of its pid namespace, as in /proc/PID/ns/pid
 }
 
 // group is the cgroup of the environment, nil on a host without.
@@ -40,7 +40,7 @@ type blanks struct {
 	networks *networks
 	nests    *nests
 	scripts  *scripts
-	template *template // what makes them, nil for cradles
+	zygote   *zygote // what makes them, nil for cradles
 
 	ahead   int
 	wake    chan struct{}
@@ -132,8 +132,8 @@ func (b *blanks) twin(slot uint32) (*blank, error) {
 
 // makeFor makes a blank for an environment in slot, which it has then.
 func (b *blanks) makeFor(slot uint32) (*blank, error) {
-	if b.template != nil {
-		return b.template.makeIn(slot)
+	if b.zygote != nil {
+		return b.zygote.makeIn(slot)
 	}
 	k, err := b.makeIn(slot, b.ids.pair(slot))
 	if err != nil {
@@ -199,10 +199,10 @@ func (b *blanks) discard(k *blank) {
 	}
 	switch {
 	case k.net < 0:
-	case b.template == nil:
+	case b.zygote == nil:
 		b.networks.give(k.net)
 		k.net = -1
-	default: // it belongs to the template's user namespace
+	default: // it belongs to the zygote's user namespace
 		unix.Close(k.net)
 		k.net = -1
 	}
@@ -215,7 +215,7 @@ func (b *blanks) discard(k *blank) {
 // reap waits until the child is dead and, if it was an init, its whole pid
 // namespace is empty.
 func reap(pidfd int) {
-	// It may be a template's child, which only shows that it is dead.
+	// It may be a zygote's child, which only shows that it is dead.
 	for fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}; ; {
 		if _, err := unix.Poll(fds, -1); err != unix.EINTR {
 			break
@@ -238,7 +238,7 @@ func (b *blanks) drop(k *blank) {
 	b.discard(k)
 	b.ids.give(k.slot)
 	if k.uses != nil {
-		k.uses.server.templates.leave(k.uses)
+		k.uses.server.zygotes.leave(k.uses)
 	}
 }
 

@@ -19,7 +19,7 @@
 //     mounts are cloned per start.
 //   - A prepared environment is a blank that has carried out all of its script but for what
 //     is one instance's alone, up to the execve. It is claimed once.
-//   - A template is an interpreter of Python that has loaded its modules, in an environment
+//   - A zygote is an interpreter of Python that has loaded its modules, in an environment
 //     of its own. Blanks that it makes, instead of cradles, are copies of it: what runs
 //     in them does so without being executed.
 //   - A start writes a script (package internal/linux) that turns a blank into
@@ -30,7 +30,7 @@
 // because the death signal of a child is about the thread that made it, or its cradle. It has a
 // mount namespace with next to nothing in it, so that copying that is cheap. One thread makes
 // network namespaces, one visits those of environments. Everything else is ordinary
-// goroutines. Locks: server.mu before instance.volumesMu, holds.mu, instance.mu; holds.mu before template.mu and templates.mu, which stand alone; that of nests, networks and stocks alone; none is held over a
+// goroutines. Locks: server.mu before instance.volumesMu, holds.mu, instance.mu; holds.mu before zygote.mu and zygotes.mu, which stand alone; that of nests, networks and stocks alone; none is held over a
 // system call that can wait for a program.
 //
 // What the kernel taught:

@@ -90,7 +90,7 @@ func (i *ids) pair(slot uint32) string {
 }
 
 // all are the ids of every slot, under the numbers that inner has them by, for a
-// template in slot that gives them to others. It is 0 there itself.
+// zygote in slot that gives them to others. It is 0 there itself.
 func (i *ids) all(slot uint32) string {
 	if i.single() {
 		return "0 0 1\n"

@@ -214,22 +214,22 @@ func groupLimits(l *executor.Limits, ours int) (g cgroup.Limits) {
 }
 
 // besides is what there is besides environments that somebody has started.
-type besides struct{ templates, prepared atomic.Int64 }
+type besides struct{ zygotes, prepared atomic.Int64 }
 
 // limitAll bounds the group of all: with the inits and cradles of so many environments, of
-// those that wait ahead or are taken down, templates, and the helpers of execs.
+// those that wait ahead or are taken down, zygotes, and the helpers of execs.
 func (s *server) limitAll() error {
 	if s.cgroups == nil {
 		return nil
 	}
 	var g cgroup.Limits
 	h := s.hello
-	templates, ahead := s.besides.templates.Load(), int64(h.Warm)+s.besides.prepared.Load()
+	zygotes, ahead := s.besides.zygotes.Load(), int64(h.Warm)+s.besides.prepared.Load()
 	if h.Budget.MemoryBytes > 0 {
-		g.MemoryBytes = h.Budget.MemoryBytes + (ahead+1)<<20 + templates*templateMemory
+		g.MemoryBytes = h.Budget.MemoryBytes + (ahead+1)<<20 + zygotes*zygoteMemory
 	}
 	if h.Budget.Pids > 0 && h.Budget.Instances > 0 {
-		g.Pids = h.Budget.Pids + 3*h.Budget.Instances + 4*int(ahead) + int(templates)*templatePids + 64
+		g.Pids = h.Budget.Pids + 3*h.Budget.Instances + 4*int(ahead) + int(zygotes)*zygotePids + 64
 	}
 	return s.cgroups.Limit(g)
 }

@@ -239,7 +239,7 @@ func (w *scripts) arrive(s *linux.Script, g *linux.Stage, c *link.Command) {
 
 // fork writes the steps of a process that is a fork already. What execve would do is
 // done by hand: there is nothing left of the set-up to be seen. One descriptor more
-// stays open, which template.py closes.
+// stays open, which zygote.py closes.
 func (w *scripts) fork(s *linux.Script, spec *link.Start, writable []rule, keep int) error {
 	if err := w.program(s, &spec.Limits, writable, keep+1); err != nil {
 		return err

@@ -85,7 +85,7 @@ type server struct {
 	blanks      *blanks
 	stocks      *stocks
 	holds       *holds
-	templates   *templates
+	zygotes     *zygotes
 	cloner      *cloner
 	visitor     *visitor
 	layouts     *layouts
@@ -165,7 +165,7 @@ func newServer(hello *link.Hello, conn *link.Conn) (*server, error) {
 	}
 	s.stocks = &stocks{server: s, wake: make(chan struct{}, 1), stopped: make(chan struct{}), by: map[string]*stock{}}
 	s.holds = &holds{ids: s.ids, at: map[string]*hold{}}
-	s.templates = &templates{server: s, all: map[string]*template{}}
+	s.zygotes = &zygotes{server: s, all: map[string]*zygote{}}
 	s.protections = s.protect(groupErr)
 	go s.blanks.keep()
 	go s.stocks.keep()
@@ -337,7 +337,7 @@ func (s *server) close() {
 		<-i.done
 	}
 	s.stocks.close()
-	s.templates.close()
+	s.zygotes.close()
 	s.blanks.close()
 	s.blanks.nests.close()
 	s.blanks.networks.close()

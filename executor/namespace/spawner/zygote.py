@@ -1,15 +1,15 @@
-"""Is the template that programs of Python are forked from.
+"""Is the zygote that programs of Python are forked from.
 
 The spawner starts an interpreter with this text in an environment of its own: it
 imports the modules that it is told, and waits. For each use it makes one more
 process, in namespaces of that one's own, which waits too, and is then used once:
 
-    template --clone--> init --fork--> the program
+    zygote --clone--> init --fork--> the program
 
 The init carries out the script of the environment, the same list of system calls as
 for any other (internal/linux, child.go is the other one who carries it out); so does
 the process of the program, up to the filter of system calls. Only then does it look
-at what it is to run. The template itself gets nothing but numbers and sockets, from the
+at what it is to run. The zygote itself gets nothing but numbers and sockets, from the
 spawner alone.
 
 Arguments: numbers of system calls, of namespaces and of constants, then modules.
@@ -58,7 +58,7 @@ def check(what, result):
     return result
 
 
-def template():
+def zygote():
     number(sys.argv[1])
     link = socket.socket(fileno=3)
     try:
@@ -309,7 +309,7 @@ def stream(number, name, like, out):
 
 
 class Program:
-    """What the arguments of python3 mean, without those that the template was started with."""
+    """What the arguments of python3 mean, without those that the zygote was started with."""
 
     def __init__(self, argv):
         self.argv = argv
@@ -322,7 +322,7 @@ class Program:
         self.main.__builtins__ = sys.modules["builtins"]
         self.main.__annotations__ = {}
         self.main.__loader__ = sys.modules["_frozen_importlib"].BuiltinImporter
-        sys.modules["__main__"], self.template = self.main, sys.modules["__main__"]
+        sys.modules["__main__"], self.zygote = self.main, sys.modules["__main__"]
         kind = self.argv[0] if self.argv else "-"
         try:
             if kind == "-c":
@@ -452,4 +452,4 @@ def flush():
     return well
 
 
-template()
+zygote()

@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// template is an interpreter that waits to be forked. It is the program of an
+// zygote is an interpreter that waits to be forked. It is the program of an
 // environment like any other, but for its user namespace: there it has every
 // capability and the ids of all environments, in order to make namespaces in it and
 // give each two ids. Outside it has none. It gets nothing from anybody but us, and of an instance
@@ -27,7 +27,7 @@ import (
 //
 // Its forks are blanks, whose init is a fork too. They are in its pid namespace and end
 // with it.
-type template struct {
+type zygote struct {
 	server *server
 	key    string
 	blank  *blank // its environment
@@ -37,66 +37,66 @@ type template struct {
 	link *os.File
 	gone bool // guarded by mu
 
-	uses    int           // guarded by templates.mu: starts and environments that have one of its forks
-	retired bool          // guarded by templates.mu: there is another one in its place
+	uses    int           // guarded by zygotes.mu: starts and environments that have one of its forks
+	retired bool          // guarded by zygotes.mu: there is another one in its place
 	ready   chan struct{} // closed when it waits, or err says why not
 	err     error         // fixed before ready is closed
 }
 
-//go:embed template.py
-var templateText string
+//go:embed zygote.py
+var zygoteText string
 
 const (
-	maxTemplates  = 16
-	defaultForks  = 2
-	forkTimeout   = 10 * time.Second
-	loadTimeout   = startTimeout
-	templateTries = 3
+	maxZygotes   = 16
+	defaultForks = 2
+	forkTimeout  = 10 * time.Second
+	loadTimeout  = startTimeout
+	zygoteTries  = 3
 
-	// What a template may use; its forks count for their environments.
-	templateMemory = 256 << 20
-	templatePids   = 256
+	// What a zygote may use; its forks count for their environments.
+	zygoteMemory = 256 << 20
+	zygotePids   = 256
 )
 
-// templates are those that there are.
-type templates struct {
+// zygotes are those that there are.
+type zygotes struct {
 	server *server
 
 	mu     sync.Mutex
-	all    map[string]*template // guarded by mu
-	order  []*template          // guarded by mu: least recently used first
-	count  int                  // guarded by mu: those that live, retired ones too
-	closed bool                 // guarded by mu
+	all    map[string]*zygote // guarded by mu
+	order  []*zygote          // guarded by mu: least recently used first
+	count  int                // guarded by mu: those that live, retired ones too
+	closed bool               // guarded by mu
 }
 
-// take returns a blank for spec, of those that the spawner makes or a template's, and where
-// it goes back to. A template that turns out to be dead is replaced, while the caller waits.
+// take returns a blank for spec, of those that the spawner makes or a zygote's, and where
+// it goes back to. A zygote that turns out to be dead is replaced, while the caller waits.
 func (s *server) take(spec *link.Start, mounts []placed) (b *blank, held []string, from *blanks, err error) {
 	if spec.Fork == nil {
 		b, held, err = s.holds.take(s.blanks, mounts)
 		return b, held, s.blanks, err
 	}
-	for range templateTries {
-		var t *template
-		if t, err = s.templates.of(spec, mounts); err != nil {
+	for range zygoteTries {
+		var t *zygote
+		if t, err = s.zygotes.of(spec, mounts); err != nil {
 			return nil, nil, nil, err
 		}
 		if b, held, err = s.holds.take(t.forks, mounts); err == nil {
 			b.uses = t
 			return b, held, t.forks, nil
 		}
-		s.templates.leave(t)
-		if !errors.Is(err, errTemplateGone) {
+		s.zygotes.leave(t)
+		if !errors.Is(err, errZygoteGone) {
 			break
 		}
-		s.templates.retire(t)
+		s.zygotes.retire(t)
 	}
 	return nil, nil, nil, err
 }
 
-// startOrReplace is start, once more if a fork has died with its template on the way.
+// startOrReplace is start, once more if a fork has died with its zygote on the way.
 func (s *server) startOrReplace(spec *link.Start, fds []int) (pid int, listeners []int, err error) {
-	for range templateTries {
+	for range zygoteTries {
 		pid, listeners, err = s.start(spec, fds)
 		if spec.Fork == nil || !errors.Is(err, linux.ErrChildGone) {
 			break
@@ -106,11 +106,11 @@ func (s *server) startOrReplace(spec *link.Start, fds []int) (pid int, listeners
 	return pid, listeners, err
 }
 
-// errTemplateGone says that a template has ended or does not answer.
-var errTemplateGone = errors.New("the template does not answer")
+// errZygoteGone says that a zygote has ended or does not answer.
+var errZygoteGone = errors.New("the zygote does not answer")
 
-// of returns the template of spec, once it waits, and counts one use more.
-func (ts *templates) of(spec *link.Start, mounts []placed) (*template, error) {
+// of returns the zygote of spec, once it waits, and counts one use more.
+func (ts *zygotes) of(spec *link.Start, mounts []placed) (*zygote, error) {
 	key, fixed, err := ts.server.shape(spec, mounts)
 	if err != nil {
 		return nil, err
@@ -122,16 +122,16 @@ func (ts *templates) of(spec *link.Start, mounts []placed) (*template, error) {
 	}
 	t := ts.all[key]
 	fresh := t == nil
-	var old *template
+	var old *zygote
 	if fresh {
-		if len(ts.order) == maxTemplates {
+		if len(ts.order) == maxZygotes {
 			old = ts.order[0]
 		}
-		t = &template{server: ts.server, key: key, ready: make(chan struct{})}
+		t = &zygote{server: ts.server, key: key, ready: make(chan struct{})}
 		ts.all[key] = t
 		ts.count++
 	} else {
-		ts.order = slices.DeleteFunc(ts.order, func(o *template) bool { return o == t })
+		ts.order = slices.DeleteFunc(ts.order, func(o *zygote) bool { return o == t })
 	}
 	ts.order = append(ts.order, t)
 	t.uses++
@@ -155,7 +155,7 @@ func (ts *templates) of(spec *link.Start, mounts []placed) (*template, error) {
 }
 
 // retire has nobody more use t, which ends with the last who does.
-func (ts *templates) retire(t *template) {
+func (ts *zygotes) retire(t *zygote) {
 	ts.mu.Lock()
 	if t.retired { // by somebody else who has found it dead
 		ts.mu.Unlock()
@@ -165,14 +165,14 @@ func (ts *templates) retire(t *template) {
 	if ts.all[t.key] == t {
 		delete(ts.all, t.key)
 	}
-	ts.order = slices.DeleteFunc(ts.order, func(o *template) bool { return o == t })
+	ts.order = slices.DeleteFunc(ts.order, func(o *zygote) bool { return o == t })
 	t.retired = true
 	ts.mu.Unlock()
 	ts.leave(t)
 }
 
 // leave counts one use less.
-func (ts *templates) leave(t *template) {
+func (ts *zygotes) leave(t *zygote) {
 	ts.mu.Lock()
 	t.uses--
 	over := t.retired && t.uses == 0
@@ -189,7 +189,7 @@ func (ts *templates) leave(t *template) {
 }
 
 // close ends them all. Nobody uses one any more.
-func (ts *templates) close() {
+func (ts *zygotes) close() {
 	ts.mu.Lock()
 	ts.closed = true
 	all := slices.Clone(ts.order)
@@ -199,13 +199,13 @@ func (ts *templates) close() {
 	}
 }
 
-// room lets all environments together use what n templates do, beyond the budget.
+// room lets all environments together use what n zygotes do, beyond the budget.
 func (s *server) room(n int) {
-	s.besides.templates.Store(int64(n))
+	s.besides.zygotes.Store(int64(n))
 	s.limitAll() // should it fail, less than that holds
 }
 
-// shape is what tells templates apart: all that one knows, and which files those
+// shape is what tells zygotes apart: all that one knows, and which files those
 // are that it may have read. fixed are the mounts that every instance has.
 func (s *server) shape(spec *link.Start, mounts []placed) (key string, fixed []placed, err error) {
 	var b strings.Builder
@@ -239,11 +239,11 @@ func (s *server) shape(spec *link.Start, mounts []placed) (key string, fixed []p
 }
 
 // start makes the environment of t and waits until its modules are loaded.
-func (t *template) start(spec *link.Start, fixed []placed) (err error) {
+func (t *zygote) start(spec *link.Start, fixed []placed) (err error) {
 	s := t.server
 	env := &link.Start{
-		Name:    "template",
-		Command: link.Command{Args: slices.Concat(spec.Fork.Interpreter, []string{"-c", templateText, numbers()}, spec.Fork.Modules), Env: spec.Fork.Env},
+		Name:    "zygote",
+		Command: link.Command{Args: slices.Concat(spec.Fork.Interpreter, []string{"-c", zygoteText, numbers()}, spec.Fork.Modules), Env: spec.Fork.Env},
 	}
 	tree, err := s.layouts.tree(env, fixed)
 	if err != nil {
@@ -263,13 +263,13 @@ func (t *template) start(spec *link.Start, fixed []placed) (err error) {
 		}
 	}()
 	if g := t.blank.group(); g != nil {
-		if err := g.Limit(groupLimits(&executor.Limits{MemoryBytes: templateMemory, Pids: templatePids}, t.blank.nest.ours())); err != nil {
+		if err := g.Limit(groupLimits(&executor.Limits{MemoryBytes: zygoteMemory, Pids: zygotePids}, t.blank.nest.ours())); err != nil {
 			return err
 		}
 	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("make a template's socket: %w", err)
+		return fmt.Errorf("make a zygote's socket: %w", err)
 	}
 	defer func() {
 		if pair[1] >= 0 {
@@ -277,12 +277,12 @@ func (t *template) start(spec *link.Start, fixed []placed) (err error) {
 		}
 	}()
 	unix.SetNonblock(pair[0], true)
-	t.link = os.NewFile(uintptr(pair[0]), "template")
+	t.link = os.NewFile(uintptr(pair[0]), "zygote")
 	const null = 0                                                // as which we were given it
 	list := &setting{fds: []int{null, null, null, pair[1], null}} // 4 becomes the mounts of inits
 	keep := len(list.fds)
 	sc := t.blank.script
-	if err := s.scripts.template(sc, &env.Command, list.add(tree), keep); err != nil {
+	if err := s.scripts.zygote(sc, &env.Command, list.add(tree), keep); err != nil {
 		return err
 	}
 	if err := sc.Go(t.blank.ctl, list.fds); err != nil {
@@ -295,7 +295,7 @@ func (t *template) start(spec *link.Start, fixed []placed) (err error) {
 		return &executor.StartError{Path: spec.Fork.Interpreter[0], Err: step.Errno}
 	}
 	if err != nil {
-		return fmt.Errorf("start the template of %q: %w", spec.Fork.Interpreter, err)
+		return fmt.Errorf("start the zygote of %q: %w", spec.Fork.Interpreter, err)
 	}
 	unix.Close(program)
 	unix.Close(pair[1]) // so that its end is seen
@@ -307,14 +307,14 @@ func (t *template) start(spec *link.Start, fixed []placed) (err error) {
 		err = errors.New(string(answer[:size]))
 	}
 	if err != nil {
-		return fmt.Errorf("template of %q: load the modules %q: %w", spec.Fork.Interpreter, spec.Fork.Modules, err)
+		return fmt.Errorf("zygote of %q: load the modules %q: %w", spec.Fork.Interpreter, spec.Fork.Modules, err)
 	}
 	ahead := spec.Fork.Spares
 	if ahead == 0 {
 		ahead = defaultForks
 	}
 	t.forks = &blanks{
-		ids: s.ids, nests: s.blanks.nests, template: t,
+		ids: s.ids, nests: s.blanks.nests, zygote: t,
 		ahead: ahead, wake: make(chan struct{}, 1), stopped: make(chan struct{}),
 	}
 	go t.forks.keep()
@@ -322,8 +322,8 @@ func (t *template) start(spec *link.Start, fixed []placed) (err error) {
 	return nil
 }
 
-// end ends the template and the forks that wait.
-func (t *template) end() {
+// end ends the zygote and the forks that wait.
+func (t *zygote) end() {
 	if t.forks != nil {
 		t.forks.close()
 	}
@@ -336,7 +336,7 @@ func (t *template) end() {
 	}
 }
 
-// numbers are those that template.py needs of this machine.
+// numbers are those that zygote.py needs of this machine.
 func numbers() string {
 	flags := blankNamespaces | unix.CLONE_PIDFD | int(unix.SIGCHLD)
 	var all []string
@@ -352,14 +352,14 @@ func numbers() string {
 	return strings.Join(all, ",")
 }
 
-// template writes the script of a template's environment. Where other programs give up
+// zygote writes the script of a zygote's environment. Where other programs give up
 // their capabilities, this one stays what it is: root of its own user namespace.
-func (w *scripts) template(s *linux.Script, c *link.Command, tree uintptr, keep int) error {
+func (w *scripts) zygote(s *linux.Script, c *link.Command, tree uintptr, keep int) error {
 	const root = 0
 	w.become(s, root)
 	setup, mounts := &s.Setup, s.Slot()
 	setup.Add("make a cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
-	setup.Add("set the host name", unix.SYS_SETHOSTNAME, s.String("template"), 8)
+	setup.Add("set the host name", unix.SYS_SETHOSTNAME, s.String("zygote"), 8)
 	// As an init is born it has the cloner's mounts.
 	setup.Add("keep the mounts of inits", unix.SYS_OPENAT, cwd, s.String("/proc/self/ns/mnt"), unix.O_RDONLY|unix.O_CLOEXEC).Into(mounts)
 	setup.Add("make a mount namespace", unix.SYS_UNSHARE, unix.CLONE_NEWNS)
@@ -379,7 +379,7 @@ func (w *scripts) template(s *linux.Script, c *link.Command, tree uintptr, keep 
 }
 
 // makeIn makes a fork in slot, which it has then.
-func (t *template) makeIn(slot uint32) (_ *blank, err error) {
+func (t *zygote) makeIn(slot uint32) (_ *blank, err error) {
 	s, b := t.server, t.forks
 	k := &blank{slot: slot, net: -1, child: linux.Child{PidFD: -1}}
 	defer func() {
@@ -403,7 +403,7 @@ func (t *template) makeIn(slot uint32) (_ *blank, err error) {
 		return nil, err
 	}
 	if k.child.Pid, err = pidOf(k.child.PidFD); err != nil || k.child.Pid <= 0 {
-		return nil, fmt.Errorf("%w: what it made is dead (%v)", errTemplateGone, err)
+		return nil, fmt.Errorf("%w: what it made is dead (%v)", errZygoteGone, err)
 	}
 	if k.pidns, err = os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", k.child.Pid)); err != nil {
 		return nil, fmt.Errorf("look at the pid namespace of an environment: %w", err)
@@ -412,7 +412,7 @@ func (t *template) makeIn(slot uint32) (_ *blank, err error) {
 		return nil, fmt.Errorf("open the network of an environment: %w", err)
 	}
 	if readable(k.child.PidFD) { // what was looked at may be somebody of the same number
-		return nil, fmt.Errorf("%w: what it made has died", errTemplateGone)
+		return nil, fmt.Errorf("%w: what it made has died", errZygoteGone)
 	}
 	if err = s.visitor.network(k.net, func() error { return readyNetwork(s.scripts.memoryGroup) }); err != nil {
 		return nil, err
@@ -426,12 +426,12 @@ func (t *template) makeIn(slot uint32) (_ *blank, err error) {
 	return k, nil
 }
 
-// fork asks the template for an init in slot, with ctl as its control socket.
-func (t *template) fork(ctl int, slot uint32) (pidfd int, err error) {
+// fork asks the zygote for an init in slot, with ctl as its control socket.
+func (t *zygote) fork(ctl int, slot uint32) (pidfd int, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.gone {
-		return -1, errTemplateGone
+		return -1, errZygoteGone
 	}
 	var ask [12]byte
 	if t.server.ids.single() {
@@ -452,10 +452,10 @@ func (t *template) fork(ctl int, slot uint32) (pidfd int, err error) {
 	switch {
 	case err != nil:
 		t.gone = true
-		return -1, fmt.Errorf("%w: %v", errTemplateGone, err)
+		return -1, fmt.Errorf("%w: %v", errZygoteGone, err)
 	case errno != 0 || len(fds) != 1:
 		linux.CloseFDs(fds)
-		return -1, fmt.Errorf("fork the template: %w", errno)
+		return -1, fmt.Errorf("fork the zygote: %w", errno)
 	}
 	return fds[0], nil
 }

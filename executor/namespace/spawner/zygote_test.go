@@ -2,13 +2,13 @@ package spawner
 
 import "testing"
 
-// TestRetiredOnce: several who use a template find it dead at once, and it ends once.
+// TestRetiredOnce: several who use a zygote find it dead at once, and it ends once.
 func TestRetiredOnce(t *testing.T) {
 	s := &server{}
-	ts := &templates{server: s, all: map[string]*template{}}
-	tpl := &template{server: s, key: "python", ready: make(chan struct{}), uses: 3}
+	ts := &zygotes{server: s, all: map[string]*zygote{}}
+	tpl := &zygote{server: s, key: "python", ready: make(chan struct{}), uses: 3}
 	close(tpl.ready)
-	ts.all["python"], ts.order, ts.count = tpl, []*template{tpl}, 1
+	ts.all["python"], ts.order, ts.count = tpl, []*zygote{tpl}, 1
 	for range 3 {
 		ts.leave(tpl)
 		ts.retire(tpl)
