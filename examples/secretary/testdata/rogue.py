@@ -42,3 +42,4 @@ attempt("pay more", lambda: pay("plumber", 701, approval))
 attempt("pay as approved", lambda: pay("plumber", 700, approval))
 attempt("pay again", lambda: pay("plumber", 700, approval))
 print("that was all")
+me.mailbox("desk").recv()  # who ends is started again, and pays again
