@@ -384,7 +384,8 @@ func (e *Env) relay(ctx context.Context, r *relay, to string, port int) {
 			e.calmly(connectionWorth)
 		}
 		switch {
-		case errors.As(err, &much) && v.to.HTTP == port:
+		case v.to != nil && v.to.HTTP != port: // it speaks something else
+		case much != nil:
 			refuse(r.near, much.http())
 		case forPeople:
 			refuse(r.near, forbidden)
