@@ -158,6 +158,9 @@ type Service struct {
 	// PortDeadlines are those of TCP that have one.
 	PortDeadlines map[int]time.Duration
 
+	// PortRates are those of HTTP and TCP that have some.
+	PortRates map[int]Rates
+
 	Stdio string // "" or "lines"
 
 	Provides []Provide
@@ -291,7 +294,7 @@ type Grant struct {
 
 	Private  bool  // see Use
 	Rate     Rates // of the service that has it
-	Provided Rates // of a call: of each that has it
+	Provided Rates // of a call, a port and a mailbox: of each that has it
 
 	Requests string // of http to the gateway: how many, in words
 

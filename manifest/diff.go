@@ -68,9 +68,13 @@ func (a *App) Differs(before *App, now, then map[string]string) *Diff {
 		case "services":
 		case "mailboxes":
 			for _, m := range append(slices.Clone(before.Mailboxes), a.Mailboxes...) {
-				x, y := before.Mailbox(m.Name), a.Mailbox(m.Name)
-				if (x == nil || y == nil || !same(x.node(), y.node())) && !slices.Contains(d.Mailboxes, m.Name) {
+				x, y, live := before.Mailbox(m.Name), a.Mailbox(m.Name), "mailboxes."+m.Name+".rate"
+				switch {
+				case slices.Contains(d.Mailboxes, m.Name), slices.Contains(d.Live, live):
+				case x == nil || y == nil || !same(but(x.node(), "rate"), but(y.node(), "rate")):
 					d.Mailboxes = append(d.Mailboxes, m.Name)
+				case !same(x.node(), y.node()):
+					d.Live = append(d.Live, live)
 				}
 			}
 		case "assert":
@@ -99,8 +103,8 @@ func (a *App) Differs(before *App, now, then map[string]string) *Diff {
 			from, to := under(x, key), under(y, key)
 			switch {
 			case same(from, to), key == "uses":
-			case key == "tcp" && same(unwatched(from), unwatched(to)):
-				d.Live = append(d.Live, "services."+s.Name+".tcp")
+			case key == "http" && same(portItself(from), portItself(to)), key == "tcp" && same(portsThemselves(from), portsThemselves(to)):
+				d.Live = append(d.Live, "services."+s.Name+"."+key)
 			case key == "provides" && same(served(from), served(to)):
 				d.Live = append(d.Live, "services."+s.Name+".provides")
 			default:
@@ -190,18 +194,24 @@ func served(n *yaml.Node) *yaml.Node {
 	return &out
 }
 
-// unwatched is tcp without deadlines, which are asked of the policy with each connection.
-func unwatched(n *yaml.Node) *yaml.Node {
+// portItself is a port without its deadline and its rates, which are asked of the policy with each
+// connection.
+func portItself(n *yaml.Node) *yaml.Node {
+	if n = but(n, "deadline", "rate"); n != nil && len(n.Content) == 2 && n.Content[0].Value == "port" {
+		return n.Content[1]
+	}
+	return n
+}
+
+// portsThemselves is that of each port of tcp.
+func portsThemselves(n *yaml.Node) *yaml.Node {
 	if n == nil {
 		return nil
 	}
 	out := *n
 	out.Content = nil
 	for _, c := range n.Content {
-		if c = but(c, "deadline"); len(c.Content) == 2 && c.Content[0].Value == "port" {
-			c = c.Content[1]
-		}
-		out.Content = append(out.Content, c)
+		out.Content = append(out.Content, portItself(c))
 	}
 	return &out
 }

@@ -83,7 +83,7 @@ func (a *App) grants() []Grant {
 		}
 		for _, d := range a.Gateway.TCP {
 			if to, port := d.Port(); a.Service(to) != nil && port != 0 {
-				all = append(all, Grant{From: gatewayName, Kind: "tcp", To: to, Name: strconv.Itoa(port), Rule: a.rule(d.Pos), Deadline: a.Service(to).PortDeadlines[port]})
+				all = append(all, Grant{From: gatewayName, Kind: "tcp", To: to, Name: strconv.Itoa(port), Rule: a.rule(d.Pos), Deadline: a.Service(to).PortDeadlines[port], Provided: a.Service(to).PortRates[port]})
 			}
 		}
 		if who := a.Gateway.Authenticate; who != nil {
@@ -150,12 +150,12 @@ func (a *App) used(u Use) (Grant, bool) {
 			if port == s.HTTP {
 				kind = "http"
 			}
-			return Grant{Kind: kind, To: to, Name: strconv.Itoa(port), Deadline: sooner(u.Deadline, s.PortDeadlines[port])}, true
+			return Grant{Kind: kind, To: to, Name: strconv.Itoa(port), Deadline: sooner(u.Deadline, s.PortDeadlines[port]), Provided: s.PortRates[port]}, true
 		}
 	case u.Post != "" && a.Mailbox(u.Post) != nil:
-		return Grant{Kind: "post", To: u.Post}, true
+		return Grant{Kind: "post", To: u.Post, Provided: a.Mailbox(u.Post).Rate}, true
 	case u.Put != "" && a.Mailbox(u.Put) != nil:
-		return Grant{Kind: "put", To: u.Put}, true
+		return Grant{Kind: "put", To: u.Put, Provided: a.Mailbox(u.Put).Rate}, true
 	case u.Take != "" && a.Mailbox(u.Take) != nil:
 		return Grant{Kind: "take", To: u.Take}, true
 	case a.Share(u.Share) != nil && (u.Into == itself || a.Service(u.Into) != nil):

@@ -22,8 +22,9 @@ type Mailbox struct {
 	Name      string
 	Label     label.Label
 	Owner     string // the service that alone receives; "" if it is shared by put and take
-	Messages  int    // how many it holds
+	Messages  int    // how many of one sender it holds
 	SizeBytes int64  // of one message
+	Rate      Rates  // of each service that sends
 }
 
 func readMailboxes(r *reader, v value, a *App) {
@@ -34,6 +35,7 @@ func readMailboxes(r *reader, v value, a *App) {
 			r.flawedMailboxes = true
 			return
 		}
+		r.fitRates(v, &m.Rate, "a mailbox", "messages", "bytes")
 		if at, twice := known[m.Name]; twice {
 			r.refuse(v, "", "the mailbox %q stands at %s already", m.Name, r.where(at))
 			return
@@ -61,13 +63,16 @@ func mailboxKeys() table[Mailbox] {
 			m.Label = r.fixedLabel(v)
 		}},
 		{"owner", aName, false, "shared: whoever may take from it", "The service that alone receives from it, without a grant. That a message was received is then seen by nobody else.", readOwner},
-		{"messages", aCount, false, "64", "How many it holds, at most 4096.", func(r *reader, v value, m *Mailbox) {
+		{"messages", aCount, false, "64", "How many of one sender it holds, at most 4096; of all together twice as many. A sender is whom an instance runs for, or its service. None has more there than it leaves for the others.", func(r *reader, v value, m *Mailbox) {
 			m.Messages, _ = r.integer(v, aCount, 1, maxMessages)
 		}},
 		{"size", aSize, false, "64K", "Size of one message, at most 1M.", func(r *reader, v value, m *Mailbox) {
 			if m.SizeBytes = r.size(v, aSize, 1); m.SizeBytes > maxMessageSize {
 				r.refuse(v, "", "%s is more than %s", formatSize(m.SizeBytes), formatSize(maxMessageSize))
 			}
+		}},
+		{"rate", someRates, false, "no limit", "Of each service that sends to it, or with per principal of each principal that one runs for: messages, or bytes.", func(r *reader, v value, m *Mailbox) {
+			readRates(r, v, &m.Rate)
 		}},
 	}}
 }
@@ -89,6 +94,7 @@ func (m Mailbox) node() *yaml.Node {
 	o.add("owner", someText(m.Owner))
 	o.add("messages", count(m.Messages))
 	o.add("size", text(formatSize(m.SizeBytes)))
+	o.add("rate", m.Rate.node())
 	return o.done()
 }
 

@@ -7,10 +7,11 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// Port is a port inside as the manifest has it: a number, or one with labels and a deadline.
+// port is a port inside as the manifest has it: a number, or one with labels, a deadline and rates.
 type port struct {
 	number   int
 	deadline time.Duration
+	rate     Rates
 	Endpoint
 }
 
@@ -28,6 +29,9 @@ func portKeys() table[port] {
 		{"deadline", aTime, false, "none", "With tcp: how long what it is sent on a connection may lie there unread, at most 10m. One that lets it pass may be found unresponsive.", func(r *reader, v value, p *port) {
 			p.deadline = r.duration(v, aTime, maxDeadline)
 		}},
+		{"rate", someRates, false, "no limit", "Of each service that connects, or with per principal of each principal that one runs for: connections, or bytes. The gateway is such a service, but for HTTP, of which it counts requests itself.", func(r *reader, v value, p *port) {
+			readRates(r, v, &p.rate)
+		}},
 	}}
 }
 
@@ -42,8 +46,15 @@ func (r *reader) port(v value, s *Service) int {
 			return 0
 		}
 	}
+	r.fitRates(v, &p.rate, "a port", "connections", "bytes")
 	if p.number == 0 {
 		return 0
+	}
+	if p.rate != (Rates{}) {
+		if s.PortRates == nil {
+			s.PortRates = make(map[int]Rates)
+		}
+		s.PortRates[p.number] = p.rate
 	}
 	if p.deadline > 0 {
 		if s.PortDeadlines == nil {
@@ -121,8 +132,8 @@ func (a *App) Paced(s *Service) bool {
 }
 
 func (s *Service) portNode(n int) *yaml.Node {
-	labels, deadline := s.labelsNode(s.PortLabels[n]), s.PortDeadlines[n]
-	if n == 0 || len(labels.node.Content) == 0 && deadline == 0 {
+	labels, deadline, rate := s.labelsNode(s.PortLabels[n]), s.PortDeadlines[n], s.PortRates[n].node()
+	if n == 0 || len(labels.node.Content) == 0 && deadline == 0 && rate == nil {
 		return somePort(n)
 	}
 	var o object
@@ -131,6 +142,7 @@ func (s *Service) portNode(n int) *yaml.Node {
 	if deadline > 0 {
 		o.add("deadline", text(formatDuration(deadline)))
 	}
+	o.add("rate", rate)
 	return o.done()
 }
 

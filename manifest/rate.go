@@ -46,10 +46,10 @@ func ratesKeys() table[Rates] {
 		{"calls", aRate, false, "no limit", "Of a call. Beyond it the answer is limited, at once.", func(r *reader, v value, o *Rates) {
 			o.Calls = r.rate(v, aRate, counts, parseCount)
 		}},
-		{"messages", aRate, false, "no limit", "Of post, put and take: messages, and attempts to take one.", func(r *reader, v value, o *Rates) {
+		{"messages", aRate, false, "no limit", "Of post, put and take: messages, and attempts to take one; of a mailbox: messages that are sent to it.", func(r *reader, v value, o *Rates) {
 			o.Messages = r.rate(v, aRate, counts, parseCount)
 		}},
-		{"connections", aRate, false, "20/s with egress, no limit otherwise", "Of connect and egress: new connections. Beyond it one is closed at once; where HTTP is spoken, after a 429.", func(r *reader, v value, o *Rates) {
+		{"connections", aRate, false, "20/s with egress, no limit otherwise", "Of connect, egress and a port: new connections. Beyond it one is closed at once; where HTTP is spoken, after a 429.", func(r *reader, v value, o *Rates) {
 			o.Connections = r.rate(v, aRate, counts, parseCount)
 		}},
 		{"spawns", aRate, false, "no limit", "Of spawn.", func(r *reader, v value, o *Rates) {

@@ -3,6 +3,7 @@ package manifest
 import (
 	"bytes"
 	"io"
+	"maps"
 	"reflect"
 	"testing"
 	"time"
@@ -24,6 +25,9 @@ func bare(a *App) *App {
 		b.Gateway = &g
 	}
 	b.Shares, b.Principals, b.Mailboxes, b.Asserts = bareAll(a.Shares), bareAll(a.Principals), bareAll(a.Mailboxes), bareAll(a.Asserts)
+	for i := range b.Mailboxes {
+		b.Mailboxes[i].Rate.Pos = Pos{}
+	}
 	if a.Egress != nil {
 		e := *a.Egress
 		e.Pos = Pos{}
@@ -57,6 +61,11 @@ func bare(a *App) *App {
 		}
 		for i := range c.Uses {
 			c.Uses[i].Rate.Pos = Pos{}
+		}
+		c.PortRates = maps.Clone(c.PortRates)
+		for port, r := range c.PortRates {
+			r.Pos = Pos{}
+			c.PortRates[port] = r
 		}
 		b.Services = append(b.Services, &c)
 	}

@@ -35,11 +35,12 @@ const (
 	limitQueue              // MaxQueued, maxQueuedEach, or what may be kept
 	limitConnections        // MaxRelays
 	limitPosts              // postsEach
-	limitRate               // of a grant
+	limitRate               // of a grant, or of what it is for
+	limitMailbox            // what one party may have there, or all
 )
 
 var limits = [...]string{
-	limitInFlight: "in_flight", limitQueue: "queue", limitConnections: "connections", limitPosts: "posts", limitRate: "rate",
+	limitInFlight: "in_flight", limitQueue: "queue", limitConnections: "connections", limitPosts: "posts", limitRate: "rate", limitMailbox: "mailbox",
 }
 
 // decided counts a decision that was recorded.

@@ -109,6 +109,7 @@ func (p *policy) succeed(m *Monitor, before *policy, running map[string][]*Env) 
 		}
 	}
 	for _, b := range p.Mailboxes {
+		b.Rates = Rates{}
 		box := before.mailboxes[b.Name]
 		if box == nil || box.as != b || p.services[b.Owner] != before.services[b.Owner] {
 			box = newMailbox(b)
@@ -197,7 +198,7 @@ func (s Service) like(t Service) bool {
 		return false
 	}
 	for _, one := range []*Service{&s, &t} {
-		one.For, one.Granted, one.Methods = nil, nil, slices.Clone(one.Methods)
+		one.For, one.Granted, one.PortRates, one.Methods = nil, nil, nil, slices.Clone(one.Methods)
 		for i := range one.Methods {
 			one.Methods[i].Rates = Rates{} // which are asked of the policy
 		}

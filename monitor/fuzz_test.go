@@ -144,7 +144,7 @@ func FuzzConn(f *testing.F) {
 					t.Errorf("mailbox %s has a message of %v", name, m.from)
 				}
 			}
-			if n := box.takers.count + box.putters.count + len(box.entered); n > 0 {
+			if n := box.takers.count + box.putting() + len(box.entered); n > 0 {
 				t.Errorf("%d wait for mailbox %s after their end", n, name)
 			}
 			box.mu.Unlock()

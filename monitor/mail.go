@@ -103,7 +103,8 @@ func (r *errand) post() (dropped string, err error) {
 	case b.ended:
 		dropped = "dropped: its owner has ended"
 	case !b.room(&r.message):
-		dropped = "dropped: it is full"
+		dropped = b.full(&r.message)
+		r.env.self.counts.hit(limitMailbox)
 	}
 	if !r.quiet {
 		err = r.env.m.noteLabels(r.env, r.op, r.object, 0, Verdict{Allowed: true, Rule: r.rule}, dropped, r.labels)
@@ -265,7 +266,7 @@ func (e *Env) newMailbox(a *wire.Ask) (wire.Told, error) {
 		err = refused("%v", long)
 	}
 	b := newMailbox(Mailbox{Label: a.Label})
-	b.declared, b.shared, b.bytes = false, false, minMailboxBytes
+	b.declared, b.shared, b.bytes, b.allBytes = false, false, minMailboxBytes, minMailboxBytes
 	b.readers = []*Env{e}
 	f := &e.flow
 	f.mu.Lock()

@@ -21,8 +21,9 @@ const (
 	// time. Each has the defaults, and minMailboxBytes.
 	MaxMailboxes = 32
 
-	// A mailbox has room for its messages at their largest, and at least and at
-	// most for this. What their handles stand for counts, whoever else has it.
+	// A mailbox has room for the messages of one sender at their largest, and at least and at
+	// most for this; a declared one has twice as much in all (see mailbox.room). What
+	// their handles stand for counts, whoever else has it.
 	minMailboxBytes = 2 << 20 // so that the largest value can be sent
 	maxMailboxBytes = 32 << 20
 
@@ -38,8 +39,9 @@ type Mailbox struct {
 	Name         string
 	Label        label.Label
 	Owner        string // the service that receives; "" for a shared one
-	Messages     int    // that it keeps; 0 means DefaultMessages
+	Messages     int    // of one sender that it keeps; 0 means DefaultMessages
 	MessageBytes int    // of the data of one; 0 means DefaultMessageBytes
+	Rates        Rates  // of each service that posts or puts, or of each principal
 }
 
 // check refuses what does not fit a frame or is beyond the bounds, and an owner of
@@ -96,24 +98,26 @@ func (g *Grant) checkMail(boxes map[string]*Mailbox) error {
 // its label.
 type mailbox struct {
 	name         string  // for the log, and in the manifest if it is declared
-	as           Mailbox // how it was declared
+	as           Mailbox // how it was declared, without rates, which are asked of the policy
 	label        label.Label
 	declared     bool
 	owner        string // the service, of a declared one; "" for a shared one
 	shared       bool
-	messages     int
 	messageBytes int
-	bytes        int
+	bytes        int // of one message, with what its handles stand for
+	allMessages  int
+	allBytes     int
 
 	mu    sync.Mutex // taken after that of a flow
 	ended bool       // its owner has: what is posted goes nowhere
 	queue []message
-	held  int // bytes of the queue
+	held  int            // bytes of the queue
+	parts map[party]part // who has how much of it
 
 	received, dropped uint64 // messages that found room, and posts that did not
 
 	takers  row
-	putters row     // those who wait for room: the queue is full, or they are none
+	lines   []*line // those who wait for room, by party; none that has nothing there, if there is room for it
 	entered []*wait // whose message has come into the queue; they are not told yet
 
 	// readers are those who may receive from one that has an owner, the first of
@@ -145,6 +149,7 @@ func newMailbox(b Mailbox) *mailbox {
 	if messageBytes == 0 {
 		messageBytes = DefaultMessageBytes
 	}
+	bytes := min(max(messages*(messageBytes+envelopeBytes), minMailboxBytes), maxMailboxBytes)
 	return &mailbox{
 		name:         b.Name,
 		as:           b,
@@ -152,9 +157,11 @@ func newMailbox(b Mailbox) *mailbox {
 		declared:     true,
 		owner:        b.Owner,
 		shared:       b.Owner == "",
-		messages:     messages,
 		messageBytes: min(messageBytes, wire.MaxBody-maxEnvelope-len(b.Label.String())),
-		bytes:        min(max(messages*(messageBytes+envelopeBytes), minMailboxBytes), maxMailboxBytes),
+		bytes:        bytes,
+		allMessages:  2 * messages,
+		allBytes:     2 * bytes,
+		parts:        make(map[party]part),
 	}
 }
 
@@ -178,7 +185,7 @@ func (o owned) gone(by *Env) {
 	by.flow.mu.Unlock()
 	o.mu.Lock()
 	o.ended, o.readers = true, nil
-	o.queue, o.held = nil, 0
+	o.empty()
 	var waiting []*wait
 	for w := o.takers.first; w != nil; w = o.takers.first {
 		o.takers.remove(w)
@@ -206,42 +213,6 @@ func (b *mailbox) fits(m *message) error {
 // tooLarge is a refusal of class A.
 func tooLarge(format string, args ...any) error {
 	return wire.Error{Code: wire.TooLarge, Message: fmt.Sprintf(format, args...)}
-}
-
-// room tells whether m can be added now. The caller holds mu.
-func (b *mailbox) room(m *message) bool {
-	return len(b.queue) < b.messages && b.held+m.bytes <= b.bytes
-}
-
-// push adds m. The caller holds mu, and has found that there is room.
-func (b *mailbox) push(m message) {
-	b.queue = append(b.queue, m)
-	b.held += m.bytes
-	b.received++
-}
-
-// pop takes the first message out and lets those in that wait for room. The
-// caller holds mu, and has seen that there is one.
-func (b *mailbox) pop() message {
-	m := b.queue[0]
-	b.queue[0] = message{}
-	b.queue = b.queue[1:]
-	b.held -= m.bytes
-	b.enter()
-	return m
-}
-
-// enter moves messages of those who wait for room into the queue, in their order.
-// The caller holds mu, and calls serve afterwards.
-func (b *mailbox) enter() {
-	for w := b.putters.first; w != nil && b.room(&w.message); w = b.putters.first {
-		b.putters.remove(w)
-		w.done = true
-		if w.claim() {
-			b.push(w.message)
-		}
-		b.entered = append(b.entered, w)
-	}
 }
 
 // reads tells whether e is who receives from a mailbox that has an owner. The caller
@@ -293,7 +264,8 @@ func (b *mailbox) leave(e *Env) {
 	b.mu.Lock()
 	if b.reads(e) && (b.above || !e.at().Label.FlowsTo(b.label)) {
 		left = len(b.queue)
-		b.queue, b.held, b.above = nil, 0, false
+		b.empty()
+		b.above = false
 	}
 	b.readers = slices.DeleteFunc(b.readers, func(o *Env) bool { return o == e })
 	b.mu.Unlock()

@@ -163,18 +163,19 @@ func (v *visit) onBehalf(line string) (people guard.Endpoint, err error) {
 	return people, errors.New("no line that says on whose behalf it is")
 }
 
-// chargePerson counts a connection of somebody outside against what there is of him in all.
+// chargePerson counts a connection of somebody outside against the rates of the port, and against
+// what there is of him in all.
 func (v *visit) chargePerson(principal string, at label.Label) error {
-	total := v.has.policy.totals[KindConnect]
-	if principal == "" || total == nil {
-		return nil
+	object := portOf(v.to.Name, v.port)
+	port, total := v.has.grants[KindConnect][object].toll, v.has.policy.totals[KindConnect]
+	if principal == "" {
+		total = nil
 	}
 	p := payer{service: v.e.id.Service, principal: principal, at: at}
-	object := portOf(v.to.Name, v.port)
-	if err := p.within(v.e, opConnect, object, 0, total); err != nil {
+	if err := p.within(v.e, opConnect, object, 0, port, total); err != nil {
 		return err
 	}
-	v.meter = v.e.meterOf(opConnect, object, func() payer { return p }, total)
+	v.meter = v.e.meterOf(opConnect, object, func() payer { return p }, port, total)
 	return nil
 }
 

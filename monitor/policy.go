@@ -128,6 +128,7 @@ type Service struct {
 
 	Instances     Instances
 	PortEndpoints map[int]guard.Endpoint // of Ports; for one that is not there, both are the label of Flow
+	PortRates     map[int]Rates          // of each service that connects, or of each principal; HTTP of the door is not counted
 
 	Volumes []Volume // that its instances are shown, as writable as their labels let them
 	Output  int      // bytes that an instance of a template prints at most; 0 for what fits an answer
@@ -229,6 +230,9 @@ func (p Policy) compile() (*policy, error) {
 		for _, md := range s.Methods {
 			provided[s.Name+"."+md.Name] = newToll(KindCall, &md.Rates)
 		}
+		for port, r := range s.PortRates {
+			provided[portOf(s.Name, port)] = newToll(KindConnect, &r)
+		}
 	}
 	for i := range p.Shares {
 		s := &p.Shares[i]
@@ -252,6 +256,7 @@ func (p Policy) compile() (*policy, error) {
 			return nil, fmt.Errorf("policy: mailbox %q stands twice", b.Name)
 		}
 		boxes[b.Name] = b
+		provided[b.Name] = newToll(KindPost, &b.Rates)
 	}
 	for _, g := range p.Grants {
 		from := table.byName[g.From]
@@ -292,7 +297,7 @@ func (p Policy) compile() (*policy, error) {
 		of, there := provided[g.To]
 		g.void = g.Kind == KindCall && !there
 		g.toll = newToll(g.Kind, &g.Rates)
-		if g.Kind == KindCall {
+		if g.Kind == KindCall || g.Kind == KindPost || g.Kind == KindPut || g.Kind == KindConnect && !table.passesOn(&g) {
 			g.toll = g.toll.and(of)
 		}
 		if g.Kind == KindEgress {
@@ -310,6 +315,14 @@ func (p Policy) compile() (*policy, error) {
 		byKind[g.Kind][g.To] = g
 	}
 	return table, nil
+}
+
+// passesOn tells whether g is one by which the door passes on HTTP: a connection between services
+// was counted when it was made, and what people send is counted by the door.
+func (p *policy) passesOn(g *Grant) bool {
+	name, _, _ := strings.Cut(g.To, ":")
+	to := p.byName[name]
+	return g.From == p.Door.Service && to != nil && g.To == portOf(name, to.HTTP)
 }
 
 // check refuses names that do not fit a frame.

@@ -82,7 +82,7 @@ func (w *wait) try(line bool) (told wire.Told, err error) {
 		w.lasting = lasting{name: w.op.name + " " + b.name, with: w.errand.with, holds: w.holds, cut: w.cut}
 		f.book(&w.lasting)
 		if w.op == opPut {
-			b.putters.add(w)
+			b.lineUp(w)
 		} else {
 			b.takers.add(w)
 		}
@@ -94,10 +94,10 @@ func (w *wait) try(line bool) (told wire.Told, err error) {
 // the flow.
 func (w *wait) lined() bool { return w.lasting.holds != nil }
 
-// put adds the message, after those that wait already. The caller holds both locks.
+// put adds the message, if nobody is to come before. The caller holds both locks.
 func (w *wait) put() error {
 	b := w.box
-	if first := b.putters.count == 0 || b.putters.first == w; !first || !b.room(&w.message) {
+	if !b.mayEnter(w) {
 		return errWait
 	}
 	if !w.claim() {
@@ -150,7 +150,7 @@ func (w *wait) over() {
 func (w *wait) unline() {
 	b := w.box
 	if w.op == opPut {
-		b.putters.remove(w)
+		b.leaveLine(w)
 		b.enter() // the next one may be smaller
 		return
 	}

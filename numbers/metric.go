@@ -125,7 +125,7 @@ func Metrics() []Metric {
 			ofCounts(func(s *Service) map[string]uint64 { return s.Exits })},
 		{"cofferdam_restarts_total", KindCounter, []string{"service", "cause"}, "Instances that were replaced, by how the one before ended.",
 			ofCounts(func(s *Service) map[string]uint64 { return s.Restarts })},
-		{"cofferdam_limit_hits_total", KindCounter, []string{"service", "limit"}, "How often a limit was hit: of an environment (oom, pids, cpu, wall, output, disk) or at the monitor (in_flight, queue, connections, posts, rate).",
+		{"cofferdam_limit_hits_total", KindCounter, []string{"service", "limit"}, "How often a limit was hit: of an environment (oom, pids, cpu, wall, output, disk) or at the monitor (in_flight, queue, connections, posts, rate, mailbox).",
 			ofCounts(func(s *Service) map[string]uint64 { return s.Limits })},
 
 		{"cofferdam_cpu_seconds_total", KindCounter, service, "Processor time of all instances, those that have ended included.",
@@ -212,7 +212,7 @@ func Metrics() []Metric {
 			ofMailbox(func(b *Mailbox) float64 { return float64(b.Bytes) })},
 		{"cofferdam_mailbox_received_total", KindCounter, []string{"mailbox"}, "Messages that found room.",
 			ofMailbox(func(b *Mailbox) float64 { return float64(b.Received) })},
-		{"cofferdam_mailbox_dropped_total", KindCounter, []string{"mailbox"}, "Messages that were dropped because it was full, or its owner had ended.",
+		{"cofferdam_mailbox_dropped_total", KindCounter, []string{"mailbox"}, "Messages that were dropped because it was full, its sender had as much there as it leaves for others, or its owner had ended.",
 			ofMailbox(func(b *Mailbox) float64 { return float64(b.Dropped) })},
 
 		{"cofferdam_spans_total", KindCounter, nil, "Spans of calls that were to be kept.",

@@ -126,7 +126,7 @@ const postOffice = `
   reader: {{program}deaf], stop_grace_period: 100ms, uses: [{take: queue}]}
 principals: [p1, p2]
 mailboxes:
-  - {name: moves, label: 'p1 & p2 %% True', owner: referee, messages: 2, size: 1000B}
+  - {name: moves, label: 'p1 & p2 %% True', owner: referee, messages: 1, size: 1000B}
   - {name: letters, owner: office}
   - {name: sealed, owner: reader}
   - {name: queue}

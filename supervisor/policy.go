@@ -42,16 +42,21 @@ func policyWith(app *manifest.App, resolvers []netip.AddrPort, gateway, egress b
 		s.Granted = func(principal string) ([]monitor.Grant, error) { return grantedFor(app, svc, principal) }
 		p.Services = append(p.Services, s)
 	}
-	for _, s := range p.Services {
+	for i := range p.Services {
+		s := &p.Services[i]
+		s.PortRates = make(map[int]monitor.Rates)
 		for i, pr := range app.Service(s.Name).Provides {
 			s.Methods[i].Rates = ratesOf(app, pr.Rate)
+		}
+		for port, r := range app.Service(s.Name).PortRates {
+			s.PortRates[port] = ratesOf(app, r)
 		}
 	}
 	p.PerPrincipal = ratesOf(app, app.Budget.Principal)
 	p.Shares = sharesOf(app)
 	for _, m := range app.Mailboxes {
 		p.Mailboxes = append(p.Mailboxes, monitor.Mailbox{
-			Name: m.Name, Label: m.Label, Owner: m.Owner, Messages: m.Messages, MessageBytes: int(m.SizeBytes),
+			Name: m.Name, Label: m.Label, Owner: m.Owner, Messages: m.Messages, MessageBytes: int(m.SizeBytes), Rates: ratesOf(app, m.Rate),
 		})
 	}
 	if gateway {

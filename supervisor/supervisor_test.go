@@ -238,6 +238,23 @@ func program(args []string) error {
 		fmt.Println(right)
 	case "teller":
 		return teller(ctx)
+	case "sends":
+		n, err := strconv.Atoi(args[3])
+		if err != nil {
+			return err
+		}
+		return sends(ctx, args[1], args[2], n)
+	case "receives":
+		return receives(ctx, args[1], args[2])
+	case "queues", "connects":
+		n, err := strconv.Atoi(args[2])
+		if err != nil {
+			return err
+		}
+		if args[0] == "queues" {
+			return queues(ctx, args[1], n)
+		}
+		return connects(ctx, args[1], n)
 	case "greed":
 		lasts, err := time.ParseDuration(args[2])
 		if err != nil {

@@ -26,10 +26,11 @@ gateway:
   tcp:
     - {listen: '127.0.0.1:0', to: manager, connections: 300, per_peer: 300}
     - {listen: '127.0.0.1:0', to: 'echo:7000', per_peer: 3, idle: 1s}
+    - {listen: '127.0.0.1:0', to: 'echo:7002'}
 services:
   manager: {command: [/app/tenant, manager], files: [tenant:/app/tenant], tcp: 4711,
     uses: [{connect: server, for: anyone}, {share: theories, into: server, for: anyone}]}
-  echo: {command: [/app/tenant, repeat], files: [tenant:/app/tenant], tcp: [7000, 7001]}
+  echo: {command: [/app/tenant, repeat], files: [tenant:/app/tenant], tcp: [7000, 7001, {port: 7002, rate: 5/h}]}
   thief: {command: [/app/tenant, manager], files: [tenant:/app/tenant], tcp: 4711, instances: per-principal,
     uses: [{connect: server}]}
   server: {command: [/app/tenant, server], files: [tenant:/app/tenant], tcp: 4711, instances: per-principal,
@@ -207,7 +208,7 @@ func testDoors(t *testing.T, uid uint32) {
 		t.Fatalf("up: %d\n%s", code, errs)
 	}
 	at := s.doors()
-	if len(at) != 2 {
+	if len(at) != 3 {
 		t.Fatalf("ps shows %q", at)
 	}
 	if out, _, _ := s.run("ps"); !strings.Contains(out, "listens: "+at[0]+" to manager:4711") {
@@ -314,6 +315,28 @@ func testDoors(t *testing.T, uid uint32) {
 		time.Sleep(50 * time.Millisecond)
 		if got := visit(t, at[1], "hello\n").line(); got != "hello" {
 			t.Errorf("when there is room again: %q", got)
+		}
+	})
+
+	t.Run("as often as the port says", func(t *testing.T) {
+		for i := range 30 {
+			want := "hello"
+			if i >= 5 {
+				want = "the end"
+			}
+			if got := visit(t, at[2], "hello\n").line(); got != want {
+				t.Errorf("connection %d: %q, want %q", i, got, want)
+			}
+		}
+		out, _, _ := s.run("audit", "-n", "-1", "--format", "jsonl")
+		n := 0
+		for line := range strings.Lines(out) {
+			if strings.Contains(line, `"subject":"gateway"`) && strings.Contains(line, `"object":"echo:7002"`) && strings.Contains(line, "rate.connections: 5/h: more is refused") {
+				n++
+			}
+		}
+		if n != 1 {
+			t.Errorf("that it fired is on record %d times", n)
 		}
 	})
 

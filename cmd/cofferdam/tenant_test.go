@@ -54,10 +54,12 @@ func tenant() {
 		err = server(c)
 	case "repeat":
 		go serveTCP("127.0.0.1:7001", func(nc net.Conn) error { return nil })
-		err = serveTCP("127.0.0.1:7000", func(nc net.Conn) error {
+		repeat := func(nc net.Conn) error {
 			_, err := io.Copy(nc, nc)
 			return err
-		})
+		}
+		go serveTCP("127.0.0.1:7002", repeat)
+		err = serveTCP("127.0.0.1:7000", repeat)
 	case "linger": // does not hear that it is to end
 		signal.Ignore(syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT)
 		time.Sleep(time.Hour)
