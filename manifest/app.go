@@ -75,6 +75,7 @@ type Gateway struct {
 // are.
 type Door struct {
 	Pos         Pos
+	Number      int           // among the routes, see numberRoutes
 	Listen      string        // host:port on the host
 	To          string        // service:port
 	Connections int           // at a time, default 256
@@ -98,9 +99,11 @@ type GatewayLimits struct {
 
 // Route sends paths to a service: first match wins.
 type Route struct {
-	Pos  Pos
-	Path string // RE2, matched against the whole decoded path
-	To   string // service
+	Pos Pos
+
+	Number int    // see numberRoutes
+	Path   string // RE2, matched against the whole decoded path
+	To     string // service
 
 	Nobody string // the service of who was not recognised, "" for To
 	Rate   Rate   // of requests by each person

@@ -54,6 +54,7 @@ func (g *Gateway) fillDefaults() {
 		route.Lenient = g.Authenticate != nil && !route.Request.given && !route.Answer.given
 		route.Endpoint.orElse(g.person)
 	}
+	g.numberRoutes()
 }
 
 func (l *GatewayLimits) fillDefaults() {

@@ -96,7 +96,7 @@ func (v *visit) handable(object string) bool {
 		if v.asks.Route == 0 {
 			return false // of a connection between services, whose labels are another's
 		}
-		people, err := door.People(int(v.asks.Route-1), v.asks.Principal)
+		people, err := door.People(int(v.asks.Route-1), v.to.Name, v.asks.Principal)
 		if err != nil {
 			return true
 		}

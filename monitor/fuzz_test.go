@@ -174,9 +174,9 @@ func FuzzPreface(f *testing.F) {
 	p := people(f)
 	asked := ""
 	door := p.Door.People
-	p.Door.People = func(route int, principal string) (guard.Endpoint, error) {
+	p.Door.People = func(route int, to, principal string) (guard.Endpoint, error) {
 		asked = fmt.Sprintf("COFFERDAM for %s %d", hexOf(principal), route)
-		return door(route, principal)
+		return door(route, to, principal)
 	}
 	l := newLab(f, p)
 	e := l.admit("door", "door-1")

@@ -191,7 +191,7 @@ func people(t testing.TB) Policy {
 	p.Grants = append(p.Grants,
 		Grant{From: "front", Kind: KindConnect, To: "back:8081", Rule: "m.yaml:1"},
 		Grant{From: "door", Kind: KindConnect, To: "back:8081", Rule: "m.yaml:2"})
-	p.Door = Door{Service: "door", Port: 8080, People: func(route int, principal string) (guard.Endpoint, error) {
+	p.Door = Door{Service: "door", Port: 8080, People: func(route int, _, principal string) (guard.Endpoint, error) {
 		if route != 7 {
 			return guard.Endpoint{}, fmt.Errorf("no route %d", route)
 		}

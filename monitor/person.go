@@ -146,7 +146,7 @@ func (v *visit) onBehalf(line string) (people guard.Endpoint, err error) {
 			return people, errors.New("not in the one way to write it")
 		}
 		v.principal = principal
-		if people, err = v.has.policy.door.People(route, principal); err != nil {
+		if people, err = v.has.policy.door.People(route, v.to.Name, principal); err != nil {
 			return people, err
 		}
 		if err := v.chargePerson(principal, people.Request); err != nil {

@@ -102,12 +102,12 @@ type Door struct {
 
 	Connections int // that it may have made at a time, beyond MaxRelays
 
-	// People says of the gateway that it tells people apart: what may be sent to the
-	// service of its route with this number by a principal, and what that one may be
-	// sent; "" is somebody who was not recognised. nil if all is public. The gateway
-	// then begins each of its connections with a line that says on whose behalf it
-	// is; see person.go. Ports that lead on what is not HTTP are counted after the routes.
-	People func(route int, principal string) (guard.Endpoint, error)
+	// People says of the gateway what may be sent to a service, by its route with this
+	// number, by a principal, and what that one may be sent; "" is somebody who was not
+	// recognised. It is an error if there is no such route, or not any more. The gateway
+	// begins each of its connections with a line that says on whose behalf it
+	// is; see person.go. nil if it does not. Ports that lead on what is not HTTP are routes, too.
+	People func(route int, to, principal string) (guard.Endpoint, error)
 }
 
 // Service is a subject and the methods it answers.

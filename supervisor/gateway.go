@@ -55,18 +55,7 @@ func NeedsDoor(app *manifest.App) bool {
 func doorOf(app *manifest.App) monitor.Door {
 	d := monitor.Door{Service: gatewayName, Port: BridgePort}
 	if TellsApart(app) {
-		d.People = func(route int, principal string) (guard.Endpoint, error) {
-			g := app.Gateway
-			switch {
-			case g == nil || route < 0 || route >= len(g.Routes)+len(g.TCP):
-				return guard.Endpoint{}, fmt.Errorf("there is no route %d", route)
-			case route < len(g.Routes):
-				return g.Routes[route].Labels(principal)
-			case principal != "":
-				return guard.Endpoint{}, fmt.Errorf("nobody is told apart at the door to %s", g.TCP[route-len(g.Routes)].To)
-			}
-			return guard.Endpoint{}, nil
-		}
+		d.People = peopleOf(app)
 	}
 	if app.Gateway != nil {
 		for _, door := range app.Gateway.TCP {
@@ -76,11 +65,44 @@ func doorOf(app *manifest.App) monitor.Door {
 	return d
 }
 
+// peopleOf says what people may send and be sent by a route or a door of the gateway, by its number, that leads to a
+// service. It is an error if there is none, or the gateway's grant for it was revoked: for other services
+// it may still connect there.
+func peopleOf(app *manifest.App) func(number int, to, principal string) (guard.Endpoint, error) {
+	routes, doors, granted := make(map[int]manifest.Route), make(map[int]string), make(map[string]bool)
+	if g := app.Gateway; g != nil {
+		for _, r := range g.Routes {
+			routes[r.Number] = r
+		}
+		for _, d := range g.TCP {
+			doors[d.Number], _ = d.Port()
+		}
+	}
+	for _, g := range app.GrantsOf(gatewayName) {
+		granted[g.To] = granted[g.To] || g.Kind == "http"
+	}
+	return func(number int, to, principal string) (guard.Endpoint, error) {
+		route, known := routes[number]
+		switch {
+		case known && to != route.To && to != route.Nobody, !known && doors[number] != to:
+			return guard.Endpoint{}, fmt.Errorf("there is no route %d to %s", number, to)
+		case known && !granted[to]:
+			return guard.Endpoint{}, fmt.Errorf("the grant for the route to %s was revoked", to)
+		case known:
+			return route.Labels(principal)
+		case principal != "":
+			return guard.Endpoint{}, fmt.Errorf("nobody is told apart at the door to %s", to)
+		}
+		return guard.Endpoint{}, nil
+	}
+}
+
 // TellsApart tells whether it makes a difference on whose behalf the gateway
-// connects to a service: then it says so on each connection.
+// connects to a service: then it says so on each connection. That does not change while
+// the application runs.
 func TellsApart(app *manifest.App) bool {
-	if app.Gateway != nil && app.Gateway.Authenticate != nil {
-		return true
+	if app.Gateway != nil && len(app.Gateway.Routes) > 0 {
+		return true // for people, or for another service
 	}
 	for _, svc := range app.Services {
 		if svc.HTTP != 0 && (pooled(svc) || labelled(svc)) {

@@ -123,38 +123,48 @@ func TestPolicyHasLabels(t *testing.T) {
 		t.Fatal("nobody is told apart")
 	}
 	bob := label.MustParseFormula("bob")
+	number := func(i int) int {
+		if i < 0 || i >= len(app.Gateway.Routes) {
+			return i
+		}
+		return app.Gateway.Routes[i].Number
+	}
 	for _, tt := range []struct {
 		route int
+		to    string
 		who   string
 		want  guard.Endpoint
 		ok    bool
 	}{
-		{0, "bob", guard.Endpoint{Request: label.New(label.True, bob), Answer: label.New(bob, label.True)}, true},
-		{0, "", guard.Endpoint{}, true},
-		{0, "auth", guard.Endpoint{}, false},
-		{1, "bob", guard.Endpoint{}, true},
-		{2, "bob", guard.Endpoint{}, false},
-		{-1, "bob", guard.Endpoint{}, false},
+		{0, "page", "bob", guard.Endpoint{Request: label.New(label.True, bob), Answer: label.New(bob, label.True)}, true},
+		{0, "page", "", guard.Endpoint{}, true},
+		{0, "page", "auth", guard.Endpoint{}, false},
+		{1, "front", "bob", guard.Endpoint{}, true},
+		{1, "page", "bob", guard.Endpoint{}, false}, // it leads elsewhere
+		{0, "front", "bob", guard.Endpoint{}, false},
+		{2, "front", "bob", guard.Endpoint{}, false},
+		{-1, "front", "bob", guard.Endpoint{}, false},
 	} {
-		if got, err := people(tt.route, tt.who); (err == nil) != tt.ok || err == nil && got != tt.want {
-			t.Errorf("route %d for %q: %+v, %v, want %+v", tt.route, tt.who, got, err, tt.want)
+		if got, err := people(number(tt.route), tt.to, tt.who); (err == nil) != tt.ok || err == nil && got != tt.want {
+			t.Errorf("route %d to %s for %q: %+v, %v, want %+v", tt.route, tt.to, tt.who, got, err, tt.want)
 		}
 	}
 }
 
-// Without labels the monitor is told of none, and the gateway has nothing to say.
+// Without labels the monitor is told of none, and to nobody it makes a difference who he is.
 func TestPolicyWithoutLabels(t *testing.T) {
-	p, err := policyOf(parsed(t, `
+	app := parsed(t, `
 gateway: {listen: '127.0.0.1:0', routes: [{path: /, to: page}]}
 services:
   page: {runtime: host, command: [/bin/true], http: 80, volumes: [{name: v, to: /data}], provides: [{call: c}]}
   t: {runtime: host, command: [/bin/true], template: true}
-`), nil)
+`)
+	p, err := policyOf(app, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.Door.People != nil {
-		t.Error("the gateway is to tell people apart")
+	if got, err := p.Door.People(app.Gateway.Routes[0].Number, "page", ""); err != nil || got != (guard.Endpoint{}) {
+		t.Errorf("nobody in particular: %+v, %v", got, err)
 	}
 	for _, s := range p.Services {
 		if s.Flow != (monitor.Flow{}) || s.PortEndpoints != nil || len(s.Methods) > 0 && s.Methods[0].Endpoint != nil {

@@ -61,7 +61,7 @@ func doorOf(app *manifest.App, self doorProgram) (supervisor.Door, error) {
 		}
 		for _, d := range g.TCP {
 			to, port := d.Port()
-			c.TCP = append(c.TCP, gateway.TCP{To: to, Port: port, Connections: d.Connections, PerPeer: d.PerPeer, IdleMS: d.Idle.Milliseconds()})
+			c.TCP = append(c.TCP, gateway.TCP{Number: d.Number, To: to, Port: port, Connections: d.Connections, PerPeer: d.PerPeer, IdleMS: d.Idle.Milliseconds()})
 		}
 	}
 	text, err := json.Marshal(c)
@@ -81,7 +81,7 @@ func rateOf(r manifest.Rate) gateway.Rate {
 
 // routeOf is a route in the gateway's words.
 func routeOf(app *manifest.App, r manifest.Route) gateway.Route {
-	out := gateway.Route{Path: r.Path, To: r.To, Nobody: r.Nobody, Rate: rateOf(r.Rate), WebSocket: r.WebSocket}
+	out := gateway.Route{Number: r.Number, Path: r.Path, To: r.To, Nobody: r.Nobody, Rate: rateOf(r.Rate), WebSocket: r.WebSocket}
 	to := app.Service(r.To)
 	each := to.Instances == "per-principal"
 	if app.Gateway.Authenticate != nil {

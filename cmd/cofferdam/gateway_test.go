@@ -47,7 +47,7 @@ services:
 		{Secret: true},
 	} {
 		r := app.Gateway.Routes[i]
-		want.Path, want.To = r.Path, r.To
+		want.Number, want.Path, want.To = r.Number, r.Path, r.To
 		if got := routeOf(app, r); got != want {
 			t.Errorf("%s: %+v, want %+v", r.Path, got, want)
 		}

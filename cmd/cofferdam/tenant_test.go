@@ -26,6 +26,11 @@ import (
 // The last is taken over: a path below /mine is what whoever did so wants of it.
 func tenant() {
 	ctx := context.Background()
+	switch os.Args[1] { // which are outside, or have nothing else
+	case "pump":
+		fmt.Fprintln(os.Stderr, pump())
+		return
+	}
 	c, err := sdk.Connect(ctx)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -60,6 +65,10 @@ func tenant() {
 		}
 		go serveTCP("127.0.0.1:7002", repeat)
 		err = serveTCP("127.0.0.1:7000", repeat)
+	case "lasting":
+		err = serveLasting(c)
+	case "giver":
+		err = serveGiver(ctx, c)
 	case "linger": // does not hear that it is to end
 		signal.Ignore(syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT)
 		time.Sleep(time.Hour)

@@ -19,9 +19,9 @@ func people(t testing.TB, login string) *site {
 	return startWith(t, Config{
 		Routes: []Route{
 			{Path: `/mine(/.*)?`, To: "dynamic", Asks: true, Needs: true},
-			{Path: `/all(/.*)?`, To: "static", Asks: true},
-			{Path: `/open(/.*)?`, To: "static"},
-			{Path: `/home(/.*)?`, To: "dynamic", Nobody: "static", Asks: true},
+			{Number: 1, Path: `/all(/.*)?`, To: "static", Asks: true},
+			{Number: 2, Path: `/open(/.*)?`, To: "static"},
+			{Number: 3, Path: `/home(/.*)?`, To: "dynamic", Nobody: "static", Asks: true},
 		},
 		Says:         true,
 		Authenticate: &Authenticate{Call: "auth.check", Cookie: "session", Login: login},

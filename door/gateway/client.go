@@ -28,6 +28,7 @@ type entry struct {
 	l       *capped
 	callers *tally // of the bridge: connections of each service, or of each principal that it runs for; nil outside
 
+	accepted chan struct{} // closed when nothing more is
 	draining atomic.Bool
 	mu       sync.Mutex
 	open     map[*client]struct{}
@@ -35,11 +36,12 @@ type entry struct {
 }
 
 func (g *Gateway) entry(l *capped, callers *tally) *entry {
-	return &entry{g: g, l: l, callers: callers, open: make(map[*client]struct{}), none: make(chan struct{})}
+	return &entry{g: g, l: l, callers: callers, accepted: make(chan struct{}), open: make(map[*client]struct{}), none: make(chan struct{})}
 }
 
 // serve serves connections until the listener is closed, which is no error, or fails.
 func (e *entry) serve() error {
+	defer close(e.accepted)
 	for {
 		c, err := e.l.Accept()
 		switch {
@@ -99,6 +101,7 @@ func (e *entry) leave(c *client) {
 // done is closed.
 func (e *entry) drain(done <-chan struct{}) {
 	e.l.Close()
+	<-e.accepted // who was accepted is served; who was not waits for the next gateway
 	e.mu.Lock()
 	e.draining.Store(true)
 	if len(e.open) == 0 {
@@ -106,6 +109,8 @@ func (e *entry) drain(done <-chan struct{}) {
 	}
 	for c := range e.open {
 		switch {
+		case c.idle.Load() && !c.any.Load():
+			c.lastCall()
 		case c.idle.Load():
 			c.tcp.SetReadDeadline(time.Unix(1, 0))
 		case c.switched.Load():
@@ -141,7 +146,7 @@ type client struct {
 	in       input
 	read     func(fd uintptr) bool // readFirst
 	readErr  error
-	any      bool        // a request has come
+	any      atomic.Bool // a request has come
 	bare     bool        // nothing of it is left
 	until    time.Time   // when the next one has to have come
 	met      bool        // it is counted among those of its caller
@@ -236,7 +241,7 @@ func (c *client) waits() waited {
 	}
 	c.in.release()
 	most := idleTime
-	if !c.any {
+	if !c.any.Load() {
 		most = headTime
 	}
 	now := time.Now()
@@ -244,7 +249,7 @@ func (c *client) waits() waited {
 		c.until = now.Add(min(c.g.config.Limits.timeout(), most))
 	}
 	at := c.until
-	if c.any && !c.bare {
+	if c.any.Load() && !c.bare {
 		if at = now.Add(keptFor); c.far != nil {
 			at = c.far.until
 		}
@@ -252,7 +257,10 @@ func (c *client) waits() waited {
 	c.tcp.SetReadDeadline(at)
 	c.idle.Store(true)
 	if c.entry.draining.Load() {
-		return ended
+		if c.any.Load() {
+			return ended
+		}
+		c.lastCall()
 	}
 	err := c.raw.Read(c.read)
 	c.idle.Store(false)
@@ -260,12 +268,16 @@ func (c *client) waits() waited {
 	case err == nil && c.readErr == nil:
 		c.bare = false
 		return ready
-	case err == nil || c.bare || !c.any || !errors.Is(err, os.ErrDeadlineExceeded) || c.entry.draining.Load():
+	case err == nil || c.bare || !c.any.Load() || !errors.Is(err, os.ErrDeadlineExceeded) || c.entry.draining.Load():
 		return ended
 	}
 	c.strip()
 	return quiet
 }
+
+// lastCall is for a client that has connected and asked for nothing yet, when the gateway ends: its first
+// request is on its way, and to nobody else.
+func (c *client) lastCall() { c.tcp.SetReadDeadline(time.Now().Add(lingerTime)) }
 
 // strip drops all that an idle connection can do without.
 func (c *client) strip() {
@@ -335,7 +347,7 @@ func (c *client) write(b []byte) error {
 func (c *client) serveOne() (again bool) {
 	start := time.Now()
 	limits := &c.g.config.Limits
-	c.any = true
+	c.any.Store(true)
 	x := &c.x
 	*x = exchange{id: c.g.newID(), caller: callerOutside, start: start, deadline: start.Add(limits.timeout())}
 	if c.entry.callers != nil {

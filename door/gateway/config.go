@@ -53,8 +53,9 @@ type Config struct {
 
 // Route sends paths to a service.
 type Route struct {
-	Path string `json:"path"` // RE2, matched against the whole decoded path
-	To   string `json:"to"`   // a key of Services
+	Number int    `json:"number,omitempty"` // by which the monitor knows it
+	Path   string `json:"path"`             // RE2, matched against the whole decoded path
+	To     string `json:"to"`               // a key of Services
 
 	// Nobody is where who is not recognised goes, a key of Services; "" for To.
 	Nobody string `json:"nobody,omitempty"`

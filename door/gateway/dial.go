@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 
+	"cofferdam/sdk"
 	"cofferdam/wire"
 )
 
@@ -34,14 +35,23 @@ func over(number uint64) behalf {
 // no byte of it passes a third process. For all else there is the name, whose address the monitor listens on: it relays what is
 // sent there after a line, and it is there that it says why something is refused.
 func (g *Gateway) connect(ctx context.Context, to string, on behalf) (c net.Conn, line string, err error) {
+	denied := false
 	if g.hand != nil && !on.led {
-		if c, err := g.hand(ctx, to, on.as); err == nil {
+		c, err := g.hand(ctx, to, on.as)
+		if err == nil {
 			return c, "", nil
 		}
+		denied = errors.Is(err, sdk.ErrDenied)
 	}
 	c, err = g.dial(ctx, "tcp", to)
+	if err != nil && denied {
+		err = errDenied // nobody listens at a name that is not to be reached
+	}
 	return c, on.line, err
 }
+
+// errDenied: the service may not be reached by this route any more.
+var errDenied = errors.New("the grant for this route was revoked")
 
 // handing is the type of sdk.Client.DialAs.
 type handing func(ctx context.Context, to string, as wire.Dial) (net.Conn, error)

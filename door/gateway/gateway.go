@@ -112,10 +112,10 @@ func New(c Config, out io.Writer) (*Gateway, error) {
 	if c.Authenticate != nil {
 		g.who = &authenticator{Authenticate: *c.Authenticate, call: new(line).call}
 	}
-	for i, d := range c.TCP {
+	for _, d := range c.TCP {
 		var on behalf
 		if c.Says {
-			on = forSomebody("", len(c.Routes)+i) // the doors are counted after the routes
+			on = forSomebody("", d.Number)
 		}
 		g.doors = append(g.doors, &tcpDoor{
 			TCP: d.withDefaults(), to: net.JoinHostPort(d.To, strconv.Itoa(d.Port)), dial: begun(g.dial, on.line), log: g.log.Info, id: g.newID,

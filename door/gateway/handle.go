@@ -105,7 +105,7 @@ func (c *client) choose() int {
 		x.counted = true
 	}
 	if g.config.Says {
-		x.behalf = forSomebody(x.principal, to.number)
+		x.behalf = forSomebody(x.principal, to.Number)
 	}
 	if to.WebSocket && !x.secret && r.wantsSocket() {
 		if !r.ownOrigin() {

@@ -82,8 +82,8 @@ func (c *client) find(repeats bool) error {
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		reached, err := c.try(!lost && repeats && safe(c.req.method))
 		switch {
-		case err == nil:
-			return nil
+		case err == nil, err == errDenied:
+			return err
 		case reached && (lost || !errors.Is(err, errLost) || !repeats || !safe(c.req.method)):
 			return err
 		case reached:
@@ -358,7 +358,7 @@ func (c *client) failed(err error) {
 	switch {
 	case errors.Is(err, errUnavailable), errors.Is(err, errNobody):
 		c.page(http.StatusServiceUnavailable, field{"Retry-After", "2"}, no)
-	case errors.Is(err, errRedirects):
+	case errors.Is(err, errRedirects), errors.Is(err, errDenied):
 		c.page(http.StatusForbidden)
 	case errors.Is(err, errOrigin):
 		c.page(http.StatusForbidden)

@@ -9,9 +9,8 @@ import (
 // route is a Route made ready.
 type route struct {
 	Route
-	number int // in the configuration
-	path   *regexp.Regexp
-	meter  *meter // of each person; nil for no limit
+	path  *regexp.Regexp
+	meter *meter // of each person; nil for no limit
 }
 
 func compile(routes []Route) ([]route, error) {
@@ -25,7 +24,7 @@ func compile(routes []Route) ([]route, error) {
 		if err != nil {
 			return nil, fmt.Errorf("route %q: %w", r.Path, err)
 		}
-		compiled[i] = route{Route: r, number: i, path: re, meter: newMeter(r.Rate)}
+		compiled[i] = route{Route: r, path: re, meter: newMeter(r.Rate)}
 	}
 	return compiled, nil
 }

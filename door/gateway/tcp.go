@@ -15,8 +15,9 @@ import (
 // TCP is a port of the host whose connections are led on to one of a service, byte for
 // byte: nothing that passes is looked at.
 type TCP struct {
-	To   string `json:"to"`
-	Port int    `json:"port"`
+	Number int    `json:"number,omitempty"` // by which the monitor knows it
+	To     string `json:"to"`
+	Port   int    `json:"port"`
 
 	// Bounds of what a client can do. A zero field is its default.
 	Connections int   `json:"connections,omitempty"` // default 256; more wait, not accepted

@@ -321,7 +321,7 @@ func TestTCPWithoutAService(t *testing.T) {
 // line that says that nobody was recognised, and by which door.
 func TestTCPSaysNobody(t *testing.T) {
 	port := behind(t, echo)
-	g, err := New(Config{Says: true, Services: map[string]int{"a": 80}, Routes: []Route{{Path: "/", To: "a"}}, TCP: []TCP{{To: "localhost", Port: port}}}, io.Discard)
+	g, err := New(Config{Says: true, Services: map[string]int{"a": 80}, Routes: []Route{{Path: "/", To: "a"}}, TCP: []TCP{{Number: 1, To: "localhost", Port: port}}}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
