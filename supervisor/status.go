@@ -37,21 +37,22 @@ func (s *Supervisor) Status() []Status {
 	var out []Status
 	services := make(map[string]bool)
 	degraded := s.degraded()
-	for _, name := range s.unitNames() {
-		st := s.now().units[name].status()
-		st.Degraded, st.Egress, st.Granted = degraded, waysOut(s.now().app, name), s.now().granted(name)
+	now := s.now() // one for all: it may change meanwhile
+	for _, name := range slices.Sorted(maps.Keys(now.units)) {
+		st := now.units[name].status()
+		st.Degraded, st.Egress, st.Granted = degraded, waysOut(now.app, name), now.granted(name)
 		if name == gatewayName {
 			st.Listens = s.Gateway
 		}
 		out = append(out, st)
-		if by, is := s.now().units[name].standbyStatus(); is {
+		if by, is := now.units[name].standbyStatus(); is {
 			out = append(out, by)
 		}
 		services[name] = true
 	}
-	for _, name := range slices.Sorted(maps.Keys(s.now().pools)) {
-		for _, st := range s.now().pools[name].status() {
-			st.Degraded, st.Egress, st.Granted = degraded, waysOut(s.now().app, name), s.now().granted(name)
+	for _, name := range slices.Sorted(maps.Keys(now.pools)) {
+		for _, st := range now.pools[name].status() {
+			st.Degraded, st.Egress, st.Granted = degraded, waysOut(now.app, name), now.granted(name)
 			out = append(out, st)
 		}
 		services[name] = true
@@ -67,7 +68,7 @@ func (s *Supervisor) Status() []Status {
 	sort.Slice(runs, func(i, j int) bool { return runs[i].name < runs[j].name })
 	for _, in := range runs {
 		st := in.status()
-		st.State, st.Degraded, st.Egress, st.Granted = Ready, degraded, waysOut(s.now().app, st.Service), s.now().granted(st.Service)
+		st.State, st.Degraded, st.Egress, st.Granted = Ready, degraded, waysOut(now.app, st.Service), now.granted(st.Service)
 		out = append(out, st)
 	}
 	return append(out, s.admission.status()...)

@@ -32,7 +32,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"sort"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -262,16 +261,6 @@ func (s *Supervisor) Run(ctx context.Context, ready func()) error {
 	s.closeShares()
 	s.logs.close()
 	return err
-}
-
-func (s *Supervisor) unitNames() []string {
-	units := s.now().units
-	names := make([]string, 0, len(units))
-	for name := range units {
-		names = append(names, name)
-	}
-	sort.Strings(names)
-	return names
 }
 
 // runPool lets the pool end with all the rest, or when it is dissolved.

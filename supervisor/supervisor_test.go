@@ -396,6 +396,13 @@ func playing() (string, error) {
 	return os.Executable()
 }
 
+// textOf is the manifest with those services.
+func textOf(services string) (string, error) {
+	self, err := playing()
+	return "version: 1\nname: sup\nallow_degraded: [cgroup, disk-quota]\nservices:\n" +
+		strings.ReplaceAll(services, "{program}", "runtime: host, files: [{from: "+self+", to: /app/p}], command: [/app/p, program, "), err
+}
+
 // tryIn is try for an application that keeps its state in dir.
 func tryIn(t *testing.T, dir, services string) (*app, error) {
 	t.Helper()
@@ -403,9 +410,11 @@ func tryIn(t *testing.T, dir, services string) (*app, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	text, err := textOf(services)
+	if err != nil {
+		t.Fatal(err)
+	}
 	a := &app{t: t, dirs: supervisor.Dirs{State: filepath.Join(dir, "s"), Runtime: filepath.Join(dir, "r")}}
-	text := "version: 1\nname: sup\nallow_degraded: [cgroup, disk-quota]\nservices:\n" +
-		strings.ReplaceAll(services, "{program}", "runtime: host, files: [{from: "+self+", to: /app/p}], command: [/app/p, program, ")
 	m, err := manifest.Parse("test.yaml", []byte(text), dir, manifest.HostPath)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
