@@ -87,7 +87,8 @@ type Door struct {
 type GatewayLimits struct {
 	HeaderBytes int64         // default 16 KiB
 	BodyBytes   int64         // default 1 MiB
-	Timeout     time.Duration // whole request, default 60 s
+	Timeout     time.Duration // until an answer begins, and then between pieces of it; default 60 s
+	Stream      time.Duration // for an answer from its beginning on, default 1 h
 	Answer      time.Duration // until an answer begins, from the end of the request; 0 for none of its own
 	Idle        time.Duration // over which nothing comes on a web socket, default 10 min
 	Connections int           // default 512

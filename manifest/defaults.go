@@ -61,6 +61,7 @@ func (l *GatewayLimits) fillDefaults() {
 	orElse(&l.HeaderBytes, 16<<10)
 	orElse(&l.BodyBytes, 1<<20)
 	orElse(&l.Timeout, time.Minute)
+	orElse(&l.Stream, time.Hour)
 	orElse(&l.Idle, 10*time.Minute)
 	orElse(&l.Connections, 512)
 	orElse(&l.PerPeer, max(l.Connections/2, 1))

@@ -189,8 +189,11 @@ func gatewayLimitKeys() table[GatewayLimits] {
 		{"body", aSize, false, "1M", "Size of a request's body.", func(r *reader, v value, l *GatewayLimits) {
 			l.BodyBytes = r.size(v, aSize, 0)
 		}},
-		{"timeout", aTime, false, "1m", "Time for a whole request.", func(r *reader, v value, l *GatewayLimits) {
+		{"timeout", aTime, false, "1m", "Time for a request to come whole and for its answer to begin, and then between one piece of the answer and the next.", func(r *reader, v value, l *GatewayLimits) {
 			l.Timeout = r.duration(v, aTime, maxDuration)
+		}},
+		{"stream", aTime, false, "1h", "Time for an answer from its beginning to its end, as long as pieces of it come: of a download, or of events. Its client has to read 1 KiB for each second that it takes beyond timeout; and while more than three quarters of connections are in use no answer takes longer than timeout.", func(r *reader, v value, l *GatewayLimits) {
+			l.Stream = r.duration(v, aTime, maxDuration)
 		}},
 		{"answer", aTime, false, "timeout alone, which says nothing of the service", "Time for a service to begin its answer, from when it was sent the whole request. It is the deadline of a request: one that passes it may be found unresponsive.", func(r *reader, v value, l *GatewayLimits) {
 			l.Answer = r.duration(v, aTime, maxDeadline)

@@ -212,6 +212,7 @@ func (g *Gateway) node() *yaml.Node {
 	l.add("header", text(formatSize(g.Limits.HeaderBytes)))
 	l.add("body", text(formatSize(g.Limits.BodyBytes)))
 	l.add("timeout", text(formatDuration(g.Limits.Timeout)))
+	l.add("stream", text(formatDuration(g.Limits.Stream)))
 	if g.Limits.Answer > 0 {
 		l.add("answer", text(formatDuration(g.Limits.Answer)))
 	}

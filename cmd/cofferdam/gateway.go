@@ -54,6 +54,7 @@ func doorOf(app *manifest.App, self doorProgram) (supervisor.Door, error) {
 			HeaderBytes: int(g.Limits.HeaderBytes),
 			BodyBytes:   g.Limits.BodyBytes,
 			TimeoutMS:   g.Limits.Timeout.Milliseconds(),
+			StreamMS:    g.Limits.Stream.Milliseconds(),
 			AnswerMS:    g.Limits.Answer.Milliseconds(),
 			IdleMS:      g.Limits.Idle.Milliseconds(),
 			Connections: g.Limits.Connections,

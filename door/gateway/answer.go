@@ -51,6 +51,9 @@ func (c *client) relay() error {
 	}
 	c.out = c.appendEnd(c.out)
 	x.status = res.status
+	if !b.ended {
+		c.begins()
+	}
 	for {
 		// What is here already goes out together with what was written before it.
 		for !b.ended && b.here() && len(c.out) < pieceSize {

@@ -353,7 +353,7 @@ func (c *client) serveOne() (again bool) {
 	if c.entry.callers != nil {
 		x.caller = c.said.caller
 	}
-	if whole := x.deadline.Add(slack); c.writeBy.Before(whole) {
+	if whole := x.deadline.Add(slack); c.writeBy.Before(whole) || c.writeBy.After(whole.Add(limits.timeout())) {
 		c.writeBy = whole.Add(limits.timeout() / 8) // so that it is not set anew with each
 		c.tcp.SetWriteDeadline(c.writeBy)
 	}

@@ -80,7 +80,8 @@ type Route struct {
 type Limits struct {
 	HeaderBytes int   `json:"header_bytes,omitempty"` // of the fields of a head, default 16 KiB; its first line may have 4 KiB more
 	BodyBytes   int64 `json:"body_bytes,omitempty"`   // default 1 MiB
-	TimeoutMS   int64 `json:"timeout_ms,omitempty"`   // of a whole request, default 60 s
+	TimeoutMS   int64 `json:"timeout_ms,omitempty"`   // for a request to come and its answer to begin, and then between two pieces of that; default 60 s
+	StreamMS    int64 `json:"stream_ms,omitempty"`    // for an answer, from its beginning; default 1 h
 	AnswerMS    int64 `json:"answer_ms,omitempty"`    // from the end of a request to the beginning of its answer; 0 for no limit but timeout
 	IdleMS      int64 `json:"idle_ms,omitempty"`      // over which nothing comes on a web socket, default 10 min
 	Connections int   `json:"connections,omitempty"`  // default 512, for each of the two listeners
@@ -91,6 +92,8 @@ type Limits struct {
 }
 
 func (l Limits) timeout() time.Duration { return time.Duration(l.TimeoutMS) * time.Millisecond }
+
+func (l Limits) stream() time.Duration { return time.Duration(l.StreamMS) * time.Millisecond }
 
 func (l Limits) answer() time.Duration { return time.Duration(l.AnswerMS) * time.Millisecond }
 
@@ -105,6 +108,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.TimeoutMS == 0 {
 		l.TimeoutMS = 60_000
+	}
+	if l.StreamMS == 0 {
+		l.StreamMS = 3_600_000
 	}
 	if l.Connections == 0 {
 		l.Connections = 512
@@ -184,7 +190,7 @@ func (c Config) check() error {
 		return fmt.Errorf("bridge: port %d: not from 1 to 65535", c.Bridge)
 	}
 	l := c.Limits
-	if l.HeaderBytes < 0 || l.BodyBytes < 0 || l.TimeoutMS < 0 || l.AnswerMS < 0 || l.IdleMS < 0 || l.TimeoutMS > int64(time.Hour/time.Millisecond) || l.Connections < 0 || l.PerPeer < 0 || l.PerPrincipal < 0 || !l.Rate.ok() {
+	if l.HeaderBytes < 0 || l.BodyBytes < 0 || l.TimeoutMS < 0 || l.StreamMS < 0 || l.AnswerMS < 0 || l.IdleMS < 0 || l.TimeoutMS > int64(time.Hour/time.Millisecond) || l.Connections < 0 || l.PerPeer < 0 || l.PerPrincipal < 0 || !l.Rate.ok() {
 		return fmt.Errorf("limits %+v: negative, or a timeout over an hour", l)
 	}
 	return nil

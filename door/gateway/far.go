@@ -18,8 +18,9 @@ const (
 	keptFor = time.Second
 
 	// glance is how often it is looked whether the client is still there, while its service
-	// is waited for.
-	glance = 100 * time.Millisecond
+	// is waited for; and laterGlance while it is for more of an answer that has begun.
+	glance      = 100 * time.Millisecond
+	laterGlance = time.Second
 )
 
 // far is a connection to a service. It belongs to one client, whose requests it carries one
@@ -101,7 +102,9 @@ func (c *client) dropFar() {
 
 // Read implements [io.Reader]. It waits as long as somebody waits for what it reads.
 func (f *far) Read(p []byte) (int, error) {
-	for now := time.Now(); ; now = time.Now() {
+	now := time.Now()
+	f.c.goesOn(now)
+	for ; ; now = time.Now() {
 		if err := f.c.patient(now); err != nil {
 			return 0, err
 		}
@@ -111,7 +114,7 @@ func (f *far) Read(p []byte) (int, error) {
 		}
 		n, err := f.conn.Read(p)
 		if n > 0 {
-			f.c.x.heard = true
+			f.c.heard()
 			return n, nil
 		}
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -134,6 +137,9 @@ func (f *far) wakeAt(t time.Time) {
 // nextLook is when it is looked again whether to wait on.
 func (c *client) nextLook(now time.Time) time.Time {
 	next := now.Add(glance)
+	if c.x.begun() {
+		next = now.Add(laterGlance)
+	}
 	if at := c.silentAt(); !at.IsZero() && at.Before(next) {
 		next = at
 	}
@@ -158,6 +164,11 @@ func (c *client) patient(now time.Time) error {
 	x := &c.x
 	if at := c.silentAt(); !at.IsZero() && !now.Before(at) {
 		return errSilent
+	}
+	if x.begun() {
+		if err := c.mayGoOn(now); err != nil {
+			return err
+		}
 	}
 	if !now.Before(x.deadline) {
 		return errLate

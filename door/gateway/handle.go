@@ -26,7 +26,10 @@ type exchange struct {
 	socket    bool   // it may become a web socket
 	hidden    string // the cookie that the service may neither see nor set, "" for none
 	start     time.Time
-	deadline  time.Time
+	deadline  time.Time     // until which is waited, for the answer to begin or for its next piece
+	end       time.Time     // of the answer; zero as long as that has not begun
+	came      time.Time     // when a piece of it came last
+	slow      time.Duration // that its client has taken to read it
 	wait      time.Duration // until it may be tried again, when it was refused
 	counted   bool          // as one of its principal's that go on
 

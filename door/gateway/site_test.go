@@ -21,6 +21,7 @@ type site struct {
 	log             *syncBuffer
 	static, dynamic *service
 	traces          *tracer
+	stop            func()
 }
 
 // service is what stands behind the gateway; it keeps what reached it.
@@ -161,6 +162,7 @@ func startWith(t testing.TB, config Config, raw func(net.Conn), who func(cookie 
 	outside, bridge := listen(t), listen(t)
 	s.outside, s.bridge = outside.Addr().String(), bridge.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
+	s.stop = cancel
 	done := make(chan error, 1)
 	go func() { done <- g.Serve(ctx, outside, bridge) }()
 	t.Cleanup(func() {
