@@ -48,7 +48,7 @@ services:
   giver: {runtime: host, command: [/app/tenant, giver], files: [tenant:/app/tenant], owns: secret, provides: [{call: give, from: [other]}]}
   back: {runtime: host, command: [/app/tenant, lasting], files: [tenant:/app/tenant], http: 8081, tcp: [9000, 9001], stop_grace_period: 300ms,
     restart: {intensity: 1000, backoff: 1ms, backoff_max: 10ms},
-    healthcheck: {http: /back/well, interval: 200ms, start_interval: 50ms, timeout: 500ms, retries: 2}}
+    healthcheck: {http: /back/well, interval: 200ms, start_interval: 50ms, timeout: 1s, retries: 3}}
   other: {runtime: host, command: [/app/tenant, lasting], files: [tenant:/app/tenant], http: 8081, tcp: [9000], uses: [{call: giver.give}]}
   riser: {runtime: host, command: [/app/tenant, lasting], files: [tenant:/app/tenant], http: 8081, tcp: [9000], clearance: 'secret %% True'}
   page: {runtime: host, command: [/app/tenant, lasting], files: [tenant:/app/tenant], http: 8081, instances: per-principal, stop_grace_period: 300ms,
