@@ -230,6 +230,83 @@ func TestPutsTakeTurns(t *testing.T) {
 	l.nobodyWaits()
 }
 
+// Whatever is put, withdrawn and taken: nobody waits for whom there is room, but behind one who has nothing
+// there; those of one party come in their order, each once; and nobody is left in line.
+func TestLinesOfPuts(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for range 300 {
+		b := newMailbox(Mailbox{Name: "box", Messages: 1 + r.IntN(6), MessageBytes: 100})
+		b.bytes = 10 + r.IntN(200)
+		b.allBytes = 2 * b.bytes
+		waiting := make(map[*wait]bool)
+		next, came := make(map[string]int), make(map[string]int) // by party
+		settle := func() {
+			for _, w := range b.entered {
+				delete(waiting, w)
+			}
+			b.entered = nil
+			owed := false
+			for _, l := range b.lines {
+				if l.count == 0 || l.first.message.party() != l.of {
+					t.Fatalf("a line of %v with %d, the first of %v", l.of, l.count, l.first.message.party())
+				}
+				none := b.parts[l.of].messages == 0
+				if fits := b.room(&l.first.message); fits && !owed {
+					t.Fatalf("one of %d bytes waits, and there is room beside %d of %d", l.first.bytes, b.held, b.allBytes)
+				}
+				owed = owed || none
+			}
+			if b.putting() != len(waiting) {
+				t.Fatalf("%d wait, %d are in line", len(waiting), b.putting())
+			}
+			if err := b.books(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		take := func() {
+			m := b.pop()
+			var n int
+			fmt.Sscan(string(m.data), &n)
+			if of := m.from.Service; n < came[of] {
+				t.Fatalf("of %s number %d comes after %d", of, n, came[of]-1)
+			} else {
+				came[of] = n + 1
+			}
+			settle()
+		}
+		for range 300 {
+			switch of := fmt.Sprint(r.IntN(4)); {
+			case r.IntN(3) == 0 && len(b.queue) > 0:
+				take()
+			case r.IntN(6) == 0 && len(waiting) > 0:
+				w := b.lines[r.IntN(len(b.lines))].first
+				delete(waiting, w)
+				b.leaveLine(w)
+				b.enter()
+				settle()
+			default:
+				m := from(of, 1+r.IntN(b.bytes))
+				m.data = fmt.Append(nil, next[of])
+				next[of]++
+				w := &wait{errand: errand{op: opPut, box: b, message: m}}
+				if b.mayEnter(w) {
+					b.push(m)
+				} else {
+					waiting[w] = true
+					b.lineUp(w)
+				}
+				settle()
+			}
+		}
+		for len(b.queue) > 0 {
+			take()
+		}
+		if len(waiting) > 0 || len(b.lines) > 0 {
+			t.Fatalf("it is empty, and %d wait", len(waiting))
+		}
+	}
+}
+
 // A large message of who has nothing there is let in before small ones that come after it.
 func TestLargePutIsNotStarved(t *testing.T) {
 	b := newMailbox(Mailbox{Name: "box", Messages: 100, MessageBytes: 100})
@@ -499,6 +576,9 @@ func TestPortRatesOfPeople(t *testing.T) {
 	t.Cleanup(d.removeAll)
 	l.admit("front", "front-1").Listening(d.in.dial)
 	door := l.admit("door", "door-1")
+	none := relayed(t, door, "front", 9000)()
+	io.WriteString(none, "COFFERDAM for - 8\n") // there is no such route
+	wantEnd(t, none)                            // and no word of HTTP for it
 	for _, of := range []struct {
 		to, who string
 		port    int
