@@ -3,8 +3,10 @@ package supervisor
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
+	"time"
 
 	"cofferdam/guard"
 	"cofferdam/label"
@@ -19,7 +21,7 @@ gateway:
   routes:
     - {path: /, to: page}
     - {path: /open, to: front, request: 'True %% True', answer: 'True %% True'}
-mailboxes: [{name: news, label: 'alice %% True', owner: auth, messages: 3, size: 1K}, {name: jobs}]
+mailboxes: [{name: news, label: 'alice %% True', owner: auth, messages: 3, size: 1K, rate: {messages: 5/min burst 9 per principal}}, {name: jobs}]
 services:
   auth:
     runtime: host
@@ -29,7 +31,7 @@ services:
     owns: auth
     provides: [{call: check, request: 'True %% True', answer: 'True %% True'}, {call: own}]
     uses: [{post: jobs, out: auth}, {egress: 'example.com:443', request: 'True %% auth', answer: 'True %% auth', out: auth, in: auth}]
-  front: {runtime: host, command: [/bin/true], http: 80, tcp: [81], uses: [{call: auth.check}]}
+  front: {runtime: host, command: [/bin/true], http: 80, tcp: [{port: 81, rate: {bytes: 1M/s}}], uses: [{call: auth.check}]}
   page:
     runtime: host
     command: [/bin/true]
@@ -71,8 +73,13 @@ func TestPolicyHasLabels(t *testing.T) {
 	if want := (guard.Gate{Shows: label.MustParseFormula("alice"), Integrity: label.MustParseFormula("auth"), Input: label.MustParse("alice %% True")}); ask.Gate == nil || *ask.Gate != want || ask.Bits != 3 || ask.Endpoint != nil {
 		t.Errorf("the gate: %+v, %+v", ask, ask.Gate)
 	}
-	if got := p.Mailboxes; len(got) != 2 || got[0] != (monitor.Mailbox{Name: "news", Label: label.MustParse("alice %% True"), Owner: "auth", Messages: 3, MessageBytes: 1 << 10}) {
+	if got := p.Mailboxes; len(got) != 2 || got[0] != (monitor.Mailbox{Name: "news", Label: label.MustParse("alice %% True"), Owner: "auth", Messages: 3, MessageBytes: 1 << 10,
+		Rates: monitor.Rates{Messages: monitor.Rate{Amount: 5, Per: time.Minute, Burst: 9, Each: true}, Rule: "m.yaml:11"}}) {
 		t.Errorf("mailboxes: %+v", got)
+	}
+	want := map[int]monitor.Rates{81: {Bytes: monitor.Rate{Amount: 1 << 20, Per: time.Second, Burst: 1 << 20}, Rule: "m.yaml:21"}}
+	if got := services["front"].PortRates; !maps.Equal(got, want) {
+		t.Errorf("rates of ports: %+v, want %+v", got, want)
 	}
 	grants := make(map[string]monitor.Grant)
 	for _, g := range p.Grants {
