@@ -4,7 +4,7 @@ go 1.26.0
 
 require (
 	github.com/prometheus/client_golang v1.25.0 // the formats of metrics, in cofferdam-telemetry only
-	github.com/prometheus/client_model v0.6.3 // what tests read metrics into; tests only
+	github.com/prometheus/client_model v0.6.3 // what metrics are gathered into, in cofferdam-telemetry and tests
 	github.com/prometheus/common v0.72.0 // reads metrics; tests only
 	github.com/rogpeppe/go-internal v1.16.0 // testscript: the command is tested by scripts that read like a terminal; tests only
 	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3 // holds docs/manifest.schema.json against the parser; tests only
@@ -15,7 +15,7 @@ require (
 	go.opentelemetry.io/otel/trace v1.47.0 // their places in traces; there only
 	go.opentelemetry.io/proto/otlp v1.11.0 // what a collector is sent; tests only
 	go.yaml.in/yaml/v4 v4.0.0 // the manifest, with the line and column of every node; before the first program runs
-	golang.org/x/net v0.62.0 // dns/dnsmessage: messages of DNS, in the egress door; netutil: a bound on connections, in cofferdam-telemetry
+	golang.org/x/net v0.62.0 // dns/dnsmessage: messages of DNS, in the egress door
 	golang.org/x/sys v0.49.0 // system calls and constants that package syscall lacks
 	golang.org/x/term v0.47.0 // whether output is a terminal: colours, and what run says first
 	google.golang.org/protobuf v1.36.12 // reads that; tests only

@@ -27,6 +27,9 @@ import (
 func tenant() {
 	ctx := context.Background()
 	switch os.Args[1] { // which are outside, or have nothing else
+	case "crowd":
+		fmt.Fprintln(os.Stderr, crowd(os.Args[2], os.Args[3]))
+		os.Exit(1)
 	case "pump":
 		fmt.Fprintln(os.Stderr, pump())
 		return

@@ -23,7 +23,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"golang.org/x/net/netutil"
 
 	"cofferdam/numbers"
 )
@@ -96,12 +95,13 @@ func Main(ctx context.Context, getenv func(string) string, stderr io.Writer) err
 		}
 		server := &http.Server{
 			Handler:           Handler(feed, logger),
+			ConnState:         new(crowd).changed,
 			ReadHeaderTimeout: patience, ReadTimeout: patience, WriteTimeout: 2 * patience, IdleTimeout: 2 * time.Minute,
 			MaxHeaderBytes: maxHeaderBytes,
 			ErrorLog:       slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 		}
 		defer server.Close()
-		go func() { failed <- server.Serve(netutil.LimitListener(l, maxConns)) }()
+		go func() { failed <- server.Serve(l) }()
 	}
 	select {
 	case <-ctx.Done():
@@ -119,14 +119,13 @@ func Main(ctx context.Context, getenv func(string) string, stderr io.Writer) err
 func Handler(feed *numbers.Feed, logger *slog.Logger) http.Handler {
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(newCollector(feed))
-	metrics := promhttp.HandlerFor(registry, promhttp.HandlerOpts{
-		ErrorLog:            slog.NewLogLogger(logger.Handler(), slog.LevelError),
-		ErrorHandling:       promhttp.HTTPErrorOnError,
-		MaxRequestsInFlight: maxRequests,
-		Timeout:             patience,
+	metrics := promhttp.HandlerFor(&fresh{from: registry}, promhttp.HandlerOpts{
+		ErrorLog:      slog.NewLogLogger(logger.Handler(), slog.LevelError),
+		ErrorHandling: promhttp.HTTPErrorOnError,
+		Timeout:       patience,
 	})
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", metrics)
+	mux.Handle("GET /metrics", inTurn(metrics))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !isLocal(r.Host) {
 			http.Error(w, "ask for this host by localhost or its loopback address", http.StatusForbidden)

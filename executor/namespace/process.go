@@ -378,11 +378,13 @@ func (p *Process) socket(ctx context.Context, v6 bool) (int, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.ended {
-		linux.CloseFDs(fds[1:])
-	} else {
-		p.sockets[v6] = append(p.sockets[v6], fds[1:]...)
+	rest := fds[1:]
+	if !p.ended {
+		// Others may have fetched some meanwhile, as many at a time as connect.
+		keep := min(len(rest), max(dialBatch-len(p.sockets[v6]), 0))
+		p.sockets[v6], rest = append(p.sockets[v6], rest[:keep]...), rest[keep:]
 	}
+	linux.CloseFDs(rest)
 	return fds[0], nil
 }
 
