@@ -294,23 +294,25 @@ func prints(e *namespace.Executor, spec *executor.Spec, want string) error {
 	return nil
 }
 
-// zygotePid finds the interpreter that waits: its forks look like it, and are below it.
-func zygotePid(t *testing.T) int {
+// zygotePid finds the interpreter that waits: its forks look like it, and are in pid namespaces
+// that are nested in its own.
+func zygotePid(t *testing.T) (zygote int) {
 	t.Helper()
-	is := func(pid int) bool {
-		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-		return strings.HasPrefix(string(b), python+"\x00") && strings.Contains(string(b), "Is the zygote")
-	}
+	least := 0
 	for _, pid := range descendants(spawnerPid(t)) {
-		var parent int
-		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if f := strings.Fields(string(b)[strings.LastIndexByte(string(b), ')')+1:]); len(f) > 1 {
-			fmt.Sscan(f[1], &parent)
+		line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if !strings.HasPrefix(string(line), python+"\x00") || !strings.Contains(string(line), "Is the zygote") {
+			continue
 		}
-		if is(pid) && !is(parent) {
-			return pid
+		status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		_, rest, _ := strings.Cut(string(status), "\nNSpid:")
+		numbers, _, _ := strings.Cut(rest, "\n")
+		if n := len(strings.Fields(numbers)); n > 0 && (zygote == 0 || n < least) {
+			zygote, least = pid, n
 		}
 	}
-	t.Fatal("there is no zygote")
-	return 0
+	if zygote == 0 {
+		t.Fatal("there is no zygote")
+	}
+	return zygote
 }

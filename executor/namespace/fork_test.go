@@ -5,7 +5,9 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"cofferdam/executor"
 	"cofferdam/executor/executortest"
@@ -71,9 +73,9 @@ var behaviours = []struct {
 	{"paths", "", []string{"-c", "import sys, os; print(sys.path, os.getcwd(), sys.executable, sys.prefix, sys.flags, sys.dont_write_bytecode)"}},
 	{"variables", "", []string{"-c", "import os; print(sorted(os.environ.items()), os.getenv('A'), os.popen('echo $A').read())"}},
 	{"time zone", "", []string{"-c", "import time; print(time.tzname, time.localtime(0).tm_hour)"}},
-	{"ids", "", []string{"-c", "import os, socket; print(os.getresuid(), os.getresgid(), os.getgroups(), os.getpid(), os.getppid(), os.getsid(0), os.getpgrp(), socket.gethostname(), os.umask(0))"}},
+	{"ids", "", []string{"-c", "import os, socket; print(os.getresuid(), os.getresgid(), os.getgroups(), os.getppid(), os.getsid(0) == os.getpid() == os.getpgrp(), socket.gethostname(), os.umask(0))"}},
 	{"limits", "", []string{"-c", "import resource as r; print([(n, r.getrlimit(getattr(r, n))) for n in sorted(dir(r)) if n.startswith('RLIMIT')])"}},
-	{"status", "", []string{"-c", "print([l for l in open('/proc/self/status') if l.split(':')[0] in ('Name', 'Umask', 'Groups', 'NStgid', 'Threads', 'SigPnd', 'ShdPnd', 'SigBlk', 'SigIgn', 'SigCgt', 'CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb', 'NoNewPrivs', 'Seccomp', 'Seccomp_filters', 'Speculation_Store_Bypass', 'TracerPid')])"}},
+	{"status", "", []string{"-c", "print([l for l in open('/proc/self/status') if l.split(':')[0] in ('Name', 'Umask', 'Groups', 'Threads', 'SigPnd', 'ShdPnd', 'SigBlk', 'SigIgn', 'SigCgt', 'CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb', 'NoNewPrivs', 'Seccomp', 'Seccomp_filters', 'Speculation_Store_Bypass', 'TracerPid')])"}},
 	{"descriptors", "", []string{"-c", "import os\nfor fd in range(1024):\n    try: print(fd, os.fstat(fd).st_mode & 0o170000, os.get_inheritable(fd))\n    except OSError: pass"}},
 	{"collector", "", []string{"-c", "import gc; print(gc.isenabled(), gc.get_threshold())"}},
 	{"recursion", "", []string{"-c", "def f(): f()\ntry: f()\nexcept RecursionError as e: print(e)"}},
@@ -177,5 +179,39 @@ func TestForkSearches(t *testing.T) {
 		if got.Code != 0 || got.stdout != want.stdout {
 			t.Errorf("%q forked: %+v\n%s%s\nexecuted:\n%s", args, got.Exit, got.stdout, got.stderr, want.stdout)
 		}
+	}
+}
+
+// The interpreter of a spec that is prepared waits before anything is started, is the one that
+// forks come from, and ends when it is not wanted any more.
+func TestForkAhead(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root: to look at another user's processes")
+	}
+	e := open(t)
+	spec := func() *executor.Spec { return forked(t, "-c", "print('well')") }
+	prepare := func(n int) {
+		t.Helper()
+		if err := e.Prepare(context.Background(), spec(), n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	prepare(1)
+	waits := zygotePid(t)
+	if err := prints(e, spec(), "well\n"); err != nil {
+		t.Fatal(err)
+	}
+	prepare(1)
+	if now := zygotePid(t); now != waits {
+		t.Errorf("process %d is the zygote, and %d was", now, waits)
+	}
+	prepare(0)
+	for end := time.Now().Add(10 * time.Second); syscall.Kill(waits, 0) == nil; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the zygote has not ended")
+		}
+	}
+	if err := prints(e, spec(), "well\n"); err != nil {
+		t.Errorf("after that: %v", err)
 	}
 }

@@ -181,21 +181,28 @@ func runChild(a *arena) {
 			break
 		}
 	}
-	pid, errno := spawnProgram(a)
-	if errno != 0 {
-		failChild(a, stageProgram, -1, errno)
+	var pid uintptr
+	if a.adopts != 0 {
+		a.report.Kind = ReportReady
+		send(a, &a.repMsg)
+		await(a, 0)
+		pid = uintptr(a.message.pid)
+	} else {
+		if pid, errno = spawnProgram(a); errno != 0 {
+			failChild(a, stageProgram, -1, errno)
+		}
+		if a.failErrno != 0 {
+			// Not left to whoever reaps orphans: the parent may be outside of the
+			// child's pid namespace, whose end waits until this one is reaped.
+			syscall.RawSyscall6(unix.SYS_WAIT4, pid, 0, unix.WALL, 0, 0, 0)
+			failChild(a, a.failStage, a.failStep, uintptr(a.failErrno))
+		}
+		if a.waits != a.claimed {
+			exitChild(0) // it was ended while it waited
+		}
+		a.report.Kind = ReportStarted
+		send(a, &a.pidMsg)
 	}
-	if a.failErrno != 0 {
-		// Not left to whoever reaps orphans: the parent may be outside of the
-		// child's pid namespace, whose end waits until this one is reaped.
-		syscall.RawSyscall6(unix.SYS_WAIT4, pid, 0, unix.WALL, 0, 0, 0)
-		failChild(a, a.failStage, a.failStep, uintptr(a.failErrno))
-	}
-	if a.waits != a.claimed {
-		exitChild(0) // it was ended while it waited
-	}
-	a.report.Kind = ReportStarted
-	send(a, &a.pidMsg)
 	at, errno = runSteps(a, &a.seal[0], a.count[stageSeal]) // whoever waits need not wait for this
 	if at >= 0 {
 		failChild(a, stageSeal, at, errno)

@@ -16,7 +16,7 @@ const (
 	ReportStarted = 1 + iota // the program runs
 	ReportFailed             // a step failed
 	ReportExited             // the program has ended
-	ReportReady              // the program's process waits to be claimed
+	ReportReady              // the program's process waits to be claimed, or the child to adopt one
 	reportBorn               // a cradle has made a child, or could not
 )
 
@@ -52,6 +52,10 @@ func (r *Report) CPU() time.Duration {
 // Alone tells that no descendant of the child lived when the program had ended.
 func (r *Report) Alone() bool { return r.alone != 0 }
 
+// Pid is the number, in its own namespace, of a process that reports of itself that it waits
+// to be adopted.
+func (r *Report) Pid() int { return int(r.status) }
+
 // MaxRSS is the largest resident set of one process, in bytes.
 func (r *Report) MaxRSS() int64 { return r.maxRSS }
 
@@ -79,14 +83,19 @@ type cloneArgs struct {
 	flags, pidFD, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64
 }
 
-// prepare fills in what the child needs to talk with us over its end ctl.
-func (s *Script) prepare(ctl int) {
+// prepare fills in what the child needs to talk with us over its end ctl. It enters the
+// user and pid namespaces of the process that pidfd inside refers to, which is its number
+// there; -1 for none.
+func (s *Script) prepare(ctl, inside int) {
 	a := s.a
 	g := &s.born
 	g.names, a.count[stageBorn] = nil, 0
 	s.ownTLS()
 	if ctl != ControlFD {
 		g.Add("take the control socket", unix.SYS_DUP3, uintptr(ctl), ControlFD, unix.O_CLOEXEC)
+	}
+	if inside >= 0 {
+		s.settle(inside) // which can fail, and says so on that socket
 	}
 	g.Add("clear descriptors", unix.SYS_CLOSE_RANGE, 0, ControlFD-1, 0)
 	g.Add("clear descriptors", unix.SYS_CLOSE_RANGE, ControlFD+1, uintptr(^uint32(0)), 0)
@@ -156,6 +165,18 @@ func (s *Script) Ready(ctl *os.File, fds []int) error {
 	return s.tell(ctl, messageGo, fds)
 }
 
+// Adopt is Go for a child whose program's process somebody else makes, as a child of it: it
+// reports [ReportReady] once Setup is carried out, and waits for [Script.Adopted].
+func (s *Script) Adopt(ctl *os.File, fds []int) error {
+	s.a.adopts = 1
+	return s.tell(ctl, messageGo, fds)
+}
+
+// Adopted tells the child that there is the program's process, which has number pid for it.
+func (s *Script) Adopted(ctl *os.File, pid int) error {
+	return s.send(ctl, message{kind: messageGo, pid: int32(pid)}, nil)
+}
+
 func (m message) bytes() []byte {
 	return append([]byte(nil), unsafe.Slice((*byte)(unsafe.Pointer(&m)), unsafe.Sizeof(m))...)
 }
@@ -167,10 +188,14 @@ func (s *Script) tell(ctl *os.File, kind int32, fds []int) error {
 	if s.err != nil {
 		return s.err
 	}
+	return s.send(ctl, message{kind: kind, setup: s.a.count[stageSetup]}, fds)
+}
+
+func (s *Script) send(ctl *os.File, m message, fds []int) error {
 	if len(fds) > maxFDs {
 		return fmt.Errorf("%d descriptors for a child: at most %d", len(fds), maxFDs)
 	}
-	if err := SendFDs(ctl, message{kind, s.a.count[stageSetup]}.bytes(), fds); err != nil {
+	if err := SendFDs(ctl, m.bytes(), fds); err != nil {
 		return fmt.Errorf("%w: %v", ErrChildGone, err)
 	}
 	return nil

@@ -135,6 +135,31 @@ func TestCloneUnderLoad(t *testing.T) {
 	wg.Wait()
 }
 
+// A cradle that is dead makes nothing, and what is not made is not ended: that would be done to
+// whatever has its descriptor.
+func TestNothingOfADeadCradle(t *testing.T) {
+	c, room := cradle(t)
+	c.Close()
+	before, err := os.Readlink("/proc/self/fd/0")
+	if err != nil {
+		t.Skip("needs a standard input: ", err)
+	}
+	if _, err := c.Another(); !errors.Is(err, linux.ErrChildGone) {
+		t.Errorf("another cradle: %v", err)
+	}
+	s, err := room.NewScript()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if child, err := c.Clone(s, 0, -1, -1); !errors.Is(err, linux.ErrChildGone) || child.PidFD >= 0 {
+		t.Errorf("a child: %+v, %v", child, err)
+	}
+	if after, err := os.Readlink("/proc/self/fd/0"); err != nil || after != before {
+		t.Errorf("standard input is %q, %v, and was %q", after, err, before)
+	}
+}
+
 func TestScriptRefusesNUL(t *testing.T) {
 	room, err := linux.NewRoom()
 	if err != nil {

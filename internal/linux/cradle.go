@@ -21,13 +21,17 @@ import (
 // Its children are this process's children, in the cgroup that the cradle is in.
 // It is safe for concurrent use: one child is made after the other.
 type Cradle struct {
-	room  *Room
-	child Child
+	room   *Room
+	child  Child
+	inside bool // in a pid namespace where numbers are other ones than here
 
 	mu     sync.Mutex
 	script *Script // its own; guarded by mu
 	ctl    int     // guarded by mu; -1 once it has gone
 }
+
+// CradleName is what ps calls a cradle, and a child of one until it takes another name.
+const CradleName = "cofferdam-nest"
 
 // NewCradle makes a cradle that makes children out of scripts of room.
 //
@@ -43,7 +47,7 @@ func NewCradle(room *Room) (*Cradle, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, theirs, err := prepareCradle(room, -1)
+	c, theirs, err := prepareCradle(room, -1, -1)
 	if err != nil {
 		return nil, err
 	}
@@ -65,8 +69,9 @@ func NewCradle(room *Room) (*Cradle, error) {
 }
 
 // prepareCradle returns one that is still to be cloned, and the end of its socket that is
-// for it: number ctl in whoever clones it, or that very one if that is -1.
-func prepareCradle(room *Room, ctl int) (*Cradle, int, error) {
+// for it: number ctl in whoever clones it, or that very one if that is -1. inside is as for
+// [Script.prepare].
+func prepareCradle(room *Room, ctl, inside int) (*Cradle, int, error) {
 	s, err := room.NewScript()
 	if err != nil {
 		return nil, -1, err
@@ -79,21 +84,35 @@ func prepareCradle(room *Room, ctl int) (*Cradle, int, error) {
 	if ctl < 0 {
 		ctl = pair[1]
 	}
-	s.prepare(ctl)
+	s.prepare(ctl, inside)
 	s.born.Add("die with the parent", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL))
-	s.born.Add("take a name", unix.SYS_PRCTL, unix.PR_SET_NAME, s.String("cofferdam-nest"))
+	s.born.Add("take a name", unix.SYS_PRCTL, unix.PR_SET_NAME, s.String(CradleName))
 	return &Cradle{room: room, script: s, ctl: pair[0], child: Child{PidFD: -1}}, pair[1], s.err
 }
 
 // Another makes a cradle out of this one: where it is to be, for example, is for the caller to
 // say, by its number.
-func (c *Cradle) Another() (*Cradle, error) {
-	next, theirs, err := prepareCradle(c.room, 0)
+func (c *Cradle) Another() (*Cradle, error) { return c.another(-1) }
+
+// Inside makes one out of this one whose children are born in the user and pid namespaces of
+// the process that pidfd refers to. It is root of that user namespace, and nobody
+// outside of it.
+//
+// Source: setns(2), with a pidfd of Linux 5.8.
+func (c *Cradle) Inside(pidfd int) (*Cradle, error) { return c.another(pidfd) }
+
+func (c *Cradle) another(pidfd int) (*Cradle, error) {
+	inside, fds := -1, []int(nil)
+	if pidfd >= 0 {
+		inside, fds = 1, []int{pidfd}
+	}
+	next, theirs, err := prepareCradle(c.room, 0, inside)
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(theirs)
-	if next.child, err = c.clone(messageCradle, next.script, 0, []int{theirs}, -1); err != nil {
+	next.inside = c.inside || pidfd >= 0
+	if next.child, err = c.clone(messageCradle, next.script, 0, append([]int{theirs}, fds...), -1, -1); err != nil {
 		next.Close()
 		return nil, err
 	}
@@ -105,14 +124,14 @@ func (c *Cradle) Another() (*Cradle, error) {
 // descriptor of a cgroup v2 to be born in, or -1.
 func (c *Cradle) Clone(s *Script, flags uint64, net, group int) (Child, error) {
 	if s.err != nil {
-		return Child{}, s.err
+		return noChild, s.err
 	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return Child{}, fmt.Errorf("make a control socket: %w", err)
+		return noChild, fmt.Errorf("make a control socket: %w", err)
 	}
 	defer unix.Close(pair[1])
-	s.prepare(0)
+	s.prepare(0, -1)
 	// What other scripts hold is none of its business.
 	base, at := c.room.address(0), c.room.address(s.place)
 	if at > base {
@@ -121,32 +140,31 @@ func (c *Cradle) Clone(s *Script, flags uint64, net, group int) (Child, error) {
 	if rest := base + uintptr(len(c.room.mem)) - at - uintptr(placeBytes); rest > 0 {
 		s.born.Add("unmap the room", unix.SYS_MUNMAP, at+uintptr(placeBytes), rest)
 	}
-	fds := []int{pair[1]}
-	if net >= 0 {
-		fds = append(fds, net)
-	}
-	child, err := c.clone(messageChild, s, flags, fds, group)
+	child, err := c.clone(messageChild, s, flags, []int{pair[1]}, net, group)
 	if err != nil {
 		unix.Close(pair[0])
-		return Child{}, err
+		return noChild, err
 	}
 	unix.SetNonblock(pair[0], true)
 	s.ctl = pair[0]
 	return child, nil
 }
 
-// clone has the cradle make a child, which gets the first of fds as its control socket; a second
-// one is the network for it.
-func (c *Cradle) clone(kind int32, s *Script, flags uint64, fds []int, group int) (Child, error) {
+// noChild refers to nobody: descriptor 0 is one.
+var noChild = Child{PidFD: -1}
+
+// clone has the cradle make a child, which gets fds, the first of which is its control socket.
+func (c *Cradle) clone(kind int32, s *Script, flags uint64, fds []int, net, group int) (Child, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ctl < 0 {
-		return Child{}, fmt.Errorf("clone a child: %w", ErrChildGone)
+		return noChild, fmt.Errorf("clone a child: %w", ErrChildGone)
 	}
 	a := c.script.a
 	a.net = -1
-	if len(fds) == 2 {
-		a.net = 1
+	if net >= 0 {
+		a.net = int32(len(fds))
+		fds = append(fds, net)
 	}
 	a.args = cloneArgs{
 		// A child of ours, not of the cradle's.
@@ -178,16 +196,41 @@ func (c *Cradle) clone(kind int32, s *Script, flags uint64, fds []int, group int
 	case err != nil, n != int(unsafe.Sizeof(r)):
 		CloseFDs(got)
 		c.gone()
-		return Child{}, fmt.Errorf("clone a child: %w", ErrChildGone)
+		return noChild, fmt.Errorf("clone a child: %w", ErrChildGone)
+	case r.Kind != reportBorn: // it has not come to be what it was to be
+		CloseFDs(got)
+		c.gone()
+		return noChild, fmt.Errorf("clone a child: %w: its cradle could not %s: %v", ErrChildGone, c.script.name(r.stage, r.step), unix.Errno(r.errno))
 	case r.errno != 0:
 		CloseFDs(got)
-		return Child{}, fmt.Errorf("clone a child: %w", unix.Errno(r.errno))
+		return noChild, fmt.Errorf("clone a child: %w", unix.Errno(r.errno))
 	case len(got) != 1:
 		CloseFDs(got)
-		return Child{}, fmt.Errorf("clone a child: %d descriptors of it", len(got))
+		return noChild, fmt.Errorf("clone a child: %d descriptors of it", len(got))
+	case c.inside:
+		pid, err := PidOf(got[0])
+		if err != nil || pid <= 0 {
+			CloseFDs(got)
+			return noChild, fmt.Errorf("clone a child: %w (%v)", ErrChildGone, err)
+		}
+		return Child{Pid: pid, PidFD: got[0]}, nil
 	default:
 		return Child{Pid: int(r.status), PidFD: got[0]}, nil
 	}
+}
+
+// PidOf is the pid behind a pidfd, not positive if it is dead or not seen by us.
+func PidOf(pidfd int) (int, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", pidfd))
+	if err != nil {
+		return 0, fmt.Errorf("look at a pidfd: %w", err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(line, "Pid:"); ok {
+			return strconv.Atoi(strings.TrimSpace(v))
+		}
+	}
+	return 0, nil
 }
 
 func retry(f func() error) error {
@@ -236,6 +279,17 @@ func (c *Cradle) Close() {
 		c.script.Close()
 		c.script = nil
 	}
+}
+
+// settle has a cradle enter the namespaces of another process, and be root there: of
+// ids that nobody has there nothing could be made, and what it makes has to be seen.
+func (s *Script) settle(pidfd int) {
+	g := &s.born
+	g.Add("enter namespaces", unix.SYS_SETNS, uintptr(pidfd), unix.CLONE_NEWUSER|unix.CLONE_NEWPID)
+	g.Add("drop groups", unix.SYS_SETGROUPS, 0, 0).Accept(unix.EPERM)
+	g.Add("take root's group", unix.SYS_SETRESGID, 0, 0, 0)
+	g.Add("take root's user", unix.SYS_SETRESUID, 0, 0, 0)
+	g.Add("be seen by root", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 1)
 }
 
 // droppable lists memory of ours that a child which does nothing but [runCradle] has no use for:

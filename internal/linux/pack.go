@@ -3,19 +3,16 @@ package linux
 import (
 	"encoding/binary"
 	"fmt"
-	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// Pack writes the script to a file in memory, for a child that no [Cradle]
-// makes: one that is a fork of some other program and carries out the same steps by
-// itself. args and env are what is to run; keep is how many descriptors it has. The
-// reader is zygote.py of package spawner:
+// Pack writes Program to a file in memory, for a process that is a fork of some other program
+// and carries out the same steps by itself. args and env are what is to run; keep is how
+// many descriptors it has. The reader is zygote.py of package spawner:
 //
-//	8 numbers of 32 bits: of steps of Setup, Program and Seal, bytes of data, of moves,
-//	  bytes of args and env, keep
+//	6 numbers of 32 bits: of steps, bytes of data, moves, bytes of args and env, keep
 //	steps of 10 numbers of 64 bits: the call, 6 arguments, store, accept, and in one
 //	  bits by argument: 0–5 that it is read from a slot, 8–13 that it is an address
 //	moves of 32 bits: places in data that hold an address
@@ -26,26 +23,21 @@ func (s *Script) Pack(args, env []string, keep int) (int, error) {
 	if s.err != nil {
 		return -1, s.err
 	}
-	stages := []*Stage{&s.Setup, &s.Program, &s.Seal}
+	steps := s.Program.steps[:s.a.count[stageProgram]]
 	out := make([]byte, 0, 64<<10)
-	head := [8]uint32{3: uint32(s.used), 4: uint32(len(s.moves)), 7: uint32(keep)}
-	for i, g := range stages {
-		head[i] = uint32(s.a.count[g.index])
-	}
+	head := [6]uint32{uint32(len(steps)), uint32(s.used), uint32(len(s.moves)), 5: uint32(keep)}
 	for i, list := range [][]string{args, env} {
 		for _, v := range list {
-			head[5+i] += uint32(len(v) + 1)
+			head[3+i] += uint32(len(v) + 1)
 		}
 	}
 	for _, n := range head {
 		out = binary.NativeEndian.AppendUint32(out, n)
 	}
-	for _, g := range stages {
-		for _, st := range g.steps[:s.a.count[g.index]] {
-			var err error
-			if out, err = s.packStep(out, st); err != nil {
-				return -1, err
-			}
+	for _, st := range steps {
+		var err error
+		if out, err = s.packStep(out, st); err != nil {
+			return -1, err
 		}
 	}
 	for _, at := range s.moves {
@@ -112,27 +104,4 @@ func memfd(b []byte) (int, error) {
 		b = b[n:]
 	}
 	return fd, nil
-}
-
-// Adopt has s be the script of a child that somebody else makes, and returns the
-// child's end of the control socket, which the caller closes, beside its own. Such a
-// script is sent with [Script.GoPacked].
-func (s *Script) Adopt() (ctl *os.File, child int, err error) {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, -1, fmt.Errorf("make a control socket: %w", err)
-	}
-	unix.SetNonblock(pair[0], true)
-	return os.NewFile(uintptr(pair[0]), "control"), pair[1], nil
-}
-
-// GoPacked is [Script.Go] for a child of somebody else's, whose program is a fork too
-// and gets args and env.
-func (s *Script) GoPacked(ctl *os.File, fds []int, args, env []string, keep int) error {
-	file, err := s.Pack(args, env, keep)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(file)
-	return s.Go(ctl, append(fds[:len(fds):len(fds)], file))
 }

@@ -46,8 +46,9 @@ type arena struct {
 
 // control is what an arena has besides steps and their data.
 type control struct {
-	count [5]int32
-	waits int32 // the program's process waits to be claimed
+	count  [5]int32
+	waits  int32 // the program's process waits to be claimed
+	adopts int32 // somebody else makes the program's process
 
 	// Written by the child, or by the program's process in the child's memory.
 	failStage, failStep, failErrno int32
@@ -78,6 +79,7 @@ type control struct {
 type message struct {
 	kind  int32
 	setup int32 // how many steps of Setup are to be carried out by then
+	pid   int32 // of the program's process that is adopted
 }
 
 // drop is memory that a cradle has no use for.

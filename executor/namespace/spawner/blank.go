@@ -1,8 +1,10 @@
 package spawner
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,6 +22,7 @@ type blank struct {
 	ctl    *os.File
 	nest   *nest
 	net    int
+	fork   *forked // what is to be its program, nil for what it will execute
 	uses   *zygote // that counts it as a use, nil for none
 	pidns  string  // identity of its pid namespace, as in /proc/PID/ns/pid
 }
@@ -40,7 +43,7 @@ type blanks struct {
 	networks *networks
 	nests    *nests
 	scripts  *scripts
-	zygote   *zygote // what makes them, nil for cradles
+	zygote   *zygote // what forks their programs, nil for none
 
 	ahead   int
 	wake    chan struct{}
@@ -132,10 +135,10 @@ func (b *blanks) twin(slot uint32) (*blank, error) {
 
 // makeFor makes a blank for an environment in slot, which it has then.
 func (b *blanks) makeFor(slot uint32) (*blank, error) {
-	if b.zygote != nil {
-		return b.zygote.makeIn(slot)
-	}
 	k, err := b.makeIn(slot, b.ids.pair(slot))
+	if b.zygote != nil && (errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.ESRCH) || errors.Is(err, linux.ErrChildGone)) {
+		err = fmt.Errorf("%w: %v", errZygoteGone, err) // clone(2): nobody is born where the init is dying
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +150,7 @@ func (b *blanks) makeFor(slot uint32) (*blank, error) {
 	return k, nil
 }
 
-// makeIn makes a blank in slot, which it has then, with ids mapped.
+// makeIn makes a blank in slot, which it has then, with ids mapped: those of slot, if there is a zygote.
 func (b *blanks) makeIn(slot uint32, mapped string) (_ *blank, err error) {
 	k := &blank{slot: slot, net: -1, child: linux.Child{PidFD: -1}}
 	defer func() {
@@ -169,7 +172,12 @@ func (b *blanks) makeIn(slot uint32, mapped string) (_ *blank, err error) {
 		return nil, err
 	}
 	k.ctl = k.script.Control()
-	if err = b.ids.write(k.child.Pid, mapped); err != nil {
+	if b.zygote != nil {
+		err = b.zygote.fork(k)
+	} else {
+		err = b.ids.write(k.child.Pid, mapped)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if k.pidns, err = os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", k.child.Pid)); err != nil {
@@ -194,16 +202,14 @@ func (b *blanks) discard(k *blank) {
 	if k.ctl != nil {
 		k.ctl.Close()
 	}
+	if k.fork != nil {
+		k.fork.close()
+	}
 	if k.script != nil {
 		k.script.Close()
 	}
-	switch {
-	case k.net < 0:
-	case b.zygote == nil:
+	if k.net >= 0 {
 		b.networks.give(k.net)
-		k.net = -1
-	default: // it belongs to the zygote's user namespace
-		unix.Close(k.net)
 		k.net = -1
 	}
 	if k.nest != nil {
@@ -215,14 +221,33 @@ func (b *blanks) discard(k *blank) {
 // reap waits until the child is dead and, if it was an init, its whole pid
 // namespace is empty.
 func reap(pidfd int) {
-	// It may be a zygote's child, which only shows that it is dead.
 	for fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}; ; {
-		if _, err := unix.Poll(fds, -1); err != unix.EINTR {
+		n, err := unix.Poll(fds, int(strayDelay.Milliseconds()))
+		if n > 0 || err != nil && err != unix.EINTR {
 			break
+		}
+		if n == 0 {
+			reapStrays()
 		}
 	}
 	for unix.Waitid(unix.P_PIDFD, pidfd, nil, unix.WEXITED|unix.WALL, nil) == unix.EINTR {
 		time.Sleep(0)
+	}
+}
+
+// strayDelay is after how long there may be somebody that nobody waits for.
+const strayDelay = 20 * time.Millisecond
+
+// reapStrays waits for children of ours that are dead and that nobody knows: what a cradle made
+// that was killed before it could say so. In the pid namespace of a zygote, whose end waits until
+// all in it are reaped, it would be the end of nobody. Those that somebody knows are as dead afterwards.
+func reapStrays() {
+	self := os.Getpid()
+	for _, pid := range children(self) {
+		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if strings.HasPrefix(string(b), fmt.Sprintf("%d (%s) Z ", pid, linux.CradleName)) {
+			unix.Wait4(pid, nil, unix.WNOHANG|unix.WALL, nil)
+		}
 	}
 }
 

@@ -20,8 +20,8 @@
 //   - A prepared environment is a blank that has carried out all of its script but for what
 //     is one instance's alone, up to the execve. It is claimed once.
 //   - A zygote is an interpreter of Python that has loaded its modules, in an environment
-//     of its own. Blanks that it makes, instead of cradles, are copies of it: what runs
-//     in them does so without being executed.
+//     of its own. There are blanks in its namespaces, each with a fork of it beside the
+//     init: what runs in them does so without being executed.
 //   - A start writes a script (package internal/linux) that turns a blank into
 //     the environment: enter the tree, mount what is its own, give up every
 //     capability, start the program under Landlock and seccomp, wait for it.

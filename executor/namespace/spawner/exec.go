@@ -42,7 +42,7 @@ func (s *server) exec(gone *withdrawal, i *instance, req *link.Exec, fds []int) 
 	defer sc.Close()
 	sc.Setup.Add("enter the environment", unix.SYS_SETNS, uintptr(len(fds)), joined)
 	s.scripts.become(sc, s.ids.init())
-	s.scripts.capabilities(sc)
+	s.scripts.capabilities(sc, &sc.Setup)
 	if err := s.scripts.program(sc, &i.spec.Limits, i.writable, len(fds)); err != nil {
 		return executor.Exit{}, err
 	}
@@ -51,7 +51,11 @@ func (s *server) exec(gone *withdrawal, i *instance, req *link.Exec, fds []int) 
 	}
 
 	began := time.Now()
-	child, err := s.blanks.nests.clone(i.blank.nest, sc, 0, -1)
+	from := i.blank.nest
+	if i.blank.fork != nil { // its cradle is in namespaces from where nobody may look at the init
+		from = &nest{group: i.group}
+	}
+	child, err := s.blanks.nests.clone(from, sc, 0, -1)
 	if err != nil {
 		return executor.Exit{}, i.stoppedOr(err)
 	}

@@ -243,12 +243,13 @@ func (i *instance) prepare(mounts []placed, fds []int) error {
 		return err
 	}
 	defer set.close()
-	if f := i.spec.Fork; f != nil {
-		err = sc.GoPacked(i.blank.ctl, set.fds, i.spec.Command.Args[len(f.Interpreter):], i.spec.Command.Env, len(fds))
-	} else if err = i.server.scripts.execute(sc, &i.spec.Command); err == nil {
-		err = sc.Go(i.blank.ctl, set.fds)
+	if i.spec.Fork != nil {
+		return i.adopt(set, fds)
 	}
-	if err != nil {
+	if err := i.server.scripts.execute(sc, &i.spec.Command); err != nil {
+		return err
+	}
+	if err := sc.Go(i.blank.ctl, set.fds); err != nil {
 		return err
 	}
 	return i.begin()

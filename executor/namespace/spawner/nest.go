@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cofferdam/executor/namespace/cgroup"
@@ -34,13 +35,13 @@ func (n *nest) ours() int {
 
 // nests makes them, and keeps those that can be used again for a while.
 type nests struct {
-	cloner *cloner
+	origin func() (*linux.Cradle, error) // makes the one that all come from
 	room   *linux.Room
-	parent cgroup.Parent // nil on a host without
-	keep   int           // how many are kept for others
+	parent cgroup.Parent  // nil on a host without
+	made   *atomic.Uint64 // names groups
+	keep   int            // how many are kept for others
 
 	mu    sync.Mutex
-	made  uint64        // guarded by mu: names groups
 	first *linux.Cradle // guarded by mu: in no group; nil until made
 	free  []*nest       // guarded by mu
 	trim  *time.Timer   // guarded by mu
@@ -60,7 +61,7 @@ func (n *nests) root() (*linux.Cradle, error) {
 		n.first.Close() // the host's OOM killer, perhaps
 	}
 	var err error
-	n.cloner.do(func() { n.first, err = linux.NewCradle(n.room) })
+	n.first, err = n.origin()
 	return n.first, err
 }
 
@@ -83,7 +84,7 @@ func (n *nests) take() (*nest, error) {
 	return n.make()
 }
 
-// bare makes one for what is born elsewhere, and attached.
+// bare makes one without a cradle of its own.
 func (n *nests) bare() (*nest, error) {
 	root, err := n.root()
 	if err != nil {
@@ -93,11 +94,7 @@ func (n *nests) bare() (*nest, error) {
 	if n.parent == nil {
 		return k, nil
 	}
-	n.mu.Lock()
-	n.made++
-	name := strconv.FormatUint(n.made, 10)
-	n.mu.Unlock()
-	k.group, err = n.parent.Make(name)
+	k.group, err = n.parent.Make(strconv.FormatUint(n.made.Add(1), 10))
 	return k, err
 }
 
@@ -125,16 +122,17 @@ func (n *nests) clone(k *nest, s *linux.Script, flags uint64, net int) (linux.Ch
 	if k.group != nil {
 		fd = k.group.FD()
 	}
-	if k.own || fd >= 0 || k.group == nil {
+	if k.cradle != nil && (k.own || fd >= 0 || k.group == nil) {
 		child, err := k.cradle.Clone(s, flags, net, fd)
 		if !errors.Is(err, linux.ErrChildGone) {
 			return child, err
 		}
 	}
-	// It was killed, which the kernel can do for want of memory, or is in no group.
+	// There is none, or it was killed, which the kernel can do for want of memory, or is in no group.
+	time.AfterFunc(strayDelay, reapStrays)
 	root, err := n.root()
 	if err != nil {
-		return linux.Child{}, err
+		return linux.Child{PidFD: -1}, err
 	}
 	child, err := root.Clone(s, flags, net, fd)
 	if err != nil || fd >= 0 || k.group == nil {

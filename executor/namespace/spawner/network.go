@@ -18,12 +18,11 @@ import (
 // networks makes network namespaces ahead: the dearest part of an environment. One that
 // nobody has used is used again: see untouched.
 type networks struct {
-	visitor   *visitor
-	accounted bool // what sockets buffer counts as memory of the environment
-	ahead     int  // how many wait, when nothing happens
-	most      int  // how many are kept
-	maker     chan func()
-	fresh     []byte // what a namespace that nobody has used says of itself
+	visitor *visitor
+	make    func() (int, error) // makes one
+	ahead   int                 // how many wait, when nothing happens
+	most    int                 // how many are kept
+	fresh   []byte              // what a namespace that nobody has used says of itself
 
 	mu    sync.Mutex
 	free  []int       // guarded by mu
@@ -31,15 +30,27 @@ type networks struct {
 	ended bool        // guarded by mu
 }
 
-// newNetworks starts a thread that keeps ahead namespaces ready.
-func newNetworks(v *visitor, ahead int, accounted bool) (*networks, error) {
-	n := &networks{visitor: v, accounted: accounted, ahead: ahead, most: ahead + maxDismantled, maker: make(chan func())}
+// networkMaker starts a thread that makes networks. accounted says that what sockets
+// buffer counts as memory of the environment.
+func networkMaker(accounted bool) func() (int, error) {
+	work := make(chan func())
 	go func() {
 		runtime.LockOSThread() // lives in the last one it made, and does nothing there
-		for f := range n.maker {
+		for f := range work {
 			f()
 		}
 	}()
+	return func() (fd int, err error) {
+		done := make(chan struct{})
+		work <- func() { fd, err = makeNetwork(accounted); close(done) }
+		<-done
+		return fd, err
+	}
+}
+
+// newNetworks keeps ahead of what make makes ready.
+func newNetworks(v *visitor, ahead int, make func() (int, error)) (*networks, error) {
+	n := &networks{visitor: v, make: make, ahead: ahead, most: ahead + maxDismantled}
 	first, err := n.make()
 	if err != nil {
 		return nil, err
@@ -51,14 +62,6 @@ func newNetworks(v *visitor, ahead int, accounted bool) (*networks, error) {
 	n.free = append(n.free, first)
 	n.trim = time.AfterFunc(refillDelay, n.settle)
 	return n, nil
-}
-
-// make makes one.
-func (n *networks) make() (fd int, err error) {
-	done := make(chan struct{})
-	n.maker <- func() { fd, err = makeNetwork(n.accounted); close(done) }
-	<-done
-	return fd, err
 }
 
 // take returns a descriptor of one that is as good as fresh, with the loopback up.

@@ -19,7 +19,7 @@ func openNetworks(t *testing.T) (*visitor, *networks) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := newNetworks(v, 1, true)
+	n, err := newNetworks(v, 1, networkMaker(true))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +139,7 @@ func BenchmarkUntouched(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	n, err := newNetworks(v, 1, true)
+	n, err := newNetworks(v, 1, networkMaker(true))
 	if err != nil {
 		b.Fatal(err)
 	}

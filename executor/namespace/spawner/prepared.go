@@ -97,7 +97,7 @@ func preparable(mounts []executor.Mount) error {
 // prepare has n environments of the shape of spec wait from now on, and returns once they do.
 func (s *stocks) prepare(spec *link.Start, n int) error {
 	if spec.Fork != nil {
-		return errors.New("a fork of an interpreter that waits is not prepared beyond that")
+		return s.server.zygotes.prepare(spec, n)
 	}
 	if err := preparable(spec.Mounts); err != nil {
 		return err

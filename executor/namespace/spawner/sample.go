@@ -107,12 +107,20 @@ func (i *instance) look() int64 {
 // children of its init, so that none escapes. Their number is bounded by the
 // limit of processes.
 func descendants(pid int, all []int) []int {
+	for _, child := range children(pid) {
+		all = descendants(child, append(all, child))
+	}
+	return all
+}
+
+// children lists those of a process: proc_pid_task(5).
+func children(pid int) (all []int) {
 	tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
 	for _, t := range tasks {
 		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/children", pid, t.Name()))
 		for f := range strings.FieldsSeq(string(b)) {
 			if child, err := strconv.Atoi(f); err == nil {
-				all = descendants(child, append(all, child))
+				all = append(all, child)
 			}
 		}
 	}

@@ -168,12 +168,11 @@ func (w *scripts) point(s *linux.Script, m placed) {
 func (w *scripts) begin(s *linux.Script) {
 	w.become(s, w.ids.init())
 	s.Setup.Add("make a cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
-	w.capabilities(s)
+	w.capabilities(s, &s.Setup)
 }
 
 // capabilities gives up what even a later exec could bring back.
-func (w *scripts) capabilities(s *linux.Script) {
-	g := &s.Setup
+func (w *scripts) capabilities(s *linux.Script, g *linux.Stage) {
 	g.Add("clear ambient capabilities", unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
 	for c := uintptr(0); c <= w.lastCap; c++ {
 		g.Add("drop capability "+strconv.Itoa(int(c)), unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c)
@@ -237,14 +236,29 @@ func (w *scripts) arrive(s *linux.Script, g *linux.Stage, c *link.Command) {
 	g.UnblockSignals()
 }
 
-// fork writes the steps of a process that is a fork already. What execve would do is
-// done by hand: there is nothing left of the set-up to be seen. One descriptor more
-// stays open, which zygote.py closes.
+// forkJoins are the namespaces of an environment that a fork is not born in. The last one takes
+// away what it may do in others.
+var forkJoins = [...]struct {
+	name string
+	kind uintptr
+}{
+	{"net", unix.CLONE_NEWNET}, {"ipc", unix.CLONE_NEWIPC}, {"uts", unix.CLONE_NEWUTS}, {"mnt", unix.CLONE_NEWNS},
+	{"cgroup", unix.CLONE_NEWCGROUP}, {"user", unix.CLONE_NEWUSER},
+}
+
+// fork writes the steps of a process that is a fork already, and of another user
+// namespace when it comes. What execve would do is done by hand: there is nothing left of the
+// set-up to be seen. One descriptor more stays open, which
+// zygote.py closes; after that come the namespaces.
 func (w *scripts) fork(s *linux.Script, spec *link.Start, writable []rule, keep int) error {
+	g := &s.Program
+	for n, ns := range forkJoins {
+		g.Add("enter the environment's "+ns.name+" namespace", unix.SYS_SETNS, uintptr(keep+1+n), ns.kind)
+	}
+	w.capabilities(s, g)
 	if err := w.program(s, &spec.Limits, writable, keep+1); err != nil {
 		return err
 	}
-	g := &s.Program
 	w.arrive(s, g, &spec.Command)
 	g.Add("take a name", unix.SYS_PRCTL, unix.PR_SET_NAME, s.String(path.Base(spec.Fork.Interpreter[0])))
 	g.Add("be seen from inside", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 1)

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cofferdam/executor"
@@ -154,13 +155,13 @@ func newServer(hello *link.Hello, conn *link.Conn) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	networks, err := newNetworks(s.visitor, max(hello.Warm, 1), memoryGroup)
+	networks, err := newNetworks(s.visitor, max(hello.Warm, 1), networkMaker(memoryGroup))
 	if err != nil {
 		return nil, err
 	}
 	s.blanks = &blanks{
 		ids: s.ids, networks: networks, scripts: s.scripts,
-		nests: &nests{cloner: s.cloner, room: room, parent: s.cgroups, keep: maxDismantled},
+		nests: &nests{origin: s.origin(room), room: room, parent: s.cgroups, made: new(atomic.Uint64), keep: maxDismantled},
 		ahead: hello.Warm, wake: make(chan struct{}, 1), stopped: make(chan struct{}),
 	}
 	s.stocks = &stocks{server: s, wake: make(chan struct{}, 1), stopped: make(chan struct{}), by: map[string]*stock{}}
@@ -171,6 +172,14 @@ func newServer(hello *link.Hello, conn *link.Conn) (*server, error) {
 	go s.stocks.keep()
 	s.blanks.refill()
 	return s, nil
+}
+
+// origin makes the first cradle, on a thread that stays.
+func (s *server) origin(room *linux.Room) func() (*linux.Cradle, error) {
+	return func() (c *linux.Cradle, err error) {
+		s.cloner.do(func() { c, err = linux.NewCradle(room) })
+		return c, err
+	}
 }
 
 // lastCapability is the highest capability that the kernel knows.

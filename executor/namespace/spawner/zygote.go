@@ -25,8 +25,8 @@ import (
 // give each two ids. Outside it has none. It gets nothing from anybody but us, and of an instance
 // nothing but numbers: what is to run goes to the fork, past it.
 //
-// Its forks are blanks, whose init is a fork too. They are in its pid namespace and end
-// with it.
+// Its forks become programs of environments that are nested in its own: their inits are born
+// in its user and pid namespaces, and end with it.
 type zygote struct {
 	server *server
 	key    string
@@ -154,6 +154,37 @@ func (ts *zygotes) of(spec *link.Start, mounts []placed) (*zygote, error) {
 	return t, nil
 }
 
+// prepare has the zygote of spec wait, and its forks with it; zero retires it.
+func (ts *zygotes) prepare(spec *link.Start, n int) error {
+	s := ts.server
+	if err := s.checkDegraded(spec.AllowDegraded); err != nil {
+		return err
+	}
+	mounts, err := s.place(spec.Mounts, &spec.Limits, true)
+	if err != nil {
+		return err
+	}
+	defer s.closePlaced(mounts)
+	if n > 0 {
+		t, err := ts.of(spec, mounts)
+		if err == nil {
+			ts.leave(t)
+		}
+		return err
+	}
+	key, _, err := s.shape(spec, mounts)
+	if err != nil {
+		return err
+	}
+	ts.mu.Lock()
+	t := ts.all[key]
+	ts.mu.Unlock()
+	if t != nil {
+		ts.retire(t)
+	}
+	return nil
+}
+
 // retire has nobody more use t, which ends with the last who does.
 func (ts *zygotes) retire(t *zygote) {
 	ts.mu.Lock()
@@ -278,8 +309,8 @@ func (t *zygote) start(spec *link.Start, fixed []placed) (err error) {
 	}()
 	unix.SetNonblock(pair[0], true)
 	t.link = os.NewFile(uintptr(pair[0]), "zygote")
-	const null = 0                                                // as which we were given it
-	list := &setting{fds: []int{null, null, null, pair[1], null}} // 4 becomes the mounts of inits
+	const null = 0 // as which we were given it
+	list := &setting{fds: []int{null, null, null, pair[1]}}
 	keep := len(list.fds)
 	sc := t.blank.script
 	if err := s.scripts.zygote(sc, &env.Command, list.add(tree), keep); err != nil {
@@ -313,8 +344,14 @@ func (t *zygote) start(spec *link.Start, fixed []placed) (err error) {
 	if ahead == 0 {
 		ahead = defaultForks
 	}
+	networks, err := newNetworks(s.visitor, 1, t.network)
+	if err != nil {
+		return err
+	}
+	all := s.blanks.nests
 	t.forks = &blanks{
-		ids: s.ids, nests: s.blanks.nests, zygote: t,
+		ids: s.ids, scripts: s.scripts, zygote: t, networks: networks,
+		nests: &nests{origin: t.origin, room: all.room, parent: all.parent, made: all.made, keep: ahead},
 		ahead: ahead, wake: make(chan struct{}, 1), stopped: make(chan struct{}),
 	}
 	go t.forks.keep()
@@ -322,10 +359,30 @@ func (t *zygote) start(spec *link.Start, fixed []placed) (err error) {
 	return nil
 }
 
+// origin makes the cradle that those of the zygote's inits come from. clone(2) wants whoever makes
+// a pid namespace to be in the one that encloses it, which setns(2) takes only children to.
+func (t *zygote) origin() (*linux.Cradle, error) {
+	root, err := t.server.blanks.nests.root()
+	if err != nil {
+		return nil, err
+	}
+	outside, err := root.Inside(t.blank.child.PidFD)
+	if err != nil {
+		return nil, err
+	}
+	defer outside.Close()
+	return outside.Another()
+}
+
 // end ends the zygote and the forks that wait.
 func (t *zygote) end() {
+	if t.blank != nil { // first, so that nobody in it waits for it
+		unix.PidfdSendSignal(t.blank.child.PidFD, unix.SIGKILL, nil, 0)
+	}
 	if t.forks != nil {
 		t.forks.close()
+		t.forks.networks.close()
+		t.forks.nests.close()
 	}
 	if t.link != nil {
 		t.link.Close()
@@ -338,14 +395,13 @@ func (t *zygote) end() {
 
 // numbers are those that zygote.py needs of this machine.
 func numbers() string {
-	flags := blankNamespaces | unix.CLONE_PIDFD | int(unix.SIGCHLD)
 	var all []string
 	for _, n := range []struct {
 		name  string
 		value int
 	}{
-		{"clone", unix.SYS_CLONE}, {"setns", unix.SYS_SETNS}, {"close_range", unix.SYS_CLOSE_RANGE}, {"wait4", unix.SYS_WAIT4},
-		{"sendmsg", unix.SYS_SENDMSG}, {"exit_group", unix.SYS_EXIT_GROUP}, {"unshare", unix.SYS_UNSHARE}, {"NEWNS", unix.CLONE_NEWNS}, {"NEWNET", unix.CLONE_NEWNET}, {"flags", flags},
+		{"setns", unix.SYS_SETNS}, {"close_range", unix.SYS_CLOSE_RANGE}, {"unshare", unix.SYS_UNSHARE}, {"rseq", unix.SYS_RSEQ},
+		{"NEWPID", unix.CLONE_NEWPID}, {"NEWNET", unix.CLONE_NEWNET},
 	} {
 		all = append(all, n.name+"="+strconv.Itoa(n.value))
 	}
@@ -357,18 +413,14 @@ func numbers() string {
 func (w *scripts) zygote(s *linux.Script, c *link.Command, tree uintptr, keep int) error {
 	const root = 0
 	w.become(s, root)
-	setup, mounts := &s.Setup, s.Slot()
+	setup := &s.Setup
 	setup.Add("make a cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
 	setup.Add("set the host name", unix.SYS_SETHOSTNAME, s.String("zygote"), 8)
-	// As an init is born it has the cloner's mounts.
-	setup.Add("keep the mounts of inits", unix.SYS_OPENAT, cwd, s.String("/proc/self/ns/mnt"), unix.O_RDONLY|unix.O_CLOEXEC).Into(mounts)
-	setup.Add("make a mount namespace", unix.SYS_UNSHARE, unix.CLONE_NEWNS)
 	w.enter(s, tree)
 	w.leave(s)
 
 	g := &s.Program
 	g.Add("begin a session", unix.SYS_SETSID)
-	g.Add("pass on the mounts of inits", unix.SYS_DUP3, 0, uintptr(keep-1), 0).From(0, mounts)
 	g.Add("set no_new_privs", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 	g.Add("close descriptors", unix.SYS_CLOSE_RANGE, uintptr(keep), uintptr(^uint32(0)), 0)
 	if err := w.execute(s, c); err != nil {
@@ -378,84 +430,53 @@ func (w *scripts) zygote(s *linux.Script, c *link.Command, tree uintptr, keep in
 	return nil
 }
 
-// makeIn makes a fork in slot, which it has then.
-func (t *zygote) makeIn(slot uint32) (_ *blank, err error) {
-	s, b := t.server, t.forks
-	k := &blank{slot: slot, net: -1, child: linux.Child{PidFD: -1}}
-	defer func() {
-		if err != nil {
-			b.drop(k)
-		}
-	}()
-	if k.nest, err = b.nests.bare(); err != nil {
-		return nil, err
-	}
-	if k.script, err = b.nests.room.NewScript(); err != nil {
-		return nil, err
-	}
-	var child int
-	if k.ctl, child, err = k.script.Adopt(); err != nil {
-		return nil, err
-	}
-	k.child.PidFD, err = t.fork(child, slot)
-	unix.Close(child)
+// network makes a network that belongs to the zygote's user namespace, as all do that its
+// forks can enter.
+func (t *zygote) network() (int, error) {
+	fds, err := t.ask(nil)
 	if err != nil {
-		return nil, err
+		return -1, err
 	}
-	if k.child.Pid, err = pidOf(k.child.PidFD); err != nil || k.child.Pid <= 0 {
-		return nil, fmt.Errorf("%w: what it made is dead (%v)", errZygoteGone, err)
+	accounted := t.server.scripts.memoryGroup
+	if err := t.server.visitor.network(fds[0], func() error { return readyNetwork(accounted) }); err != nil {
+		unix.Close(fds[0])
+		return -1, err
 	}
-	if k.pidns, err = os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", k.child.Pid)); err != nil {
-		return nil, fmt.Errorf("look at the pid namespace of an environment: %w", err)
-	}
-	if k.net, err = unix.Open(fmt.Sprintf("/proc/%d/ns/net", k.child.Pid), unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
-		return nil, fmt.Errorf("open the network of an environment: %w", err)
-	}
-	if readable(k.child.PidFD) { // what was looked at may be somebody of the same number
-		return nil, fmt.Errorf("%w: what it made has died", errZygoteGone)
-	}
-	if err = s.visitor.network(k.net, func() error { return readyNetwork(s.scripts.memoryGroup) }); err != nil {
-		return nil, err
-	}
-	if g := k.group(); g != nil {
-		if err = g.Attach(k.child.Pid); err != nil {
-			return nil, err
-		}
-	}
-	s.scripts.begin(k.script) // which it has not done ahead, for it takes all of its script at a time
-	return k, nil
+	return fds[0], nil
 }
 
-// fork asks the zygote for an init in slot, with ctl as its control socket.
-func (t *zygote) fork(ctl int, slot uint32) (pidfd int, err error) {
+// ask asks the zygote for a network, or for a fork if it is given numbers and descriptors.
+func (t *zygote) ask(numbers []uint32, fds ...int) (got []int, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.gone {
-		return -1, errZygoteGone
+		return nil, errZygoteGone
 	}
-	var ask [12]byte
-	if t.server.ids.single() {
-		binary.NativeEndian.PutUint32(ask[:], 1)
+	wanted, message := 0, []byte{0}
+	if len(fds) == 0 {
+		wanted = 1
 	} else {
-		init, program := t.server.ids.inner(slot)
-		binary.NativeEndian.PutUint32(ask[4:], init)
-		binary.NativeEndian.PutUint32(ask[8:], program)
+		message = message[:0]
+		for _, n := range numbers {
+			message = binary.NativeEndian.AppendUint32(message, n)
+		}
 	}
 	var answer [4]byte
 	t.link.SetDeadline(time.Now().Add(forkTimeout))
-	err = linux.SendFDs(t.link, ask[:], []int{ctl})
-	var fds []int
-	if err == nil {
-		fds, err = linux.RecvFDs(t.link, answer[:])
+	if err = linux.SendFDs(t.link, message, fds); err == nil {
+		got, err = linux.RecvFDs(t.link, answer[:])
 	}
 	errno := unix.Errno(binary.NativeEndian.Uint32(answer[:]))
 	switch {
 	case err != nil:
 		t.gone = true
-		return -1, fmt.Errorf("%w: %v", errZygoteGone, err)
-	case errno != 0 || len(fds) != 1:
-		linux.CloseFDs(fds)
-		return -1, fmt.Errorf("fork the zygote: %w", errno)
+		return nil, fmt.Errorf("%w: %v", errZygoteGone, err)
+	case errno != 0:
+		linux.CloseFDs(got)
+		return nil, fmt.Errorf("ask the zygote: %w", errno)
+	case len(got) != wanted:
+		linux.CloseFDs(got)
+		return nil, fmt.Errorf("ask the zygote: %d descriptors, and not %d", len(got), wanted)
 	}
-	return fds[0], nil
+	return got, nil
 }

@@ -2,18 +2,19 @@
 
 The spawner starts an interpreter with this text in an environment of its own: it
 imports the modules that it is told, and waits. For each use it makes one more
-process, in namespaces of that one's own, which waits too, and is then used once:
+process, which waits too, and is then used once. That is in the pid namespace of an
+environment that is being made, and a child of its init:
 
-    zygote --clone--> init --fork--> the program
+    zygote --clone--> a helper, for a moment --fork--> the program
+                                          init --adopts--> the program
 
-The init carries out the script of the environment, the same list of system calls as
-for any other (internal/linux, child.go is the other one who carries it out); so does
-the process of the program, up to the filter of system calls. Only then does it look
-at what it is to run. The zygote itself gets nothing but numbers and sockets, from the
-spawner alone.
+Told to, the program's process enters the environment and carries out a list of
+system calls (internal/linux, whose children carry out the same), up to the filter of
+system calls. Only then does it look at what it is to run. The zygote itself gets
+nothing but numbers, sockets and pidfds, from the spawner alone.
 
-Arguments: numbers of system calls, of namespaces and of constants, then modules.
-Descriptors: 3 leads to the spawner, 4 is the mount namespace that inits begin in.
+Arguments: numbers of system calls and of namespaces, then modules.
+Descriptors: 3 leads to the spawner.
 
 Trusted: yes, up to the filter.
 """
@@ -26,20 +27,23 @@ import socket
 import struct
 import sys
 
-CONTROL = 255  # the number of the control socket in an init
+CONTROL = 255  # the number of the control socket in a fork
 REPORT = struct.Struct("=6i3q")  # struct report of internal/linux
-STARTED, FAILED, EXITED = 1, 2, 3
-SETUP, PROGRAM, SEAL = 1, 2, 4  # the numbers of the stages there
-HEAD = struct.Struct("=8I")
+STARTED, FAILED, READY = 1, 2, 4
+PROGRAM = 2  # the number of the stage there
+ASK = struct.Struct("=3I")
+HEAD = struct.Struct("=6I")
 STEP = struct.Struct("=10Q")
 WALL = 0x40000000
-NOSIGNAL = 0x4000
-EINTR = 4
+SHARED = 0x4100  # CLONE_VM and CLONE_VFORK
 
 libc = ctypes.PyDLL(None, use_errno=True)
 call = libc.syscall
 call.restype = ctypes.c_long
 call.argtypes = [ctypes.c_ulong] * 7
+function = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
+clone = libc.clone
+clone.argtypes = [function, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
 
 
 class nr:
@@ -69,13 +73,14 @@ def zygote():
         link.sendall(("%s: %s" % (type(e).__name__, e)).encode()[:4096])
         os._exit(1)
     signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # inits are nobody's to wait for
     check("make a network", call(nr.unshare, nr.NEWNET, 0, 0, 0, 0, 0))  # one to come back to
-    own = [os.open("/proc/self/ns/" + name, os.O_RDONLY) for name in ("mnt", "net")]
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # a helper that is dead waits for nobody
+    own = {name: os.open("/proc/self/ns/" + name, os.O_RDONLY) for name in ("net", "pid")}
+    rehearse()
     gc.disable()
     gc.collect()
     gc.freeze()
-    serve(link, own)
+    serve(link, own, below())
 
 
 def load(modules):
@@ -105,42 +110,123 @@ def load(modules):
                 raise RuntimeError("the modules share memory (%s) that every fork could write to" % what)
 
 
-def serve(link, own):
-    """Makes an init for each message: two numbers of ids, and a control socket."""
-    pidfd = ctypes.c_int(-1)
-    ask = struct.Struct("=3I")
+PIECE = """
+class C:
+    def f(self, x=1):
+        return [str(i) + "x" for i in range(x)]
+try:
+    print(C().f(3), {k: v for k, v in zip("ab", (1, 2.5))}, "%s" % None, f"{6*7}")
+except Exception as e:
+    print(e)
+"""
+
+
+def rehearse():
+    """Does what forks do, with a piece of our own, until the interpreter has learnt how.
+
+    It writes down what it learns in the code that it runs: pages that otherwise each
+    fork would take a copy of, in order to learn the same.
+    """
+    main, path, before = sys.modules["__main__"], sys.path[:], vars(sys).copy()
+    for _ in range(24):
+        renew(dict(os.environb))
+        program = Program(["-c", PIECE])
+        program.run()
+        flush()
+        clear(vars(program.main))
+    for name in vars(sys).keys() - before.keys():
+        delattr(sys, name)
+    vars(sys).update(before)
+    sys.modules["__main__"], sys.path[:] = main, path
+
+
+def below():
+    """Is an address in our stack that is below all that was ever used of it."""
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            if line.endswith("[stack]\n"):
+                return int(line.split("-")[0], 16) - (64 << 10)
+    raise RuntimeError("there is no stack")
+
+
+def serve(link, own, stack):
+    """Makes a network for an empty message, and a fork for any other one."""
     while True:
         message, fds, _, _ = socket.recv_fds(link, 64, 4)
         if not message:
             os._exit(0)
-        errno, out = 0, []
+        code, out = 0, []
         try:
-            single, first, second = ask.unpack(message)
-            check("make a network", call(nr.unshare, nr.NEWNET, 0, 0, 0, 0, 0))
-            check("enter the mounts of inits", call(nr.setns, 4, nr.NEWNS, 0, 0, 0, 0))
-            ctypes.pythonapi.PyOS_BeforeFork()
-            pid = call(nr.clone, nr.flags, 0, ctypes.addressof(pidfd), 0, 0, 0)
-            if pid == 0:
-                try:
-                    ctypes.pythonapi.PyOS_AfterFork_Child()
-                    init(fds[0])
-                finally:
-                    os._exit(127)
-            ctypes.pythonapi.PyOS_AfterFork_Parent()
-            check("clone", pid)
-            out.append(pidfd.value)
-            for fd in own:
-                check("come back", call(nr.setns, fd, 0, 0, 0, 0, 0))
-            ids = b"1000 0 1\n" if single else b"0 %d 1\n1000 %d 1\n" % (first, second)
-            for name in (b"/proc/%d/uid_map", b"/proc/%d/gid_map"):
-                f = os.open(name % pid, os.O_WRONLY)
-                os.write(f, ids)
-                os.close(f)
+            if fds:
+                fork(ASK.unpack(message), *fds, own, stack)
+            else:
+                out.append(network(own))
         except OSError as e:
-            errno = e.errno
-        socket.send_fds(link, [struct.pack("=I", errno)], out)
+            code = e.errno
+        socket.send_fds(link, [struct.pack("=I", code)], out)
         for fd in fds + out:
             os.close(fd)
+
+
+def network(own):
+    check("make a network", call(nr.unshare, nr.NEWNET, 0, 0, 0, 0, 0))
+    fd = os.open("/proc/self/ns/net", os.O_RDONLY)
+    check("come back", call(nr.setns, own["net"], nr.NEWNET, 0, 0, 0, 0))
+    return fd
+
+
+def fork(ids, init, control, own, stack):
+    """Maps the ids of an environment, whose init it is, and makes a process there."""
+    with open("/proc/self/fdinfo/%d" % init, "rb", 0) as f:
+        pid = int(f.read().split(b"\nPid:", 1)[1].split(b"\n", 1)[0])
+    single, first, second = ids
+    text = b"1000 0 1\n" if single else b"0 %d 1\n1000 %d 1\n" % (first, second)
+    for name in (b"/proc/%d/uid_map", b"/proc/%d/gid_map"):
+        f = os.open(name % pid, os.O_WRONLY)
+        os.write(f, text)
+        os.close(f)
+
+    # What a process makes that is in another pid namespace is an orphan there once that
+    # process ends, and so a child of the init. It takes no copy of our memory, in which we
+    # wait: that would be a second one.
+    refused = []
+
+    def helper(_):
+        try:
+            if os.fork() == 0:
+                try:
+                    wait(control)
+                finally:
+                    os._exit(127)
+        except OSError as e:
+            refused.append(e)
+        return 0
+
+    check("enter a pid namespace", call(nr.setns, init, nr.NEWPID, 0, 0, 0, 0))
+    try:
+        check("clone", clone(function(helper), stack, SHARED | signal.SIGCHLD, None))
+    finally:
+        check("come back", call(nr.setns, own["pid"], nr.NEWPID, 0, 0, 0, 0))
+    try:
+        os.waitpid(-1, WALL)  # returns when there is no child
+    except ChildProcessError:
+        pass
+    if refused:
+        raise refused[0]
+
+
+def sequences():
+    """Registers what glibc has of restartable sequences: the kernel forgot it with the helper."""
+    if os.uname().machine != "x86_64":
+        return
+    try:
+        at = ctypes.c_ssize_t.in_dll(libc, "__rseq_offset").value
+        size = ctypes.c_uint.in_dll(libc, "__rseq_size").value
+    except ValueError:
+        return  # an older one has none
+    libc.pthread_self.restype = ctypes.c_ulong
+    if size:
+        call(nr.rseq, libc.pthread_self() + at, max(size, 32), 0, 0x53053053, 0, 0)
 
 
 def run(steps, base):
@@ -157,37 +243,33 @@ def run(steps, base):
         else:
             r = call(nr, a, b, c, d, e, f)
         if r == -1:
-            errno = ctypes.get_errno()
-            if errno != accept:
-                return n, errno
+            code = ctypes.get_errno()
+            if code != accept:
+                return n, code
         if store:
             ctypes.c_int.from_address(base + store - 1).value = r & 0xFFFFFFFF if r < 0 else r
     return -1, 0
 
 
-def fail(control, stage, step, errno):
-    try:
-        control.sendall(REPORT.pack(FAILED, stage, step, errno, 0, 0, 0, 0, 0))
-    finally:
-        os._exit(1)
-
-
-def init(fd):
-    """Is the whole life of an init, and of the program. Neither returns."""
+def wait(fd):
+    """Is the whole life of a fork. It does not return."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.dup2(fd, CONTROL)
     call(nr.close_range, 0, CONTROL - 1, 0, 0, 0, 0)
     call(nr.close_range, CONTROL + 1, 0xFFFFFFFF, 0, 0, 0, 0)
+    sequences()
     control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, CONTROL)
+    me = os.getpid()
+    socket.send_fds(control, [REPORT.pack(READY, 0, 0, 0, me, 0, 0, 0, 0)], [os.pidfd_open(me)])
+    os.close(0)
     message, fds, _, _ = socket.recv_fds(control, 8, 253)
     if not message:
         os._exit(0)  # the spawner has gone, or has no use for us
-    count = len(fds) - 1  # the last one is the script
-    script = bytearray(os.pread(count, 1 << 24, 0))
-    os.close(count)
-    setup, program, seal, data, moves, args, env, keep = HEAD.unpack_from(script)
+    control.detach()
+    script = bytearray(os.pread(fds[-7], 1 << 24, 0))
+    count, data, moves, args, env, keep = HEAD.unpack_from(script)
     at = HEAD.size
-    end = at + STEP.size * (setup + program + seal)
+    end = at + STEP.size * count
     steps = list(STEP.iter_unpack(memoryview(script)[at:end]))
     place = struct.unpack_from("=%dI" % moves, script, end)
     end += 4 * moves
@@ -195,61 +277,15 @@ def init(fd):
     base = ctypes.addressof(ctypes.c_char.from_buffer(script, end)) if data else 0
     for p in place:
         ctypes.c_uint64.from_address(base + p).value += base
-
-    step, errno = run(steps[:setup], base)
+    os.dup2(CONTROL, keep)  # the first that is not the program's; the steps leave it open
+    step, code = run(steps, base)
     if step >= 0:
-        fail(control, SETUP, step, errno)
-    r, w = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.dup2(w, keep)  # the first that is not the program's; the steps leave it open
-        step, errno = run(steps[setup : setup + program], base)
-        if step >= 0:
-            os.write(keep, struct.pack("=2i", step, errno))
-            os._exit(127)
-        os.close(keep)
-        ctypes.memset(base, 0, data)
-        interpret(text[:args], text[args:])
-    os.close(w)
-    said = os.read(r, 8)
-    if len(said) == 8:
-        os.waitpid(pid, WALL)
-        fail(control, PROGRAM, *struct.unpack("=2i", said))
-    watch(control, pid, steps[setup + program :], base)
-
-
-def watch(control, pid, seal, base):
-    """Waits for the program, with next to nothing left that it may do."""
-    program = os.pidfd_open(pid)
-    report = bytearray(REPORT.pack(STARTED, *[0] * 8))
-    body = (ctypes.c_char * len(report)).from_buffer(report)
-    rights = ctypes.create_string_buffer(struct.pack("=Qiii", 20, socket.SOL_SOCKET, socket.SCM_RIGHTS, program), 24)
-    vector = ctypes.create_string_buffer(struct.pack("=QQ", ctypes.addressof(body), len(report)), 16)
-    with_fd = ctypes.create_string_buffer(struct.pack("=QIIQQQQII", 0, 0, 0, ctypes.addressof(vector), 1, ctypes.addressof(rights), 24, 0, 0), 56)
-    without = ctypes.create_string_buffer(struct.pack("=QIIQQQQII", 0, 0, 0, ctypes.addressof(vector), 1, 0, 0, 0, 0), 56)
-    status = ctypes.c_int(0)
-    usage = (ctypes.c_long * 18)()
-    started, ended, where, used = (ctypes.addressof(x) for x in (with_fd, without, status, usage))
-    spare = [[bytes(n) for n in range(0, 512, 16)] for _ in range(16)]  # so that no object needs memory from the kernel
-    del spare
-    step, errno = run(seal, base)
-    if step >= 0:
-        fail(control, SEAL, step, errno)
-    if call(nr.sendmsg, CONTROL, started, NOSIGNAL, 0, 0, 0) == -1:
-        call(nr.exit_group, 1, 0, 0, 0, 0, 0)
-    call(nr.close_range, 0, CONTROL - 1, 0, 0, 0, 0)
-    while True:
-        got = call(nr.wait4, 0xFFFFFFFFFFFFFFFF, where, WALL, used, 0, 0)
-        if got == pid:
-            break
-        if got == -1 and ctypes.get_errno() != EINTR:
-            call(nr.exit_group, 1, 0, 0, 0, 0, 0)
-    REPORT.pack_into(
-        report, 0, EXITED, 0, 0, 0, status.value, 0, usage[0] * 1000000 + usage[1], usage[2] * 1000000 + usage[3], usage[4] * 1024
-    )
-    call(nr.sendmsg, CONTROL, ended, NOSIGNAL, 0, 0, 0)
-    while True:
-        call(nr.exit_group, 0, 0, 0, 0, 0, 0)
+        os.write(keep, REPORT.pack(FAILED, PROGRAM, step, code, 0, 0, 0, 0, 0))
+        os._exit(127)
+    os.write(keep, REPORT.pack(STARTED, *[0] * 8))
+    os.close(keep)
+    ctypes.memset(base, 0, data)
+    interpret(text[:args], text[args:])
 
 
 def interpret(args, env):
