@@ -42,7 +42,8 @@ type Executor interface {
 	// such a one and any is left, each once, and another one is prepared in its place.
 	// Environments are alike if their specs agree in Mounts, Hosts and Limits, but for the
 	// sources of sockets and volumes, the files in a MountFiles, and the limits Wall and
-	// OutputBytes. Zero ends those that wait.
+	// OutputBytes. Zero ends those that wait. Of what is forked the interpreter waits, and as many
+	// forks as [Fork] says.
 	Prepare(ctx context.Context, spec *Spec, n int) error
 
 	// Open opens a directory of the host, an absolute path without links, so

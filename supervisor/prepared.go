@@ -36,6 +36,17 @@ func newPreparations() preparations {
 // prepares tells whether environments of svc wait, rather than instances.
 func prepares(svc *manifest.Service) bool { return svc.Warm > 0 && (svc.Template || svc.Stdio != "") }
 
+// ahead is how many environments of svc are to wait, or whether an interpreter is, for forks.
+func ahead(svc *manifest.Service) int {
+	switch {
+	case svc.Fork != nil:
+		return svc.Fork.Spares
+	case prepares(svc):
+		return svc.Warm
+	}
+	return 0
+}
+
 // look has what waits be what the lineup says.
 func (p *preparations) look() {
 	select {
@@ -55,13 +66,13 @@ func (s *Supervisor) keepPrepared(ctx context.Context) {
 		}
 		wanted := make(map[string]preparedShape)
 		for _, svc := range s.now().app.Services {
-			if prepares(svc) {
+			if n := ahead(svc); n > 0 {
 				spec, err := s.shapeOf(svc)
 				if err != nil {
 					s.Logger.Error("prepare", "service", svc.Name, "error", err)
 					continue
 				}
-				wanted[svc.Name] = preparedShape{spec, shapeText(spec), svc.Warm}
+				wanted[svc.Name] = preparedShape{spec, shapeText(spec), n}
 			}
 		}
 		for name, old := range p.by {
@@ -101,7 +112,11 @@ func (s *Supervisor) shapeOf(svc *manifest.Service) (*executor.Spec, error) {
 
 // shapeText is what of a spec is of the shape.
 func shapeText(spec *executor.Spec) string {
-	return fmt.Sprintf("%v %+v %v %q", spec.Hosts, spec.Limits, spec.Mounts, spec.AllowDegraded)
+	text := fmt.Sprintf("%v %+v %v %q", spec.Hosts, spec.Limits, spec.Mounts, spec.AllowDegraded)
+	if spec.Fork != nil {
+		text += fmt.Sprintf(" %+v", *spec.Fork)
+	}
+	return text
 }
 
 // filesMount is where the files of a spawner appear, which are known only when it spawns; unless the

@@ -2,6 +2,7 @@ package supervisor_test
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"strconv"
 	"strings"
@@ -65,6 +66,42 @@ func TestPrepared(t *testing.T) {
 		text := fmt.Sprint("hello ", i)
 		if got, want := a.exec("host", "ask", "upper.shout", text), "answer: shout from host: "+strings.ToUpper(text); got != want {
 			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+// said has whoever waits know of each line of a log.
+type said chan string
+
+func (s said) Write(b []byte) (int, error) {
+	select {
+	case s <- string(b):
+	default:
+	}
+	return len(b), nil
+}
+
+// The interpreter that a service is forked from is started with the application, and not by
+// the first who wants a fork: what is wrong with it is said then.
+func TestForkAhead(t *testing.T) {
+	if _, err := os.Stat("/usr/bin/python3"); err != nil {
+		t.Skip("needs python3: ", err)
+	}
+	a := prepare(t, `
+  host: {{program}deaf], stop_grace_period: 100ms, uses: [{spawn: word}]}
+  word: {runtime: host, command: [/usr/bin/python3, -I], template: true, warm: {by: fork, modules: [nosuchmodule]}}
+`)
+	lines := make(said, 100)
+	a.sup.Logger = slog.New(slog.NewTextHandler(lines, nil))
+	a.run()
+	for wait := time.After(20 * time.Second); ; {
+		select {
+		case line := <-lines:
+			if strings.Contains(line, "service=word") && strings.Contains(line, "nosuchmodule") {
+				return
+			}
+		case <-wait:
+			t.Fatal("nothing is said of a module that is not there")
 		}
 	}
 }
