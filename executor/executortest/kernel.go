@@ -1,6 +1,8 @@
 package executortest
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"os/exec"
@@ -252,7 +254,7 @@ var kernelCases = []Case{
 			in.Must(err)
 			_, err = unix.FcntlInt(d.Fd(), unix.F_NOTIFY, 1)
 			in.Attempt("signals of what happens in a directory", err, unix.EPERM)
-			for _, r := range []int{unix.RLIMIT_CORE, unix.RLIMIT_NICE, unix.RLIMIT_RTPRIO, unix.RLIMIT_NOFILE, unix.RLIMIT_MEMLOCK, unix.RLIMIT_MSGQUEUE, unix.RLIMIT_FSIZE, unix.RLIMIT_NPROC} {
+			for _, r := range []int{unix.RLIMIT_NICE, unix.RLIMIT_RTPRIO, unix.RLIMIT_NOFILE, unix.RLIMIT_MEMLOCK, unix.RLIMIT_MSGQUEUE, unix.RLIMIT_FSIZE, unix.RLIMIT_NPROC} {
 				var l unix.Rlimit
 				in.Must(unix.Getrlimit(r, &l))
 				in.Check(fmt.Sprintf("limit %d is finite", r), l.Max != unix.RLIM_INFINITY, true)
@@ -297,7 +299,19 @@ var kernelCases = []Case{
 			t.Check("files that the crash leaves", fmt.Sprint(left), "[]")
 		},
 		Inside: func(in *Inside) {
-			in.Attempt("ask for core files", unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: 1 << 20, Max: 1 << 20}), unix.EPERM)
+			// With exactly 1 there is neither a file nor a run of the host's handler.
+			for _, n := range []uint64{1 << 20, 0} {
+				limit := unix.Rlimit{Cur: n, Max: n}
+				unix.Setrlimit(unix.RLIMIT_CORE, &limit)
+				unix.Prlimit(0, unix.RLIMIT_CORE, &limit, &unix.Rlimit{})
+				raw.Call(unix.SYS_SETRLIMIT, unix.RLIMIT_CORE, bytes.Repeat(binary.NativeEndian.AppendUint64(nil, n), 2))
+				in.Must(unix.Prlimit(0, unix.RLIMIT_CORE, nil, &limit))
+				var err error
+				if limit == (unix.Rlimit{Cur: 1, Max: 1}) {
+					err = unix.EPERM
+				}
+				in.Attempt(fmt.Sprint("limit core files to ", n), err, unix.EPERM)
+			}
 			raw.Call(unix.SYS_RT_SIGACTION, int(unix.SIGQUIT), make([]byte, 32), nil, 8) // the default: dump core
 			syscall.Kill(os.Getpid(), syscall.SIGQUIT)
 			time.Sleep(time.Hour)

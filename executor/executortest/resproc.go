@@ -282,7 +282,7 @@ attempt("signals that wait, without end", e, "EAGAIN")
 			for resource, name := range map[int]string{
 				unix.RLIMIT_NOFILE: "open files", unix.RLIMIT_FSIZE: "file size", unix.RLIMIT_NPROC: "processes",
 				unix.RLIMIT_MEMLOCK: "locked memory", unix.RLIMIT_MSGQUEUE: "message queues", unix.RLIMIT_SIGPENDING: "timers and signals",
-				unix.RLIMIT_CORE: "core files", unix.RLIMIT_NICE: "nice", unix.RLIMIT_RTPRIO: "real-time priority",
+				unix.RLIMIT_NICE: "nice", unix.RLIMIT_RTPRIO: "real-time priority",
 			} {
 				var l unix.Rlimit
 				in.Must(unix.Prlimit(0, resource, nil, &l))

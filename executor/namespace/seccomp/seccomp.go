@@ -13,6 +13,10 @@
 //   - any other call, known or from a kernel to come, gives ENOSYS, so that
 //     libraries fall back. So does clone3, whose flags a filter cannot see.
 //
+// The limit of core files stays what it is, and who sets it is told that it is done: most who do want
+// none, and there is none. With another value than the one that it begins with the kernel
+// would run the host's handler of core dumps, if there is one, outside of all limits: core(5).
+//
 // A file cannot be given the set-user-id or set-group-id bit. What a program leaves in
 // a directory of the host lies there without the mount option that makes them void
 // inside, and as an ordinary user it belongs to that user: whoever runs it would be them.
@@ -128,7 +132,8 @@ func Program(accounted bool) []unix.SockFilter {
 	rules[unix.SYS_PRCTL] = noneOf(0, unix.PR_SCHED_CORE, unix.PR_SET_MEMORY_MERGE)
 	rules[unix.SYS_MADVISE] = noneOf(2, unix.MADV_MERGEABLE)
 	// Of other processes it would be the init's, where that has the program's id.
-	rules[unix.SYS_PRLIMIT64] = oneOf(0, unix.EPERM, 0)
+	rules[unix.SYS_PRLIMIT64] = append(onlyIf(0, unix.EPERM, 0), keptAsIs(1, unix.RLIMIT_CORE, 2, 3)...)
+	rules[unix.SYS_SETRLIMIT] = noneOfAs(0, 0, unix.RLIMIT_CORE)
 	rules[unix.SYS_PERSONALITY] = oneOf(0, unix.EPERM, 0, 0xffffffff)
 	for _, table := range []map[uint32]int{modes, modesHere} {
 		for nr, mode := range table {
@@ -222,12 +227,30 @@ func noneOfPairs(level, option int, errno unix.Errno, table []levelOptions) []un
 }
 
 // noneOf refuses the call if the low half of argument arg is among values.
-func noneOf(arg int, values ...uint32) []unix.SockFilter {
+func noneOf(arg int, values ...uint32) []unix.SockFilter { return noneOfAs(unix.EPERM, arg, values...) }
+
+// noneOfAs has it return errno then, success for 0.
+func noneOfAs(errno unix.Errno, arg int, values ...uint32) []unix.SockFilter {
 	code := []unix.SockFilter{load(uint32(offArg + 8*arg))}
 	for i, v := range values {
 		code = append(code, jump(unix.BPF_JEQ, v, uint8(len(values)-i), 0))
 	}
-	return append(append(code, ret(allow)...), ret(errnoAction|uint32(unix.EPERM))...)
+	return append(append(code, ret(allow)...), ret(errnoAction|uint32(errno))...)
+}
+
+// keptAsIs allows the call unless the low half of argument arg is value and argument set, an
+// address, is not null. Then nothing happens and the call is said to have succeeded, but for one that
+// wants to know as well what was set before: argument old is not null.
+func keptAsIs(arg int, value uint32, set, old int) []unix.SockFilter {
+	half := func(arg, n int) unix.SockFilter { return load(uint32(offArg + 8*arg + 4*n)) }
+	code := []unix.SockFilter{
+		half(arg, 0), jump(unix.BPF_JEQ, value, 0, 4),
+		half(set, 0), jump(unix.BPF_JEQ, 0, 0, 3),
+		half(set, 1), jump(unix.BPF_JEQ, 0, 0, 1),
+	}
+	code = append(code, ret(allow)...)
+	code = append(code, half(old, 0), jump(unix.BPF_JEQ, 0, 0, 3), half(old, 1), jump(unix.BPF_JEQ, 0, 0, 1))
+	return append(append(code, ret(errnoAction)...), ret(errnoAction|uint32(unix.EPERM))...)
 }
 
 // noneOfBits refuses the call if argument arg has any of bits, all in the low half.

@@ -46,6 +46,7 @@ func run(t *testing.T, prog []unix.SockFilter, arch, nr uint32, args ...uint64) 
 }
 
 const (
+	done   = errnoAction
 	eperm  = errnoAction | uint32(unix.EPERM)
 	enosys = errnoAction | uint32(unix.ENOSYS)
 	efam   = errnoAction | uint32(unix.EAFNOSUPPORT)
@@ -96,6 +97,14 @@ func TestProgram(t *testing.T) {
 		{"lock", unix.SYS_FCNTL, []uint64{3, unix.F_SETLK}, allow},
 		{"lease", unix.SYS_FCNTL, []uint64{3, unix.F_SETLEASE}, eperm},
 		{"limits of oneself", unix.SYS_PRLIMIT64, []uint64{0, unix.RLIMIT_CORE}, allow},
+		{"files of oneself", unix.SYS_PRLIMIT64, []uint64{0, unix.RLIMIT_NOFILE, 0x7fff00001000, 0x7fff00002000}, allow},
+		{"core files of oneself", unix.SYS_PRLIMIT64, []uint64{0, unix.RLIMIT_CORE, 0, 0x7fff00002000}, allow},
+		{"set core files", unix.SYS_PRLIMIT64, []uint64{0, unix.RLIMIT_CORE, 0x1000}, done},
+		{"set core files from a high address", unix.SYS_PRLIMIT64, []uint64{0, 1<<40 | unix.RLIMIT_CORE, 1 << 40}, done},
+		{"set core files and ask", unix.SYS_PRLIMIT64, []uint64{0, unix.RLIMIT_CORE, 0x1000, 0x2000}, eperm},
+		{"set core files and ask high", unix.SYS_PRLIMIT64, []uint64{0, unix.RLIMIT_CORE, 0x1000, 1 << 40}, eperm},
+		{"set core files, as before", unix.SYS_SETRLIMIT, []uint64{unix.RLIMIT_CORE, 0x1000}, done},
+		{"set files, as before", unix.SYS_SETRLIMIT, []uint64{unix.RLIMIT_NOFILE, 0x1000}, allow},
 		{"limits of another", unix.SYS_PRLIMIT64, []uint64{1, unix.RLIMIT_CORE}, eperm},
 		{"a name for a thread", unix.SYS_PRCTL, []uint64{unix.PR_SET_NAME}, allow},
 		{"a core of one's own", unix.SYS_PRCTL, []uint64{unix.PR_SCHED_CORE}, eperm},

@@ -316,7 +316,7 @@ func (w *scripts) rlimits(s *linux.Script, l *executor.Limits) {
 	}
 	set("open files", unix.RLIMIT_NOFILE, int64(l.OpenFiles), int64(l.OpenFiles))
 	set("file size", unix.RLIMIT_FSIZE, l.FileBytes, l.FileBytes)
-	set("core files", unix.RLIMIT_CORE, 0, 0)
+	set("core files", unix.RLIMIT_CORE, 1, 1) // less than any, and no handler either: core(5)
 	set("message queues", unix.RLIMIT_MSGQUEUE, 64<<10, 64<<10)
 	set("timers and signals that wait", unix.RLIMIT_SIGPENDING, 4096, 4096)
 	set("locked memory", unix.RLIMIT_MEMLOCK, 64<<10, 64<<10)
