@@ -361,9 +361,24 @@ func (a *actor) end(r *rand.Rand) {
 			c.end <- wire.Exit{}
 		}
 	}
+	// So with what rests on the privileges that it has delegated: a call to it would be cut, or interrupted.
+	a.env.dropHandles(&wire.Ask{Handles: a.env.delegations()})
 	a.w.settle(a, a.env.brood())
 	a.w.m.Remove(a.env)
 	a.c.close()
+}
+
+// delegations are the handles that e has of privileges that it has delegated, in their order.
+func (e *Env) delegations() (all []uint64) {
+	e.flow.mu.Lock()
+	defer e.flow.mu.Unlock()
+	for h, o := range e.flow.handles {
+		if p, ok := o.(*privilege); ok && p.tie.by == &e.flow {
+			all = append(all, h)
+		}
+	}
+	slices.Sort(all)
+	return all
 }
 
 // give hands something over to whoever has some turn, as a message does that is at the
