@@ -173,16 +173,17 @@ func (c *conn) refuseHand(id uint64, h *handed, err error) {
 // connectByHand connects to the instance. Who may not know why there is none waits for as long as
 // he would for anybody.
 func (v *visit) connectByHand(ctx context.Context) error {
-	far, by, err := v.dial(ctx)
+	far, by, err := v.lead(ctx, v.h, v.dial)
 	if err != nil {
 		if why := (*lost)(nil); errors.As(err, &why) && !v.mayKnow(why.by) {
 			<-ctx.Done()
 		}
 		return wire.ErrUnavailable
 	}
-	if v.met(by) != nil || !by.meet(v.h) {
+	if v.met(by) != nil {
+		by.part(v.h)
 		far.Close()
-		return wire.ErrUnavailable // it has changed since it was chosen, at its own request, or ended
+		return wire.ErrUnavailable // it has changed since it was chosen, at its own request
 	}
 	err = v.h.attach(far, v.over(by))
 	if err != nil {

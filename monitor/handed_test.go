@@ -3,6 +3,7 @@ package monitor
 import (
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"slices"
@@ -422,11 +423,15 @@ func TestHandedLingers(t *testing.T) {
 	raw.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_RDWR) })
 	eventually(t, "it is let go of", func() bool {
 		h.front.mu.Lock()
-		defer h.front.mu.Unlock()
-		for l := range h.front.relays {
-			return l.(*handed).let
+		all := slices.Collect(maps.Keys(h.front.relays))
+		h.front.mu.Unlock()
+		if len(all) != 1 {
+			return false
 		}
-		return false
+		one := all[0].(*handed)
+		one.mu.Lock()
+		defer one.mu.Unlock()
+		return one.let
 	})
 	done := make(chan struct{})
 	go func() {

@@ -392,15 +392,15 @@ func (e *Env) relay(ctx context.Context, r *relay, to string, port int) {
 		}
 		return
 	}
-	far, by, err := v.reach(ctx)
+	far, by, err := v.lead(ctx, r, v.reach)
 	if err != nil {
 		v.refuse(ctx, err)
 		return
 	}
-	if !r.join(far) || !by.meet(r) {
+	defer by.part(r)
+	if !r.join(far) {
 		return
 	}
-	defer by.part(r)
 	if v.met(by) != nil {
 		return // it has changed since it was chosen, at its own request
 	}
@@ -469,11 +469,12 @@ func (e *Env) mostRelays() int {
 	return most
 }
 
-// meet books a connection that leads to e, so that it ends with e.
+// meet books a connection that leads to e, so that it ends with e. Once e is retired none is: it may be
+// stopped as soon as it is not [Env.Busy].
 func (e *Env) meet(r link) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.closed {
+	if e.closed || e.retired.Load() {
 		return false
 	}
 	e.inbound[r] = struct{}{}

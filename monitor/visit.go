@@ -215,11 +215,36 @@ func (v *visit) end() {
 		v.by.flow.release(&v.byAnswers)
 		v.by.flow.release(&v.byListens)
 	}
+	v.letGo()
+}
+
+// lead connects by how, and books l at who it leads to. That one may have ended, or been retired, since it
+// was chosen: then it was told that nothing leads to it, and the next one is looked for.
+func (v *visit) lead(ctx context.Context, l link, how func(context.Context) (net.Conn, *Env, error)) (net.Conn, *Env, error) {
+	for {
+		far, by, err := how(ctx)
+		if err != nil || by.meet(l) {
+			return far, by, err
+		}
+		far.Close()
+		v.letGo()
+		select {
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		case <-time.After(seekPause):
+		}
+	}
+}
+
+// letGo releases what was reached, as far as it is only for being reached.
+func (v *visit) letGo() {
 	if v.number != 0 {
 		v.e.m.bridged.remove(v.number)
+		v.number = 0
 	}
 	if v.release != nil {
 		v.release()
+		v.release = nil
 	}
 }
 
