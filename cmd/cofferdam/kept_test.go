@@ -619,6 +619,7 @@ func testLasting(t *testing.T, uid uint32) {
 		t.Run("handed, "+end.name, func(t *testing.T) { a.handed(t, "back", end.how, end.again, end.left) })
 	}
 	t.Run("kept, retired", func(t *testing.T) { a.retired(t, "back", session) })
+	t.Run("kept, replaced in order", func(t *testing.T) { a.inOrder(t) })
 	t.Run("kept, of one principal, retired", func(t *testing.T) { a.retired(t, "page", session) })
 	t.Run("kept, revoked", a.revoked)
 	t.Run("routes change", func(t *testing.T) { a.routesChange(t, session["alice"]) })
@@ -769,6 +770,51 @@ func (a *lastingOnes) retired(t *testing.T, service string, session map[string]s
 		// What it was at is answered by itself or by the next one: it is safe, and so may be asked again.
 		if res, body := slow.receive(); res.StatusCode != 200 {
 			t.Errorf("what was asked before %s: %d %v %s", how, res.StatusCode, res.Header, body)
+		}
+	}
+}
+
+// inOrder replaces a service again and again while clients ask it without a pause: nobody notices.
+func (a *lastingOnes) inOrder(t *testing.T) {
+	a.t = t
+	over := make(chan struct{})
+	var all sync.WaitGroup
+	instances := make([]map[string]bool, 4)
+	for n := range instances {
+		p := a.proxy(t)
+		seen := make(map[string]bool)
+		instances[n] = seen
+		all.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				p.send([]string{"GET", "GET", "POST"}[i%3], "/back/who", "")
+				res, err := http.ReadResponse(p.in, nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				body, err := io.ReadAll(res.Body)
+				if err != nil || res.StatusCode != 200 {
+					t.Errorf("%s %v %s, %v", res.Status, res.Header, body, err)
+					return
+				}
+				instance, _, _ := strings.Cut(string(body), " ")
+				seen[instance] = true
+			}
+		})
+	}
+	for range 5 {
+		a.does("restart", "back")
+	}
+	close(over)
+	all.Wait()
+	for _, seen := range instances {
+		if len(seen) < 5 {
+			t.Errorf("a client has met %v", seen)
 		}
 	}
 }

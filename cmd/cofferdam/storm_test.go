@@ -253,7 +253,11 @@ func (s *storm) programs(service string) []int {
 // harm does something to an instance of one of the services.
 func (s *storm) harm(random *rand.Rand) string {
 	service := []string{"web", "bank"}[random.IntN(2)]
-	how := []string{"kill", "kill", "stop", "hang"}[random.IntN(4)]
+	how := []string{"kill", "kill", "stop", "hang", "restart"}[random.IntN(5)]
+	if how == "restart" { // rolling; what it meets may be killed, or hang
+		s.command("restart", "--timeout", "10s", service).Run()
+		return how + " " + service
+	}
 	if how == "hang" {
 		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 		defer cancel()
@@ -281,7 +285,7 @@ func (s *storm) harm(random *rand.Rand) string {
 	return how + " " + service
 }
 
-// While instances are killed, stopped and hung at random, and at the end the whole application is
+// While instances are killed, stopped, hung and replaced in order, at random, and at the end the whole application is
 // killed and started again, every request has an answer, what was said to be
 // done is done once, and what was said not to be is not.
 func TestStorm(t *testing.T) {
