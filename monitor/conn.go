@@ -350,7 +350,7 @@ func (c *conn) deliver(by *reader, k *call, body []byte) delivery {
 	}
 	c.mu.Lock()
 	switch {
-	case c.closed:
+	case c.closed, c.env.retired.Load(): // which it may be since it was chosen: see Env.Busy
 		c.mu.Unlock()
 		return gone
 	case len(c.answering) >= maxAnswering:

@@ -50,3 +50,27 @@ func TestConnectAsItIsRetired(t *testing.T) {
 		})
 	}
 }
+
+// The same of a call: whoever was chosen for it and has been retired since is not asked.
+func TestCallAsItIsRetired(t *testing.T) {
+	l := newLab(t, bank())
+	p := l.connect(l.admit("front", "front-1"))
+	old, _ := l.server("bank", "bank-1", "balance")
+	_, nextPeer := l.server("bank", "bank-2", "balance")
+	md := old.self.methods["balance"]
+	chosen := md.shared.servers[0]
+	if chosen.env != old {
+		t.Fatal("the first is another one")
+	}
+	old.Retire()
+	// As if it was chosen just before.
+	old.self.mu.Lock()
+	md.shared.servers, md.shared.next = append([]*conn{chosen}, md.shared.servers...), 0
+	old.self.mu.Unlock()
+	id := p.call("bank.balance", "x")
+	nextPeer.reply(nextPeer.called("balance").ID, wire.OK, "new")
+	p.want(id, wire.OK, "new")
+	if old.Busy() {
+		t.Error("it has been asked")
+	}
+}
