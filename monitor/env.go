@@ -208,12 +208,12 @@ func (e *Env) close() {
 	e.self.instanceGone(e)
 	e.endMounts()
 	e.leaveChildren()
-	e.endFlow()
-	for _, b := range e.rights.Load().policy.owned[e.id.Service] {
-		b.leave(e)
-	}
 	for _, c := range conns {
 		c.close()
+	}
+	e.endFlow() // and with it privileges that e gave: who was asking e with one has been told that e ended
+	for _, b := range e.rights.Load().policy.owned[e.id.Service] {
+		b.leave(e)
 	}
 	for _, r := range relays {
 		r.nearGone()
