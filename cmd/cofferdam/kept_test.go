@@ -403,8 +403,8 @@ func (a *lastingOnes) does(args ...string) {
 	}
 }
 
-// pids are those of the programs of a service.
-func (a *lastingOnes) pids(service string) []int {
+// signal is sent to the programs of a service, or of one instance.
+func (a *lastingOnes) signal(name string, sig syscall.Signal) {
 	a.t.Helper()
 	out, errs, _ := a.run("ps", "--format", "json")
 	var all []supervisor.Status
@@ -412,19 +412,14 @@ func (a *lastingOnes) pids(service string) []int {
 		a.t.Fatalf("ps: %v %s", err, errs)
 	}
 	for _, st := range all {
-		if st.Service == service && st.Pid != 0 {
-			return children(st.Pid)
+		if (st.Service == name || st.Instance == name) && st.Pid != 0 {
+			for _, pid := range children(st.Pid) {
+				syscall.Kill(pid, sig)
+			}
+			return
 		}
 	}
-	a.t.Fatalf("ps knows no instance of %s: %s", service, out)
-	return nil
-}
-
-func (a *lastingOnes) signal(service string, sig syscall.Signal) {
-	a.t.Helper()
-	for _, pid := range a.pids(service) {
-		syscall.Kill(pid, sig)
-	}
+	a.t.Logf("ps knows no %s: it has ended by itself", name)
 }
 
 // write changes the manifest.
@@ -754,12 +749,20 @@ func (a *lastingOnes) retired(t *testing.T, service string, session map[string]s
 		case "restart":
 			a.does("restart", service)
 		case "kill":
-			a.signal(service, syscall.SIGKILL)
+			a.signal(was.instance, syscall.SIGKILL)
 		case "stop":
-			a.signal(service, syscall.SIGSTOP)
+			a.signal(was.instance, syscall.SIGSTOP)
+		}
+		// In order nobody notices. Otherwise who was at it is told, by the way of it, that it may be done; and what is
+		// asked again is answered by the next one.
+		typed := func(res *http.Response) bool {
+			return how != "restart" && res.StatusCode >= 500 && res.Header.Get("Cofferdam-Done") != ""
 		}
 		for _, method := range []string{"GET", "POST", "GET"} {
 			res, body := p.ask(method, path, session["alice"])
+			for tries := 0; typed(res) && tries < 5; tries++ {
+				res, body = p.ask(method, path, session["alice"])
+			}
 			if res.StatusCode != 200 {
 				t.Fatalf("after %s, %s: %d %v %s", how, method, res.StatusCode, res.Header, body)
 			}
@@ -768,7 +771,7 @@ func (a *lastingOnes) retired(t *testing.T, service string, session map[string]s
 			}
 		}
 		// What it was at is answered by itself or by the next one: it is safe, and so may be asked again.
-		if res, body := slow.receive(); res.StatusCode != 200 {
+		if res, body := slow.receive(); res.StatusCode != 200 && !typed(res) {
 			t.Errorf("what was asked before %s: %d %v %s", how, res.StatusCode, res.Header, body)
 		}
 	}

@@ -31,7 +31,8 @@
 // has decided is never older than that, and what a service says that nobody has asked for
 // reaches nobody: not another client, and not the next request. Of each request it is
 // known whether an instance may have seen it. If that ends, the request is sent to the
-// next one while the client waits, or it is answered that it may have been done (hold.go).
+// next one while the client waits, or it is answered that it may have been done (hold.go). An answer that has
+// begun goes on for as long as pieces of it come (stream.go).
 //
 // There is one goroutine for each connection of a client, and another one while the body of a request is
 // carried that is longer than 16 KiB. An idle connection has no buffers. One that is not HTTP has three.
