@@ -104,6 +104,13 @@ func runCradle(a *arena) {
 		// Before there is a child: the next message can be there before it looks.
 		kind, born := a.message.kind, *(**arena)(unsafe.Pointer(&a.target)) // an address outside of the heap
 		errno, pid := uintptr(0), uintptr(0)
+		if kind == messageSteps {
+			at, errno := runSteps(a, &a.setup[0], a.count[stageSetup])
+			a.report.Kind, a.report.stage, a.report.step, a.report.errno = reportDone, stageSetup, at, int32(errno)
+			send(a, &a.repMsg)
+			syscall.RawSyscall(unix.SYS_CLOSE_RANGE, 0, ControlFD-1, 0)
+			continue
+		}
 		if a.net >= 0 {
 			_, _, e := syscall.RawSyscall(unix.SYS_SETNS, uintptr(a.net), unix.CLONE_NEWNET, 0)
 			errno = uintptr(e)

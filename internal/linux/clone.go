@@ -18,6 +18,7 @@ const (
 	ReportExited             // the program has ended
 	ReportReady              // the program's process waits to be claimed, or the child to adopt one
 	reportBorn               // a cradle has made a child, or could not
+	reportDone               // a cradle has carried out its own steps, or could not
 )
 
 // The kinds of messages to children and cradles.
@@ -26,6 +27,7 @@ const (
 	messagePrepare            // carry out what there is of Setup
 	messageChild              // make a child
 	messageCradle             // make another cradle
+	messageSteps              // carry out Setup, as a cradle
 )
 
 // Report is what a child tells its parent.
@@ -84,8 +86,8 @@ type cloneArgs struct {
 }
 
 // prepare fills in what the child needs to talk with us over its end ctl. It enters the
-// user and pid namespaces of the process that pidfd inside refers to, which is its number
-// there; -1 for none.
+// user namespace and, for its children, the pid namespace of the process that pidfd inside refers
+// to, which is its number there; -1 for none.
 func (s *Script) prepare(ctl, inside int) {
 	a := s.a
 	g := &s.born
@@ -95,7 +97,8 @@ func (s *Script) prepare(ctl, inside int) {
 		g.Add("take the control socket", unix.SYS_DUP3, uintptr(ctl), ControlFD, unix.O_CLOEXEC)
 	}
 	if inside >= 0 {
-		s.settle(inside) // which can fail, and says so on that socket
+		// This can fail, and says so on that socket.
+		g.Add("enter namespaces", unix.SYS_SETNS, uintptr(inside), unix.CLONE_NEWUSER|unix.CLONE_NEWPID)
 	}
 	g.Add("clear descriptors", unix.SYS_CLOSE_RANGE, 0, ControlFD-1, 0)
 	g.Add("clear descriptors", unix.SYS_CLOSE_RANGE, ControlFD+1, uintptr(^uint32(0)), 0)

@@ -23,7 +23,8 @@ import (
 type Cradle struct {
 	room   *Room
 	child  Child
-	inside bool // in a pid namespace where numbers are other ones than here
+	inside bool // numbers are other ones than here where its children are
+	guest  bool // in a user namespace where nobody has its ids
 
 	mu     sync.Mutex
 	script *Script // its own; guarded by mu
@@ -47,7 +48,7 @@ func NewCradle(room *Room) (*Cradle, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, theirs, err := prepareCradle(room, -1, -1)
+	c, theirs, err := prepareCradle(room, -1, -1, false)
 	if err != nil {
 		return nil, err
 	}
@@ -70,8 +71,8 @@ func NewCradle(room *Room) (*Cradle, error) {
 
 // prepareCradle returns one that is still to be cloned, and the end of its socket that is
 // for it: number ctl in whoever clones it, or that very one if that is -1. inside is as for
-// [Script.prepare].
-func prepareCradle(room *Room, ctl, inside int) (*Cradle, int, error) {
+// [Script.prepare]. root has it become root of the user namespace that it is born in.
+func prepareCradle(room *Room, ctl, inside int, root bool) (*Cradle, int, error) {
 	s, err := room.NewScript()
 	if err != nil {
 		return nil, -1, err
@@ -85,6 +86,16 @@ func prepareCradle(room *Room, ctl, inside int) (*Cradle, int, error) {
 		ctl = pair[1]
 	}
 	s.prepare(ctl, inside)
+	if root {
+		s.born.Add("drop groups", unix.SYS_SETGROUPS, 0, 0).Accept(unix.EPERM)
+		s.born.Add("take root's group", unix.SYS_SETRESGID, 0, 0, 0)
+		s.born.Add("take root's user", unix.SYS_SETRESUID, 0, 0, 0)
+	}
+	if inside >= 0 || root {
+		// It has all of the room. Its memory counts as this process's, in whose user namespace alone
+		// somebody may look at it then, or at what it makes.
+		s.born.Add("hide from debuggers", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0)
+	}
 	s.born.Add("die with the parent", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL))
 	s.born.Add("take a name", unix.SYS_PRCTL, unix.PR_SET_NAME, s.String(CradleName))
 	return &Cradle{room: room, script: s, ctl: pair[0], child: Child{PidFD: -1}}, pair[1], s.err
@@ -95,8 +106,9 @@ func prepareCradle(room *Room, ctl, inside int) (*Cradle, int, error) {
 func (c *Cradle) Another() (*Cradle, error) { return c.another(-1) }
 
 // Inside makes one out of this one whose children are born in the user and pid namespaces of
-// the process that pidfd refers to. It is root of that user namespace, and nobody
-// outside of it.
+// the process that pidfd refers to. Its ids are still this one's, which nobody has there: so it can
+// [Cradle.Map] ids, and has [Cradle.Another] make children with new user namespaces. That one is root there, and
+// nobody outside. Whoever else is there can look at neither.
 //
 // Source: setns(2), with a pidfd of Linux 5.8.
 func (c *Cradle) Inside(pidfd int) (*Cradle, error) { return c.another(pidfd) }
@@ -106,12 +118,12 @@ func (c *Cradle) another(pidfd int) (*Cradle, error) {
 	if pidfd >= 0 {
 		inside, fds = 1, []int{pidfd}
 	}
-	next, theirs, err := prepareCradle(c.room, 0, inside)
+	next, theirs, err := prepareCradle(c.room, 0, inside, c.guest)
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(theirs)
-	next.inside = c.inside || pidfd >= 0
+	next.inside, next.guest = c.inside || pidfd >= 0, pidfd >= 0
 	if next.child, err = c.clone(messageCradle, next.script, 0, append([]int{theirs}, fds...), -1, -1); err != nil {
 		next.Close()
 		return nil, err
@@ -177,26 +189,10 @@ func (c *Cradle) clone(kind int32, s *Script, flags uint64, fds []int, net, grou
 		fds = append(fds, group)
 	}
 	a.target = uintptr(unsafe.Pointer(s.a))
-	var (
-		r   Report
-		oob [64]byte
-	)
-	err := retry(func() error {
-		return unix.Sendmsg(c.ctl, message{kind: kind}.bytes(), unix.UnixRights(fds...), nil, unix.MSG_NOSIGNAL)
-	})
-	n, oobn := 0, 0
-	if err == nil {
-		err = retry(func() (err error) {
-			buf := unsafe.Slice((*byte)(unsafe.Pointer(&r)), unsafe.Sizeof(r))
-			n, oobn, _, _, err = unix.Recvmsg(c.ctl, buf, oob[:], unix.MSG_CMSG_CLOEXEC)
-			return err
-		})
-	}
-	switch got := parseFDs(oob[:oobn]); {
-	case err != nil, n != int(unsafe.Sizeof(r)):
-		CloseFDs(got)
-		c.gone()
-		return noChild, fmt.Errorf("clone a child: %w", ErrChildGone)
+	r, got, err := c.tell(kind, fds)
+	switch {
+	case err != nil:
+		return noChild, fmt.Errorf("clone a child: %w", err)
 	case r.Kind != reportBorn: // it has not come to be what it was to be
 		CloseFDs(got)
 		c.gone()
@@ -217,6 +213,69 @@ func (c *Cradle) clone(kind int32, s *Script, flags uint64, fds []int, net, grou
 	default:
 		return Child{Pid: int(r.status), PidFD: got[0]}, nil
 	}
+}
+
+// tell sends a cradle a message, and returns its answer and what came with that. The caller holds mu.
+func (c *Cradle) tell(kind int32, fds []int) (r Report, got []int, err error) {
+	var oob [64]byte
+	err = retry(func() error {
+		return unix.Sendmsg(c.ctl, message{kind: kind}.bytes(), unix.UnixRights(fds...), nil, unix.MSG_NOSIGNAL)
+	})
+	n, oobn := 0, 0
+	if err == nil {
+		err = retry(func() (err error) {
+			buf := unsafe.Slice((*byte)(unsafe.Pointer(&r)), unsafe.Sizeof(r))
+			n, oobn, _, _, err = unix.Recvmsg(c.ctl, buf, oob[:], unix.MSG_CMSG_CLOEXEC)
+			return err
+		})
+	}
+	got = parseFDs(oob[:oobn])
+	if err != nil || n != int(unsafe.Sizeof(r)) {
+		CloseFDs(got)
+		c.gone()
+		return r, nil, ErrChildGone
+	}
+	return r, got, nil
+}
+
+// Map maps the ids of the user namespace of process pid, which was made in the one that c is in,
+// to some of that one, with a text for each of uid_map(5) and gid_map.
+//
+// Those files of a process that cannot be dumped belong to root of the user namespace of its memory,
+// which for what cradles make is this process's; and they are for somebody of the enclosing one.
+// A cradle of [Cradle.Inside] is both.
+func (c *Cradle) Map(pid int, text string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ctl < 0 {
+		return fmt.Errorf("map ids: %w", ErrChildGone)
+	}
+	s := c.script
+	defer func(used int) { s.used = used }(s.used)
+	g := &s.Setup
+	g.names, s.a.count[stageSetup] = nil, 0
+	what := s.Bytes([]byte(text))
+	for _, name := range []string{"uid_map", "gid_map"} {
+		fd := s.Slot()
+		path := fmt.Sprintf("/proc/%d/%s", pid, name)
+		g.Add("open "+name, unix.SYS_OPENAT, 0, s.String(path), unix.O_WRONLY|unix.O_CLOEXEC).Into(fd)
+		g.Add("write "+name, unix.SYS_WRITE, 0, what, uintptr(len(text))).From(0, fd)
+	}
+	if s.err != nil {
+		return s.err
+	}
+	r, got, err := c.tell(messageSteps, nil)
+	CloseFDs(got)
+	switch {
+	case err != nil:
+		return fmt.Errorf("map ids: %w", err)
+	case r.Kind != reportDone:
+		c.gone()
+		return fmt.Errorf("map ids: %w: its cradle could not %s: %v", ErrChildGone, s.name(r.stage, r.step), unix.Errno(r.errno))
+	case r.errno != 0:
+		return fmt.Errorf("map ids: %s: %w", s.name(r.stage, r.step), unix.Errno(r.errno))
+	}
+	return nil
 }
 
 // PidOf is the pid behind a pidfd, not positive if it is dead or not seen by us.
@@ -279,17 +338,6 @@ func (c *Cradle) Close() {
 		c.script.Close()
 		c.script = nil
 	}
-}
-
-// settle has a cradle enter the namespaces of another process, and be root there: of
-// ids that nobody has there nothing could be made, and what it makes has to be seen.
-func (s *Script) settle(pidfd int) {
-	g := &s.born
-	g.Add("enter namespaces", unix.SYS_SETNS, uintptr(pidfd), unix.CLONE_NEWUSER|unix.CLONE_NEWPID)
-	g.Add("drop groups", unix.SYS_SETGROUPS, 0, 0).Accept(unix.EPERM)
-	g.Add("take root's group", unix.SYS_SETRESGID, 0, 0, 0)
-	g.Add("take root's user", unix.SYS_SETRESUID, 0, 0, 0)
-	g.Add("be seen by root", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 1)
 }
 
 // droppable lists memory of ours that a child which does nothing but [runCradle] has no use for:

@@ -173,7 +173,9 @@ func (b *blanks) makeIn(slot uint32, mapped string) (_ *blank, err error) {
 	}
 	k.ctl = k.script.Control()
 	if b.zygote != nil {
-		err = b.zygote.fork(k)
+		if err = b.zygote.mapIDs(k); err == nil {
+			err = b.zygote.fork(k)
+		}
 	} else {
 		err = b.ids.write(k.child.Pid, mapped)
 	}

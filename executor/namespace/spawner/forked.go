@@ -28,7 +28,7 @@ func (f *forked) close() {
 	}
 }
 
-// fork has the zygote map the ids of the blank k, and make a process in it.
+// fork has the zygote make a process in the blank k.
 func (t *zygote) fork(k *blank) (err error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -41,13 +41,11 @@ func (t *zygote) fork(k *blank) (err error) {
 			f.close()
 		}
 	}()
-	var ids [3]uint32
-	if t.server.ids.single() {
-		ids[0] = 1
-	} else {
-		ids[1], ids[2] = t.server.ids.inner(k.slot)
+	pidns, err := unix.Open(fmt.Sprintf("/proc/%d/ns/pid", k.child.Pid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		_, err = t.ask(pidns, pair[1])
+		unix.Close(pidns)
 	}
-	_, err = t.ask(ids[:], k.child.PidFD, pair[1])
 	unix.Close(pair[1])
 	if err != nil {
 		return err

@@ -106,8 +106,13 @@ func (i *ids) all(slot uint32) string {
 	return text
 }
 
-// inner are the ids of slot where all is mapped.
-func (i *ids) inner(slot uint32) (init, program uint32) { return 2 + 2*slot, 3 + 2*slot }
+// inner is pair where all is mapped.
+func (i *ids) inner(slot uint32) string {
+	if i.single() {
+		return i.pair(slot)
+	}
+	return fmt.Sprintf("%d %d 1\n%d %d 1\n", initID, 2+2*slot, programID, 3+2*slot)
+}
 
 // write maps ids into the user namespace of process pid.
 func (i *ids) write(pid int, text string) error {

@@ -21,8 +21,7 @@ import (
 
 // zygote is an interpreter that waits to be forked. It is the program of an
 // environment like any other, but for its user namespace: there it has every
-// capability and the ids of all environments, in order to make namespaces in it and
-// give each two ids. Outside it has none. It gets nothing from anybody but us, and of an instance
+// capability and the ids of all environments, of which its forks take two. Outside it has none. It gets nothing from anybody but us, and of an instance
 // nothing but numbers: what is to run goes to the fork, past it.
 //
 // Its forks become programs of environments that are nested in its own: their inits are born
@@ -32,6 +31,9 @@ type zygote struct {
 	key    string
 	blank  *blank // its environment
 	forks  *blanks
+
+	guestMu sync.Mutex
+	guest   *linux.Cradle // guarded by guestMu: in its user namespace, and nobody there; nil until made
 
 	mu   sync.Mutex // held while it is asked
 	link *os.File
@@ -362,16 +364,39 @@ func (t *zygote) start(spec *link.Start, fixed []placed) (err error) {
 // origin makes the cradle that those of the zygote's inits come from. clone(2) wants whoever makes
 // a pid namespace to be in the one that encloses it, which setns(2) takes only children to.
 func (t *zygote) origin() (*linux.Cradle, error) {
+	guest, err := t.sendGuest()
+	if err != nil {
+		return nil, err
+	}
+	return guest.Another()
+}
+
+// sendGuest returns the cradle that is in the zygote's user namespace and that nobody there can reach.
+func (t *zygote) sendGuest() (*linux.Cradle, error) {
+	t.guestMu.Lock()
+	defer t.guestMu.Unlock()
+	if t.guest != nil && !t.guest.Gone() {
+		return t.guest, nil
+	}
 	root, err := t.server.blanks.nests.root()
 	if err != nil {
 		return nil, err
 	}
-	outside, err := root.Inside(t.blank.child.PidFD)
-	if err != nil {
-		return nil, err
+	if t.guest != nil {
+		t.guest.Close()
 	}
-	defer outside.Close()
-	return outside.Another()
+	t.guest, err = root.Inside(t.blank.child.PidFD)
+	return t.guest, err
+}
+
+// mapIDs gives the blank k its ids. The zygote could do so only if it could look at the init, and write to
+// the memory that we share with that.
+func (t *zygote) mapIDs(k *blank) error {
+	guest, err := t.sendGuest()
+	if err != nil {
+		return err
+	}
+	return guest.Map(k.child.Pid, t.server.ids.inner(k.slot))
 }
 
 // end ends the zygote and the forks that wait.
@@ -384,6 +409,12 @@ func (t *zygote) end() {
 		t.forks.networks.close()
 		t.forks.nests.close()
 	}
+	t.guestMu.Lock()
+	if t.guest != nil {
+		t.guest.Close()
+		t.guest = nil
+	}
+	t.guestMu.Unlock()
 	if t.link != nil {
 		t.link.Close()
 	}
@@ -433,7 +464,7 @@ func (w *scripts) zygote(s *linux.Script, c *link.Command, tree uintptr, keep in
 // network makes a network that belongs to the zygote's user namespace, as all do that its
 // forks can enter.
 func (t *zygote) network() (int, error) {
-	fds, err := t.ask(nil)
+	fds, err := t.ask()
 	if err != nil {
 		return -1, err
 	}
@@ -445,25 +476,20 @@ func (t *zygote) network() (int, error) {
 	return fds[0], nil
 }
 
-// ask asks the zygote for a network, or for a fork if it is given numbers and descriptors.
-func (t *zygote) ask(numbers []uint32, fds ...int) (got []int, err error) {
+// ask asks the zygote for a network, or for a fork if it is given descriptors.
+func (t *zygote) ask(fds ...int) (got []int, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.gone {
 		return nil, errZygoteGone
 	}
-	wanted, message := 0, []byte{0}
+	wanted := 0
 	if len(fds) == 0 {
 		wanted = 1
-	} else {
-		message = message[:0]
-		for _, n := range numbers {
-			message = binary.NativeEndian.AppendUint32(message, n)
-		}
 	}
 	var answer [4]byte
 	t.link.SetDeadline(time.Now().Add(forkTimeout))
-	if err = linux.SendFDs(t.link, message, fds); err == nil {
+	if err = linux.SendFDs(t.link, []byte{0}, fds); err == nil {
 		got, err = linux.RecvFDs(t.link, answer[:])
 	}
 	errno := unix.Errno(binary.NativeEndian.Uint32(answer[:]))

@@ -11,7 +11,7 @@ environment that is being made, and a child of its init:
 Told to, the program's process enters the environment and carries out a list of
 system calls (internal/linux, whose children carry out the same), up to the filter of
 system calls. Only then does it look at what it is to run. The zygote itself gets
-nothing but numbers, sockets and pidfds, from the spawner alone.
+nothing but sockets and namespaces, from the spawner alone.
 
 Arguments: numbers of system calls and of namespaces, then modules.
 Descriptors: 3 leads to the spawner.
@@ -31,7 +31,6 @@ CONTROL = 255  # the number of the control socket in a fork
 REPORT = struct.Struct("=6i3q")  # struct report of internal/linux
 STARTED, FAILED, READY = 1, 2, 4
 PROGRAM = 2  # the number of the stage there
-ASK = struct.Struct("=3I")
 HEAD = struct.Struct("=6I")
 STEP = struct.Struct("=10Q")
 WALL = 0x40000000
@@ -101,6 +100,9 @@ def load(modules):
     threads = len(os.listdir("/proc/self/task"))
     if threads != 1:
         raise RuntimeError("the modules have started %d threads, which no fork has" % (threads - 1))
+    others = {p for p in os.listdir("/proc") if p.isdigit()} - {"1", str(os.getpid())}
+    if others:
+        raise RuntimeError("the modules have started %d processes, which are no fork's" % len(others))
     with open("/proc/self/maps") as maps:
         for line in maps:
             fields = line.split(None, 5)
@@ -150,7 +152,7 @@ def below():
 
 
 def serve(link, own, stack):
-    """Makes a network for an empty message, and a fork for any other one."""
+    """Makes a network for a message without descriptors, and a fork for any other one."""
     while True:
         message, fds, _, _ = socket.recv_fds(link, 64, 4)
         if not message:
@@ -158,7 +160,7 @@ def serve(link, own, stack):
         code, out = 0, []
         try:
             if fds:
-                fork(ASK.unpack(message), *fds, own, stack)
+                fork(*fds, own, stack)
             else:
                 out.append(network(own))
         except OSError as e:
@@ -175,17 +177,8 @@ def network(own):
     return fd
 
 
-def fork(ids, init, control, own, stack):
-    """Maps the ids of an environment, whose init it is, and makes a process there."""
-    with open("/proc/self/fdinfo/%d" % init, "rb", 0) as f:
-        pid = int(f.read().split(b"\nPid:", 1)[1].split(b"\n", 1)[0])
-    single, first, second = ids
-    text = b"1000 0 1\n" if single else b"0 %d 1\n1000 %d 1\n" % (first, second)
-    for name in (b"/proc/%d/uid_map", b"/proc/%d/gid_map"):
-        f = os.open(name % pid, os.O_WRONLY)
-        os.write(f, text)
-        os.close(f)
-
+def fork(pidns, control, own, stack):
+    """Makes a process in a pid namespace, as a child of its init."""
     # What a process makes that is in another pid namespace is an orphan there once that
     # process ends, and so a child of the init. It takes no copy of our memory, in which we
     # wait: that would be a second one.
@@ -202,13 +195,13 @@ def fork(ids, init, control, own, stack):
             refused.append(e)
         return 0
 
-    check("enter a pid namespace", call(nr.setns, init, nr.NEWPID, 0, 0, 0, 0))
+    check("enter a pid namespace", call(nr.setns, pidns, nr.NEWPID, 0, 0, 0, 0))
     try:
-        check("clone", clone(function(helper), stack, SHARED | signal.SIGCHLD, None))
+        pid = check("clone", clone(function(helper), stack, SHARED | signal.SIGCHLD, None))
     finally:
         check("come back", call(nr.setns, own["pid"], nr.NEWPID, 0, 0, 0, 0))
     try:
-        os.waitpid(-1, WALL)  # returns when there is no child
+        os.waitpid(pid, WALL)  # returns when it is dead
     except ChildProcessError:
         pass
     if refused:
