@@ -175,6 +175,34 @@ func TestForkLimits(t *testing.T) {
 	}
 }
 
+// However many forks there are, what they keep of their interpreter's memory is not the end of it.
+func TestManyForks(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs full: three hundred environments")
+	}
+	e := open(t)
+	if !enforced(e, "cgroup.memory") {
+		t.Skip("needs cgroup: nobody bounds the interpreter's memory here")
+	}
+	var all []executor.Process
+	for range 300 {
+		spec := forked(t, "-c", "import time; time.sleep(3600)")
+		p, err := e.Start(context.Background(), spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { p.Kill(executor.CausePolicy, ""); <-p.Done() }()
+		all = append(all, p)
+	}
+	for n, p := range all {
+		select {
+		case <-p.Done():
+			t.Fatalf("fork %d has ended: %+v", n, p.Exit())
+		default:
+		}
+	}
+}
+
 // What an interpreter is to load, and what it does not.
 func TestForkModules(t *testing.T) {
 	e := open(t)

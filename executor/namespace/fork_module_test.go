@@ -36,6 +36,10 @@ def lurk(zygote):
             if libc.ptrace(0x4206, p, 0, 0) == 0: reached += 'ptrace '
         open('/proc/self/comm', 'w').write('%s:%d' % (reached[:9] or 'nothing', len(seen)))
         time.sleep(.001)
+` + stays
+
+// stays is the end of a module with a function lurk.
+const stays = `
 def leave(freeze=gc.freeze): # once nobody looks any more at what modules have started
     freeze()
     zygote, pid = os.getpid(), os.fork()
@@ -48,20 +52,26 @@ gc.freeze = leave
 value = 1
 `
 
-// What is given into a zygote's namespaces to make inits there has memory in common with the spawner:
-// a module that stays there does not get at it.
-func TestModulesReachNoCradle(t *testing.T) {
-	e := open(t)
+// withModule is a spec of a program that prints 1, with a module of this text.
+func withModule(t *testing.T, text string) func() *executor.Spec {
+	t.Helper()
 	module := filepath.Join(t.TempDir(), "mine.py")
-	if err := os.WriteFile(module, []byte(lurker), 0o644); err != nil {
+	if err := os.WriteFile(module, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	spec := func() *executor.Spec {
+	return func() *executor.Spec {
 		spec := forked(t, "-c", "import mine; print(mine.value)")
 		spec.Mounts = append(spec.Mounts, executor.Mount{Kind: executor.MountBind, Source: module, Target: "/app/mine.py"})
 		spec.Fork.Modules = []string{"/app/mine.py"}
 		return spec
 	}
+}
+
+// What is given into a zygote's namespaces to make inits there has memory in common with the spawner:
+// a module that stays there does not get at it.
+func TestModulesReachNoCradle(t *testing.T) {
+	e := open(t)
+	spec := withModule(t, lurker)
 	if err := e.Prepare(context.Background(), spec(), 1); err != nil {
 		t.Fatal(err)
 	}
@@ -79,5 +89,29 @@ func TestModulesReachNoCradle(t *testing.T) {
 	}
 	if found != "nothing" {
 		t.Errorf("it gets at %q of those who make inits", found)
+	}
+}
+
+// Whoever traces forks, as a module can that stays beside the interpreter, holds up their end; but not
+// for ever, nor that of anybody else.
+func TestModulesHoldNobodyUp(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs full: it is ten seconds until an interpreter is given up")
+	}
+	e := open(t)
+	spec := withModule(t, `
+import ctypes, gc, os, time
+libc = ctypes.CDLL(None)
+def lurk(zygote):
+    while True:
+        for p in range(2, 400):
+            if p not in (zygote, os.getpid()): libc.ptrace(0x4206, p, 0, 0)
+        time.sleep(.001)
+`+stays)
+	s := spec()
+	s.Limits.Wall = time.Second // its own end is not seen
+	t.Log(prints(e, s, "1\n"))  // it may be told that its interpreter does not answer
+	if err := prints(e, forked(t, "-c", "print('well')"), "well\n"); err != nil {
+		t.Errorf("another interpreter: %v", err)
 	}
 }

@@ -272,6 +272,8 @@ func (c *Cradle) Map(pid int, text string) error {
 	case r.Kind != reportDone:
 		c.gone()
 		return fmt.Errorf("map ids: %w: its cradle could not %s: %v", ErrChildGone, s.name(r.stage, r.step), unix.Errno(r.errno))
+	case unix.Errno(r.errno) == unix.ENOENT, unix.Errno(r.errno) == unix.ESRCH:
+		return fmt.Errorf("map ids: %w", ErrChildGone)
 	case r.errno != 0:
 		return fmt.Errorf("map ids: %s: %w", s.name(r.stage, r.step), unix.Errno(r.errno))
 	}

@@ -188,17 +188,17 @@ func (b *blanks) makeIn(slot uint32, mapped string) (_ *blank, err error) {
 	return k, nil
 }
 
-// end kills a child and waits for its end.
-func end(c linux.Child) {
+// end kills a child and waits for its end. t is as for reap.
+func end(c linux.Child, t *zygote) {
 	unix.PidfdSendSignal(c.PidFD, unix.SIGKILL, nil, 0)
-	reap(c.PidFD)
+	reap(c.PidFD, t)
 	unix.Close(c.PidFD)
 }
 
 // discard ends what there is of a blank, and waits for the end.
 func (b *blanks) discard(k *blank) {
 	if k.child.PidFD >= 0 {
-		end(k.child)
+		end(k.child, b.zygote)
 		k.child.PidFD = -1
 	}
 	if k.ctl != nil {
@@ -221,8 +221,10 @@ func (b *blanks) discard(k *blank) {
 }
 
 // reap waits until the child is dead and, if it was an init, its whole pid
-// namespace is empty.
-func reap(pidfd int) {
+// namespace is empty. Somebody whom a module has left in its zygote t, nil for none, can hold that
+// up for ever, by tracing what is in there: then t ends.
+func reap(pidfd int, t *zygote) {
+	began := time.Now()
 	for fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}; ; {
 		n, err := unix.Poll(fds, int(strayDelay.Milliseconds()))
 		if n > 0 || err != nil && err != unix.EINTR {
@@ -230,6 +232,10 @@ func reap(pidfd int) {
 		}
 		if n == 0 {
 			reapStrays()
+			if t != nil && time.Since(began) > forkTimeout {
+				t.kill()
+				t = nil
+			}
 		}
 	}
 	for unix.Waitid(unix.P_PIDFD, pidfd, nil, unix.WEXITED|unix.WALL, nil) == unix.EINTR {

@@ -62,7 +62,7 @@ func (s *server) exec(gone *withdrawal, i *instance, req *link.Exec, fds []int) 
 	ctl := sc.Control()
 	defer ctl.Close()
 	defer unix.Close(child.PidFD)
-	defer reap(child.PidFD)
+	defer reap(child.PidFD, nil)
 	stop := func() { unix.PidfdSendSignal(child.PidFD, unix.SIGKILL, nil, 0) }
 	defer stop()
 	if err := sc.Go(ctl, append(slices.Clone(fds), init)); err != nil {

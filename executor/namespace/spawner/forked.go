@@ -16,12 +16,14 @@ import (
 // to become its program. It is a child of the blank's init. In other
 // namespaces than that one, and as another user, it is only once it is told to.
 type forked struct {
-	ctl   *os.File
-	pidFD int // -1 once an instance has it
-	pid   int // its number for the init
+	zygote *zygote
+	ctl    *os.File
+	pidFD  int // -1 once an instance has it
+	pid    int // its number for the init
 }
 
 func (f *forked) close() {
+	f.zygote.living.Add(-1)
 	f.ctl.Close()
 	if f.pidFD >= 0 {
 		unix.Close(f.pidFD)
@@ -30,12 +32,16 @@ func (f *forked) close() {
 
 // fork has the zygote make a process in the blank k.
 func (t *zygote) fork(k *blank) (err error) {
+	if err := t.allow(); err != nil {
+		return err
+	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("make a control socket: %w", err)
 	}
 	unix.SetNonblock(pair[0], true)
-	f := &forked{ctl: os.NewFile(uintptr(pair[0]), "control"), pidFD: -1}
+	t.living.Add(1)
+	f := &forked{zygote: t, ctl: os.NewFile(uintptr(pair[0]), "control"), pidFD: -1}
 	defer func() {
 		if err != nil {
 			f.close()

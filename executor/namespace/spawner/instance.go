@@ -214,7 +214,7 @@ func groupLimits(l *executor.Limits, ours int) (g cgroup.Limits) {
 }
 
 // besides is what there is besides environments that somebody has started.
-type besides struct{ zygotes, prepared atomic.Int64 }
+type besides struct{ zygotes, forks, prepared atomic.Int64 }
 
 // limitAll bounds the group of all: with the inits and cradles of so many environments, of
 // those that wait ahead or are taken down, zygotes, and the helpers of execs.
@@ -226,7 +226,7 @@ func (s *server) limitAll() error {
 	h := s.hello
 	zygotes, ahead := s.besides.zygotes.Load(), int64(h.Warm)+s.besides.prepared.Load()
 	if h.Budget.MemoryBytes > 0 {
-		g.MemoryBytes = h.Budget.MemoryBytes + (ahead+1)<<20 + zygotes*zygoteMemory
+		g.MemoryBytes = h.Budget.MemoryBytes + (ahead+1)<<20 + zygotes*zygoteMemory + s.besides.forks.Load()*forkMemory
 	}
 	if h.Budget.Pids > 0 && h.Budget.Instances > 0 {
 		g.Pids = h.Budget.Pids + 3*h.Budget.Instances + 4*int(ahead) + int(zygotes)*zygotePids + 64
@@ -455,7 +455,7 @@ func (i *instance) watch() {
 	cause := i.cause // a kill that comes later did not end it
 	i.mu.Unlock()
 	if !early {
-		reap(i.blank.child.PidFD)
+		reap(i.blank.child.PidFD, i.blank.uses)
 	}
 	if i.timer != nil {
 		i.timer.Stop()

@@ -139,7 +139,7 @@ func (n *nests) clone(k *nest, s *linux.Script, flags uint64, net int) (linux.Ch
 		return child, err
 	}
 	if err := k.group.Attach(child.Pid); err != nil {
-		end(child)
+		end(child, nil)
 		return child, fmt.Errorf("attach to a cgroup: %w", err)
 	}
 	return child, nil

@@ -10,9 +10,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cofferdam/executor"
+	"cofferdam/executor/namespace/cgroup"
 	"cofferdam/executor/namespace/link"
 	"cofferdam/internal/linux"
 
@@ -35,6 +37,10 @@ type zygote struct {
 	guestMu sync.Mutex
 	guest   *linux.Cradle // guarded by guestMu: in its user namespace, and nobody there; nil until made
 
+	living  atomic.Int64 // forks that there are
+	allowMu sync.Mutex
+	allowed int64 // guarded by allowMu: forks that its group has memory for
+
 	mu   sync.Mutex // held while it is asked
 	link *os.File
 	gone bool // guarded by mu
@@ -55,9 +61,13 @@ const (
 	loadTimeout  = startTimeout
 	zygoteTries  = 3
 
-	// What a zygote may use; its forks count for their environments.
+	// What a zygote may use; its forks count for their environments. But what it writes to while one
+	// lives it has a copy of from then on, and both copies count as its own.
 	zygoteMemory = 256 << 20
+	forkMemory   = 2 << 20
 	zygotePids   = 256
+
+	allowAtOnce = 64 // so many forks more
 )
 
 // zygotes are those that there are.
@@ -296,7 +306,7 @@ func (t *zygote) start(spec *link.Start, fixed []placed) (err error) {
 		}
 	}()
 	if g := t.blank.group(); g != nil {
-		if err := g.Limit(groupLimits(&executor.Limits{MemoryBytes: zygoteMemory, Pids: zygotePids}, t.blank.nest.ours())); err != nil {
+		if err := t.limit(g, 0); err != nil {
 			return err
 		}
 	}
@@ -361,6 +371,27 @@ func (t *zygote) start(spec *link.Start, fixed []placed) (err error) {
 	return nil
 }
 
+// limit bounds what the zygote itself uses, with so many forks.
+func (t *zygote) limit(g cgroup.Group, forks int64) error {
+	return g.Limit(groupLimits(&executor.Limits{MemoryBytes: zygoteMemory + forks*forkMemory, Pids: zygotePids}, t.blank.nest.ours()))
+}
+
+// allow sees to it that there may be one fork more.
+func (t *zygote) allow() error {
+	g := t.blank.group()
+	t.allowMu.Lock()
+	defer t.allowMu.Unlock()
+	if g == nil || t.living.Load() < t.allowed {
+		return nil
+	}
+	if err := t.limit(g, t.allowed+allowAtOnce); err != nil {
+		return err
+	}
+	t.allowed += allowAtOnce
+	t.server.besides.forks.Add(allowAtOnce)
+	return t.server.limitAll()
+}
+
 // origin makes the cradle that those of the zygote's inits come from. clone(2) wants whoever makes
 // a pid namespace to be in the one that encloses it, which setns(2) takes only children to.
 func (t *zygote) origin() (*linux.Cradle, error) {
@@ -399,10 +430,13 @@ func (t *zygote) mapIDs(k *blank) error {
 	return guest.Map(k.child.Pid, t.server.ids.inner(k.slot))
 }
 
+// kill kills everybody in it.
+func (t *zygote) kill() { unix.PidfdSendSignal(t.blank.child.PidFD, unix.SIGKILL, nil, 0) }
+
 // end ends the zygote and the forks that wait.
 func (t *zygote) end() {
 	if t.blank != nil { // first, so that nobody in it waits for it
-		unix.PidfdSendSignal(t.blank.child.PidFD, unix.SIGKILL, nil, 0)
+		t.kill()
 	}
 	if t.forks != nil {
 		t.forks.close()
@@ -422,6 +456,8 @@ func (t *zygote) end() {
 		t.server.blanks.drop(t.blank)
 		t.blank = nil
 	}
+	t.server.besides.forks.Add(-t.allowed)
+	t.allowed = 0
 }
 
 // numbers are those that zygote.py needs of this machine.
