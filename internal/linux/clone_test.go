@@ -160,6 +160,19 @@ func TestNothingOfADeadCradle(t *testing.T) {
 	}
 }
 
+// A number of fewer digits than the one before is a path of its own.
+func TestMapAgain(t *testing.T) {
+	c, _ := cradle(t)
+	for _, pid := range []int{os.Getpid() + 1<<24, os.Getpid()} {
+		err := c.Map(pid, "not a map")
+		if pid == os.Getpid() && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EPERM) {
+			t.Errorf("map ids of %d: %v", pid, err)
+		} else if pid != os.Getpid() && !errors.Is(err, linux.ErrChildGone) {
+			t.Errorf("map ids of nobody: %v", err)
+		}
+	}
+}
+
 func TestScriptRefusesNUL(t *testing.T) {
 	room, err := linux.NewRoom()
 	if err != nil {

@@ -251,7 +251,10 @@ func (c *Cradle) Map(pid int, text string) error {
 		return fmt.Errorf("map ids: %w", ErrChildGone)
 	}
 	s := c.script
-	defer func(used int) { s.used = used }(s.used)
+	defer func(used int) { // what was not used is zero
+		clear(s.a.data[used:s.used])
+		s.used = used
+	}(s.used)
 	g := &s.Setup
 	g.names, s.a.count[stageSetup] = nil, 0
 	what := s.Bytes([]byte(text))
