@@ -178,7 +178,7 @@ func TestForkLimits(t *testing.T) {
 // However many forks there are, what they keep of their interpreter's memory is not the end of it.
 func TestManyForks(t *testing.T) {
 	if testing.Short() {
-		t.Skip("needs full: three hundred environments")
+		t.Skip("short: three hundred environments")
 	}
 	e := open(t)
 	if !enforced(e, "cgroup.memory") {
