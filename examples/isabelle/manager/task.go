@@ -20,6 +20,7 @@ type task struct {
 	begun  time.Time
 	ctx    context.Context // ends when it is to end
 	cancel context.CancelFunc
+	turn   *turn // nil for what need not wait for one
 
 	once sync.Once
 	over chan struct{} // closed when its end was told
@@ -36,8 +37,14 @@ func (c *client) start(i *instance, p plan) {
 	}
 	c.log.Info("task", "event", "begun", "command", p.name, "task", t.id, "session", p.session, "about", fmt.Sprintf("%.200s", p.about))
 	c.say(protocol.Started(t.id))
+	if p.name == "use_theories" { // here, so that those of one client are in the order of its commands
+		t.turn = c.house.turns.stand(p.session)
+	}
 	c.tasks.Go(func() {
 		defer c.house.end(t)
+		if t.turn != nil {
+			defer c.house.turns.leave(t.turn)
+		}
 		defer t.cancel()
 		t.run()
 		t.fail(errLost.Error()) // unless something else was said
@@ -83,13 +90,9 @@ func (t *task) run() {
 		}
 		defer done()
 	}
-	if t.name == "use_theories" {
-		done, err := t.client.house.turns.wait(t.ctx, t.session, t.waits)
-		if err != nil {
-			t.fail(interrupt)
-			return
-		}
-		defer done()
+	if t.turn != nil && t.client.house.turns.wait(t.ctx, t.turn, t.waits) != nil {
+		t.fail(interrupt)
+		return
 	}
 	u, err := t.client.upstream(t.ctx, t.of)
 	if err != nil {

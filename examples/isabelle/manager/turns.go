@@ -32,48 +32,47 @@ func newTurns(each time.Duration, burst int, now func() time.Time) *turns {
 	return &turns{now: now, each: each, burst: burst, busy: make(map[string]bool)}
 }
 
-// wait returns when it is the turn of a command in the session, which lasts until
-// done is called. Whenever something changes while it waits, it says how many go
-// before.
-func (t *turns) wait(ctx context.Context, session string, before func(n int)) (done func(), err error) {
+// stand takes the next place in the queue, for a command in the session. Whoever has it leaves.
+func (t *turns) stand(session string) *turn {
 	me := &turn{session: session, moved: make(chan struct{}, 1)}
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.queue = append(t.queue, me)
 	t.next()
-	last := -1
-	for {
-		if me.come {
-			t.mu.Unlock()
-			return sync.OnceFunc(func() { t.done(session) }), nil
-		}
-		place := slices.Index(t.queue, me)
+	return me
+}
+
+// wait returns when the turn of me has come, which lasts until it leaves. Whenever something
+// changes while it waits, it says how many go before.
+func (t *turns) wait(ctx context.Context, me *turn, before func(n int)) error {
+	for last := -1; ; {
+		t.mu.Lock()
+		come, place := me.come, slices.Index(t.queue, me)
 		t.mu.Unlock()
+		if come {
+			return nil
+		}
 		if place != last {
 			before(place)
 			last = place
 		}
 		select {
 		case <-me.moved:
-			t.mu.Lock()
 		case <-ctx.Done():
-			t.mu.Lock()
-			if me.come { // at the last moment, and in vain
-				t.mu.Unlock()
-				t.done(session)
-				return nil, ctx.Err()
-			}
-			t.queue = slices.DeleteFunc(t.queue, func(x *turn) bool { return x == me })
-			t.next()
-			t.mu.Unlock()
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
 	}
 }
 
-func (t *turns) done(session string) {
+// leave gives up a place, or a turn that has come.
+func (t *turns) leave(me *turn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.busy, session)
+	if me.come {
+		delete(t.busy, me.session)
+	} else {
+		t.queue = slices.DeleteFunc(t.queue, func(x *turn) bool { return x == me })
+	}
 	t.next()
 }
 
