@@ -51,7 +51,7 @@ func (s *server) exec(gone *withdrawal, i *instance, req *link.Exec, fds []int) 
 	}
 
 	began := time.Now()
-	from := i.blank.nest
+	from := i.nest           // not that of the blank, which gives it back as the environment ends
 	if i.blank.fork != nil { // its cradle is in namespaces from where nobody may look at the init
 		from = &nest{group: i.group}
 	}

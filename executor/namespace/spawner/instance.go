@@ -28,6 +28,7 @@ type instance struct {
 	blank    *blank
 	from     *blanks      // where it is from, and goes
 	group    cgroup.Group // nil on a host without
+	nest     *nest        // where it was born
 	ours     int          // processes in it that are not its program's
 	program  int          // pidfd of the program
 	began    time.Time
@@ -189,7 +190,7 @@ func (i *instance) undo() {
 
 // use makes b what i lives in.
 func (i *instance) use(b *blank, from *blanks) {
-	i.blank, i.from, i.group, i.ours = b, from, b.group(), b.nest.ours()
+	i.blank, i.from, i.group, i.nest, i.ours = b, from, b.group(), b.nest, b.nest.ours()
 }
 
 // ahead are the rules of Landlock that can be set before the environment is anybody's: none if

@@ -79,3 +79,15 @@ func TestNoVolumeAfterTheEnd(t *testing.T) {
 		t.Errorf("%v: it has %d volumes, which nobody gives back", err, len(i.images))
 	}
 }
+
+// A program that is executed in an environment while that ends finds where it was born: the
+// blank has given it back by then.
+func TestNestIsKnownToTheEnd(t *testing.T) {
+	k := &blank{nest: &nest{}}
+	i := &instance{}
+	i.use(k, nil)
+	k.nest = nil
+	if i.nest == nil {
+		t.Error("there is nothing to make a process in")
+	}
+}
