@@ -206,3 +206,38 @@ func TestNotPreparable(t *testing.T) {
 		t.Error("a million environments are prepared")
 	}
 }
+
+// Who makes environments keeps the network of none: it would be there as long as no other is made.
+func TestNoCradleKeepsANetwork(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root: to look at another user's processes")
+	}
+	e := open(t)
+	networks := func(name string) map[string]bool {
+		all := map[string]bool{}
+		for _, pid := range descendants(spawnerPid(t)) {
+			comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+			if link, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", pid)); err == nil && string(comm) == name+"\n" {
+				all[link] = true
+			}
+		}
+		return all
+	}
+	for range 3 {
+		p, err := e.Start(context.Background(), host("/bin/sleep", "3600"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		inits, cradles := networks("cofferdam-init"), networks("cofferdam-nest")
+		if len(inits) == 0 || len(cradles) == 0 {
+			t.Fatalf("inits are in %v, cradles in %v", inits, cradles)
+		}
+		for n := range cradles {
+			if inits[n] {
+				t.Errorf("a cradle is in the network %s of an environment", n)
+			}
+		}
+		p.Kill(executor.CausePolicy, "")
+		<-p.Done()
+	}
+}

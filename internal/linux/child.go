@@ -129,6 +129,9 @@ func runCradle(a *arena) {
 				continue
 			}
 		}
+		if a.home >= 0 { // not to keep what is somebody's; it may not, inside of other namespaces
+			syscall.RawSyscall(unix.SYS_SETNS, uintptr(a.home), unix.CLONE_NEWNET, 0)
+		}
 		a.report.Kind, a.report.status, a.report.errno = reportBorn, int32(pid), int32(errno)
 		if errno == 0 {
 			send(a, &a.pidMsg)

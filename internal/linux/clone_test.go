@@ -15,7 +15,7 @@ import (
 // cradle makes one that lasts for the test.
 func cradle(t testing.TB) (*linux.Cradle, *linux.Room) {
 	t.Helper()
-	room, err := linux.NewRoom()
+	room, err := linux.NewRoom(-1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +174,7 @@ func TestMapAgain(t *testing.T) {
 }
 
 func TestScriptRefusesNUL(t *testing.T) {
-	room, err := linux.NewRoom()
+	room, err := linux.NewRoom(-1)
 	if err != nil {
 		t.Fatal(err)
 	}

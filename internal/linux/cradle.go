@@ -173,10 +173,14 @@ func (c *Cradle) clone(kind int32, s *Script, flags uint64, fds []int, net, grou
 		return noChild, fmt.Errorf("clone a child: %w", ErrChildGone)
 	}
 	a := c.script.a
-	a.net = -1
+	a.net, a.home = -1, -1
 	if net >= 0 {
 		a.net = int32(len(fds))
 		fds = append(fds, net)
+		if c.room.home >= 0 {
+			a.home = int32(len(fds))
+			fds = append(fds, c.room.home)
+		}
 	}
 	a.args = cloneArgs{
 		// A child of ours, not of the cradle's.

@@ -7,7 +7,7 @@
 // cloned long before anybody knows what it will have to do, by a [Cradle], which is a process
 // with hardly any memory, so that there is hardly anything to copy:
 //
-//	room, err := linux.NewRoom()
+//	room, err := linux.NewRoom(-1)
 //	cradle, err := linux.NewCradle(room)
 //	…
 //	script, err := room.NewScript()

@@ -12,7 +12,8 @@ import (
 // children the place of its own script alone. Only what is used of it takes memory.
 // It is safe for concurrent use.
 type Room struct {
-	mem []byte
+	mem  []byte
+	home int // network namespace of cradles, or -1
 
 	mu   sync.Mutex
 	free []int // guarded by mu: places that were used; the last one is taken first
@@ -32,12 +33,13 @@ const keptBytes = 64 << 10
 // placeBytes is the size of a place: whole pages, so that one can be unmapped alone.
 const placeBytes = (int(unsafe.Sizeof(arena{})) + 4095) &^ 4095
 
-// NewRoom makes one. There is no way to give it back: children have parts of it.
-func NewRoom() (*Room, error) {
+// NewRoom makes one. Its cradles are in the network namespace home, unless it is -1, when they make nobody: in
+// the one that they last made somebody in they would keep it. There is no way to give it back: children have parts of it.
+func NewRoom(home int) (*Room, error) {
 	for n := mostPlaces; ; n /= 2 {
 		mem, err := unix.Mmap(-1, 0, n*placeBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 		if err == nil {
-			return &Room{mem: mem}, nil
+			return &Room{mem: mem, home: home}, nil
 		}
 		if n == leastPlaces {
 			return nil, fmt.Errorf("map a room for scripts: %w", err)

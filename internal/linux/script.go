@@ -72,6 +72,7 @@ type control struct {
 	args   cloneArgs
 	target uintptr // arena of the child
 	net    int32   // number of the network namespace for it, or -1
+	home   int32   // of the one where to be afterwards, or -1
 	drops  [maxDrops]drop
 }
 

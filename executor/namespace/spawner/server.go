@@ -151,7 +151,7 @@ func newServer(hello *link.Hello, conn *link.Conn) (*server, error) {
 		memoryGroup: memoryGroup,
 		pidsGroup:   s.cgroups != nil && !missing(s.cgroups, "pids"),
 	}
-	room, err := linux.NewRoom()
+	room, err := linux.NewRoom(s.visitor.home)
 	if err != nil {
 		return nil, err
 	}
