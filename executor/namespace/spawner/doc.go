@@ -30,7 +30,7 @@
 // because the death signal of a child is about the thread that made it, or its cradle. It has a
 // mount namespace with next to nothing in it, so that copying that is cheap. One thread makes
 // network namespaces, one visits those of environments. Everything else is ordinary
-// goroutines. Locks: server.mu before instance.volumesMu, holds.mu, instance.mu; holds.mu before zygote.mu and zygotes.mu, which stand alone; that of nests, networks and stocks alone; none is held over a
+// goroutines. Locks: server.mu before instance.volumesMu, holds.mu, instance.mu; holds.mu before those of zygotes and of each zygote, which stand alone; that of nests, networks and stocks alone; none is held over a
 // system call that can wait for a program.
 //
 // What the kernel taught:
