@@ -51,8 +51,10 @@ func (s *server) exec(gone *withdrawal, i *instance, req *link.Exec, fds []int) 
 	}
 
 	began := time.Now()
-	from := i.nest           // not that of the blank, which gives it back as the environment ends
-	if i.blank.fork != nil { // its cradle is in namespaces from where nobody may look at the init
+	// Not the nest of the blank, which gives it back as the environment ends. That of a fork has its
+	// cradle in namespaces from where nobody may look at the init.
+	from := i.nest
+	if i.blank.fork != nil {
 		from = &nest{group: i.group}
 	}
 	child, err := s.blanks.nests.clone(from, sc, 0, -1)
