@@ -157,5 +157,5 @@ func (in *instance) retirement() string {
 
 // say puts a line of ours into the log of the service, see [OurStream].
 func (in *instance) say(text string) {
-	in.s.logs.add(Line{Time: time.Now().UTC(), Service: in.svc.Name, Instance: in.name, Stream: OurStream, Text: text})
+	in.s.logs.add(origin{in.svc.Name, in.name, OurStream}, text)
 }

@@ -2,7 +2,6 @@ package supervisor
 
 import (
 	"bytes"
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"sync"
@@ -16,25 +15,13 @@ const (
 	maxLogBytes  = 4 << 20
 )
 
-// OurStream is the stream of lines that no program has printed: what the supervisor has to
-// say of an instance.
-const OurStream = "cofferdam"
-
-// Line is one line that an instance printed, valid UTF-8, without its end.
-type Line struct {
-	Time     time.Time `json:"time"`
-	Service  string    `json:"service"`
-	Instance string    `json:"instance"`
-	Stream   string    `json:"stream"`
-	Text     string    `json:"text"`
-}
-
 // logs keeps what services print: one bounded file of JSON lines per service.
 type logs struct {
 	dir    string
 	output func(Line)
 
 	mu       sync.Mutex
+	line     []byte // the last one that was written
 	files    map[string]*logFile
 	watchers map[chan Line]struct{}
 }
@@ -51,50 +38,44 @@ func newLogs(dir string, output func(Line)) *logs {
 
 // stream returns a writer that takes what one stream of one instance prints.
 func (l *logs) stream(service, instance, stream string) *lineWriter {
-	return &lineWriter{emit: func(text []byte) {
-		l.gather(Line{
-			Time:     time.Now().UTC(),
-			Service:  service,
-			Instance: instance,
-			Stream:   stream,
-			Text:     string(bytes.ToValidUTF8(text, []byte("�"))),
-		})
-	}, done: func() { l.flush(service) }}
+	return &lineWriter{
+		emit: func(text []byte) { l.gather(origin{service, instance, stream}, time.Now(), text) },
+		done: func() { l.flush(service) },
+	}
 }
 
 // add writes one line. A log that cannot be written is no reason to stop the
 // service: what was decided is in the audit log, which is.
-func (l *logs) add(line Line) {
-	l.gather(line)
-	l.flush(line.Service)
+func (l *logs) add(from origin, text string) {
+	l.gather(from, time.Now(), []byte(text))
+	l.flush(from.service)
 }
 
 // gather is add but for the writing: what has come at once is written at once.
-func (l *logs) gather(line Line) {
+func (l *logs) gather(from origin, at time.Time, text []byte) {
 	if l.output != nil {
-		l.output(line)
+		l.output(from.line(at, text))
 	}
-	b, err := json.Marshal(line)
-	if err != nil {
-		return
-	}
-	b = append(b, '\n')
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for w := range l.watchers {
-		select {
-		case w <- line:
-		default: // who does not keep up misses lines, not we
+	if len(l.watchers) > 0 {
+		line := from.line(at, text)
+		for w := range l.watchers {
+			select {
+			case w <- line:
+			default: // who does not keep up misses lines, not we
+			}
 		}
 	}
-	file := l.files[line.Service]
-	if file == nil || file.size+int64(len(b)) > maxLogBytes {
-		if file = l.rotate(line.Service, file); file == nil {
+	l.line = append(from.appendJSON(l.line[:0], at, text), '\n')
+	file := l.files[from.service]
+	if file == nil || file.size+int64(len(l.line)) > maxLogBytes {
+		if file = l.rotate(from.service, file); file == nil {
 			return
 		}
 	}
-	file.pending = append(file.pending, b...)
-	file.size += int64(len(b))
+	file.pending = append(file.pending, l.line...)
+	file.size += int64(len(l.line))
 }
 
 // flush writes what was gathered of a service.
@@ -164,8 +145,8 @@ func (l *logs) close() {
 type lineWriter struct {
 	mu   sync.Mutex
 	part []byte
-	emit func([]byte)
-	done func() // after those that came at once; nil for nothing
+	emit func([]byte) // which keeps nothing of it
+	done func()       // after those that came at once; nil for nothing
 }
 
 // Write never fails.
@@ -184,16 +165,26 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 		room := maxLineBytes - len(w.part)
 		switch {
 		case i > room:
-			w.emit(append(w.part, p[:room]...))
-			w.part, p = w.part[:0], p[room:]
+			w.emitWith(p[:room])
+			p = p[room:]
 		case i < len(p):
-			w.emit(append(w.part, p[:i]...))
-			w.part, p = w.part[:0], p[i+1:]
+			w.emitWith(p[:i])
+			p = p[i+1:]
 		default:
 			w.part, p = append(w.part, p...), nil
 		}
 	}
 	return n, nil
+}
+
+// emitWith emits what there is of a line, with the rest of it.
+func (w *lineWriter) emitWith(rest []byte) {
+	if len(w.part) == 0 {
+		w.emit(rest)
+		return
+	}
+	w.emit(append(w.part, rest...))
+	w.part = w.part[:0]
 }
 
 // Close emits a last line that has no end.

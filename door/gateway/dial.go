@@ -15,20 +15,23 @@ import (
 // outside, by the route with this number, or of a connection between services that
 // it has led here under a number. The zero value is where it makes no difference.
 type behalf struct {
-	line string    // says so at the beginning of a connection that is relayed; "" for nothing
-	as   wire.Dial // says the same in a request for a connection of which we get the socket
-	led  bool      // there is no such request for this
+	as   wire.Dial // in a request for a connection of which we get the socket
+	over uint64    // that number; there is no such request for this
 }
 
 func forSomebody(principal string, route int) behalf {
-	return behalf{
-		line: fmt.Sprintf("COFFERDAM for %s %d\n", writePrincipal(principal), route),
-		as:   wire.Dial{Principal: principal, Route: uint64(route) + 1},
-	}
+	return behalf{as: wire.Dial{Principal: principal, Route: uint64(route) + 1}}
 }
 
-func over(number uint64) behalf {
-	return behalf{line: fmt.Sprintf("COFFERDAM over %d\n", number), led: true}
+// line says the same at the beginning of a connection that is relayed; it is "" for nothing.
+func (b behalf) line() string {
+	switch {
+	case b.over != 0:
+		return fmt.Sprintf("COFFERDAM over %d\n", b.over)
+	case b.as.Route != 0:
+		return fmt.Sprintf("COFFERDAM for %s %d\n", writePrincipal(b.as.Principal), b.as.Route-1)
+	}
+	return ""
 }
 
 // connect connects to a service. The monitor hands us the socket of the connection if it can be had, so that
@@ -36,7 +39,7 @@ func over(number uint64) behalf {
 // sent there after a line, and it is there that it says why something is refused.
 func (g *Gateway) connect(ctx context.Context, to string, on behalf) (c net.Conn, line string, err error) {
 	denied := false
-	if g.hand != nil && !on.led {
+	if g.hand != nil && on.over == 0 {
 		c, err := g.hand(ctx, to, on.as)
 		if err == nil {
 			return c, "", nil
@@ -47,7 +50,7 @@ func (g *Gateway) connect(ctx context.Context, to string, on behalf) (c net.Conn
 	if err != nil && denied {
 		err = errDenied // nobody listens at a name that is not to be reached
 	}
-	return c, on.line, err
+	return c, on.line(), err
 }
 
 // errDenied: the service may not be reached by this route any more.

@@ -52,7 +52,6 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 )
@@ -103,7 +102,7 @@ func New(c Config, out io.Writer) (*Gateway, error) {
 		routes: routes,
 		out:    lines,
 		log:    slog.New(slog.NewJSONHandler(lines, nil)),
-		newID:  func() string { return strings.ToLower(rand.Text()) },
+		newID:  newID,
 
 		dial: newDialer().DialContext,
 
@@ -119,7 +118,7 @@ func New(c Config, out io.Writer) (*Gateway, error) {
 			on = forSomebody("", d.Number)
 		}
 		g.doors = append(g.doors, &tcpDoor{
-			TCP: d.withDefaults(), to: net.JoinHostPort(d.To, strconv.Itoa(d.Port)), dial: begun(g.dial, on.line), log: g.log.Info, id: g.newID,
+			TCP: d.withDefaults(), to: net.JoinHostPort(d.To, strconv.Itoa(d.Port)), dial: begun(g.dial, on.line()), log: g.log.Info, id: g.newID,
 			peers: make(map[netip.Prefix]int), open: make(map[*net.TCPConn]struct{}),
 		})
 	}
@@ -127,6 +126,16 @@ func New(c Config, out io.Writer) (*Gateway, error) {
 		g.traces = &tracer{Traces: *c.Traces}
 	}
 	return g, nil
+}
+
+// newID returns the name of a request: 130 random bits, in letters and digits.
+func newID() string {
+	var id [26]byte
+	rand.Read(id[:])
+	for i, b := range id {
+		id[i] = "abcdefghijklmnopqrstuvwxyz234567"[b%32]
+	}
+	return string(id[:])
 }
 
 // Main is the role "gateway" of the command: it takes its configuration from

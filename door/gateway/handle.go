@@ -144,7 +144,7 @@ func (c *client) chooseBridged() int {
 	}
 	x.service, x.principal = p.callee, p.principal
 	if g.config.Says {
-		x.behalf = over(p.number)
+		x.behalf = behalf{over: p.number}
 	}
 	return 0
 }
