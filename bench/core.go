@@ -14,7 +14,7 @@ func pinned(all []contestant) []contestant {
 	for _, c := range all {
 		open := c.open
 		c.open = func() (runner, error) {
-			back, err := onOneCore()
+			back, err := keepOnOneCore()
 			if err != nil {
 				return runner{}, err
 			}
@@ -22,7 +22,7 @@ func pinned(all []contestant) []contestant {
 			r, err := open()
 			run := r.run
 			r.run = func(count int) (own.Reading, error) {
-				back, err := onOneCore()
+				back, err := keepOnOneCore()
 				if err != nil {
 					return own.Reading{}, err
 				}
@@ -36,8 +36,8 @@ func pinned(all []contestant) []contestant {
 	return out
 }
 
-// onOneCore keeps this goroutine, and what it starts, on one core.
-func onOneCore() (back func(), err error) {
+// keepOnOneCore keeps this goroutine, and what it starts, on one core.
+func keepOnOneCore() (back func(), err error) {
 	runtime.LockOSThread()
 	var before, first unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &before); err != nil {

@@ -44,17 +44,22 @@ func scenarios() []scenario {
 		all = append(all, pythons(workers))
 	}
 	small := calling(64)
-	onOne := small
-	onOne.name, onOne.what = "call-one-core", "the same, with all processes on one core: to wake another costs more than the rest on virtual machines"
-	onOne.contestants = pinned(small.contestants)
 	many := up("cofferdam", "as the kernel places them", own.Pair, func(a *own.App, n int) (own.Reading, error) { return a.Calls(64, n) })
 	manyOnOne := pinned([]contestant{many})[0]
 	manyOnOne.name, manyOnOne.how = "one core", "the same, with all processes on one core"
-	all = append(all, small, onOne, calling(64<<10), scenario{
+	all = append(all, small, onOneCore(small), calling(64<<10), scenario{
 		name: "call-many", what: fmt.Sprintf("calls of 64 callers at once, on %d cores", runtime.NumCPU()), unit: "per s", more: true, rounds: 5, count: 20000,
 		contestants: []contestant{many, manyOnOne},
 		ratios:      []pair{{of: "cofferdam", to: "one core"}},
 	})
+	handed := scenario{
+		name: "latency-handed", what: "64 bytes there and back over such a connection", unit: "µs", rounds: 7, count: 4000,
+		contestants: []contestant{
+			up("cofferdam", "dialled by the monitor, handed to the Go SDK, cut by a duplicate", own.Pair, func(a *own.App, n int) (own.Reading, error) { return a.PingHanded(n) }),
+			loopback("ping-serve", "ping", 1),
+		},
+		ratios: []pair{{of: "cofferdam", to: "loopback", most: 1.11}},
+	}
 	all = append(all, scenario{
 		name: "bulk-relay", what: "1 GiB over one connection of an unmodified program from one environment to another", unit: "GB/s", more: true, rounds: 5, count: 1024,
 		contestants: []contestant{
@@ -76,14 +81,7 @@ func scenarios() []scenario {
 			loopback("bulk-serve", "bulk", bulkBytes),
 		},
 		ratios: []pair{{of: "cofferdam", to: "loopback", least: 0.9}},
-	}, scenario{
-		name: "latency-handed", what: "64 bytes there and back over such a connection", unit: "µs", rounds: 7, count: 4000,
-		contestants: []contestant{
-			up("cofferdam", "dialled by the monitor, handed to the Go SDK, cut by a duplicate", own.Pair, func(a *own.App, n int) (own.Reading, error) { return a.PingHanded(n) }),
-			loopback("ping-serve", "ping", 1),
-		},
-		ratios: []pair{{of: "cofferdam", to: "loopback", most: 1.11}},
-	}, scenario{
+	}, handed, onOneCore(handed), scenario{
 		name: "http", what: "requests over 64 connections that are kept, for 528 bytes", unit: "per s", more: true, rounds: 5, count: 30000,
 		contestants: []contestant{site(64), nginx.contestant(64), caddy.contestant(64), alone(64)},
 		ratios: []pair{
@@ -144,6 +142,14 @@ func pythons(workers int) scenario {
 	if workers == 2 {
 		sc.ratios[0].least, sc.ratios[1].least = 6, 5
 	}
+	return sc
+}
+
+// onOneCore is a scenario with all processes on one core.
+func onOneCore(sc scenario) scenario {
+	sc.name += "-one-core"
+	sc.what = "the same, with all processes on one core: to wake another costs more than the rest on virtual machines"
+	sc.contestants = pinned(sc.contestants)
 	return sc
 }
 
