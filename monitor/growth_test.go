@@ -173,6 +173,61 @@ var sizes = []int{1, 10, 100, 1000, 10_000, 100_000}
 
 // The benchmarks whose names begin so are read by bench/growth.
 
+// A grant is revoked, and given again, by how many others the manifest has, how many environments there are,
+// and how many connections are kept that are not meant. All are looked at, once for each change.
+func BenchmarkGrowthRevoke(b *testing.B) {
+	revoke := func(b *testing.B, l *lab, with Policy) {
+		without := with
+		without.Grants = with.Grants[:len(with.Grants)-1]
+		for b.Loop() {
+			for _, p := range []Policy{without, with} {
+				if cut, err := l.m.Enforce(p); err != nil || cut.Any() {
+					b.Fatal(cut, err)
+				}
+			}
+		}
+	}
+	for _, n := range sizes {
+		p := large(n/5 + 1) // five grants each
+		b.Run(fmt.Sprintf("grants=%d", n), func(b *testing.B) { revoke(b, newLab(b, p), p) })
+	}
+	for _, n := range []int{1, 10, 100, 1000, 10_000} {
+		p := large(1)
+		l := newLab(b, p)
+		for i := range n {
+			if _, err := l.m.Admit(wire.Identity{Service: "front", Instance: fmt.Sprint("front-", i)}); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.Run(fmt.Sprintf("environments=%d", n), func(b *testing.B) { revoke(b, l, p) })
+	}
+	for _, n := range []int{1, 10, 100, 1000} {
+		p := large(1)
+		l := newLab(b, p)
+		bank := l.admit("bank", "bank-1")
+		bank.Listening(newInside(b).dial)
+		keep(b, l, n)
+		eventually(b, "all are there", func() bool { return len(bank.inboundNow()) == n })
+		b.Run(fmt.Sprintf("kept=%d", n), func(b *testing.B) { revoke(b, l, p) })
+	}
+}
+
+// keep has environments of front open n connections to bank, and keep them.
+func keep(b *testing.B, l *lab, n int) {
+	for i := 0; n > 0; i++ {
+		byName := listen(b)
+		go l.admit("front", fmt.Sprint("front-", i)).Relay(byName, "bank", 9000)
+		for range min(n, MaxRelays) {
+			c, err := net.Dial("tcp", byName.Addr().String())
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(func() { c.Close() })
+		}
+		n -= MaxRelays
+	}
+}
+
 func BenchmarkGrowthDecision(b *testing.B) {
 	for _, n := range sizes {
 		l := newLab(b, large(n/5+1)) // five grants each
