@@ -93,7 +93,7 @@ func (s *Supervisor) Count() numbers.Snapshot {
 	}
 	for _, st := range s.Status() {
 		of := services[st.Service]
-		if of == nil {
+		if of == nil || st.State == Prepared {
 			continue
 		}
 		of.States[string(st.State)]++

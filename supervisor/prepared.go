@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"cofferdam/executor"
 	"cofferdam/manifest"
@@ -20,6 +22,9 @@ import (
 type preparations struct {
 	changed chan struct{}            // has one if it is to be looked
 	by      map[string]preparedShape // by service; of the goroutine that keeps it
+
+	mu   sync.Mutex
+	told map[string]string // by service: what an operator is told of it
 }
 
 // preparedShape is what was asked of the executor.
@@ -27,10 +32,11 @@ type preparedShape struct {
 	spec *executor.Spec
 	text string
 	n    int
+	kind string // what waits, for an operator
 }
 
 func newPreparations() preparations {
-	return preparations{changed: make(chan struct{}, 1), by: make(map[string]preparedShape)}
+	return preparations{changed: make(chan struct{}, 1), by: make(map[string]preparedShape), told: make(map[string]string)}
 }
 
 // prepares tells whether environments of svc wait, rather than instances.
@@ -55,6 +61,42 @@ func (p *preparations) look() {
 	}
 }
 
+// tell has an operator told of what waits of a service.
+func (p *preparations) tell(service, text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.told[service] = text
+}
+
+// forget drops what is told of services of which nothing is to wait any more.
+func (p *preparations) forget(wanted map[string]preparedShape) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	maps.DeleteFunc(p.told, func(name, _ string) bool {
+		_, still := wanted[name]
+		return !still
+	})
+}
+
+// waits says what is told of a service, for which n are to wait.
+func waits(svc *manifest.Service, n int) string {
+	if svc.Fork != nil {
+		return fmt.Sprintf("an interpreter waits, and %d forks of it", n)
+	}
+	return fmt.Sprintf("%d environments wait for a program", n)
+}
+
+// status is a line for each service of which something waits, or should.
+func (p *preparations) status() []Status {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []Status
+	for _, name := range slices.Sorted(maps.Keys(p.told)) {
+		out = append(out, Status{Service: name, State: Prepared, Detail: p.told[name]})
+	}
+	return out
+}
+
 // keepPrepared looks after that until ctx ends. They end with the executor.
 func (s *Supervisor) keepPrepared(ctx context.Context) {
 	p := &s.preparations
@@ -72,7 +114,7 @@ func (s *Supervisor) keepPrepared(ctx context.Context) {
 					s.Logger.Error("prepare", "service", svc.Name, "error", err)
 					continue
 				}
-				wanted[svc.Name] = preparedShape{spec, shapeText(spec), n}
+				wanted[svc.Name] = preparedShape{spec, shapeText(spec), n, waits(svc, n)}
 			}
 		}
 		for name, old := range p.by {
@@ -81,6 +123,7 @@ func (s *Supervisor) keepPrepared(ctx context.Context) {
 				delete(p.by, name)
 			}
 		}
+		p.forget(wanted)
 		for name, now := range wanted {
 			if old, have := p.by[name]; have && old.n == now.n {
 				continue
@@ -88,9 +131,11 @@ func (s *Supervisor) keepPrepared(ctx context.Context) {
 			// What cannot be prepared is started as it was before.
 			if err := s.Executor.Prepare(ctx, now.spec, now.n); err != nil && ctx.Err() == nil {
 				s.Logger.Error("prepare", "service", name, "error", err)
+				p.tell(name, "nothing waits: "+err.Error())
 				continue
 			}
 			p.by[name] = now
+			p.tell(name, now.kind)
 		}
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"cofferdam/supervisor"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -53,6 +55,11 @@ func TestPrepared(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	for _, service := range []string{"count", "age", "upper"} {
+		if got := toldOf(a, service); !strings.HasSuffix(got, "environments wait for a program") {
+			t.Errorf("of %s is told %q", service, got)
+		}
+	}
 	for i, tt := range []struct{ principal, want string }{
 		{"alice", "1 for alice, bound to alice\nexit 0 <nil>"},
 		{"alice", "2 for alice, bound to alice\nexit 0 <nil>"},
@@ -68,6 +75,16 @@ func TestPrepared(t *testing.T) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
+}
+
+// toldOf is what the operator is told of what waits of a service.
+func toldOf(a *app, service string) string {
+	for _, st := range a.sup.Status() {
+		if st.Service == service && st.State == supervisor.Prepared {
+			return st.Detail
+		}
+	}
+	return ""
 }
 
 // said has whoever waits know of each line of a log.
@@ -97,9 +114,15 @@ func TestForkAhead(t *testing.T) {
 	for wait := time.After(20 * time.Second); ; {
 		select {
 		case line := <-lines:
-			if strings.Contains(line, "service=word") && strings.Contains(line, "nosuchmodule") {
-				return
+			if !strings.Contains(line, "service=word") || !strings.Contains(line, "nosuchmodule") {
+				continue
 			}
+			for end := time.Now().Add(20 * time.Second); !strings.Contains(toldOf(a, "word"), "nosuchmodule"); time.Sleep(10 * time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatalf("the operator is told %q", toldOf(a, "word"))
+				}
+			}
+			return
 		case <-wait:
 			t.Fatal("nothing is said of a module that is not there")
 		}

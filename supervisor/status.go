@@ -31,8 +31,8 @@ type Status struct {
 }
 
 // Status lists services by name, then the instances of those that have one for each
-// principal or label, then running instances of templates, then those that wait for
-// their turn.
+// principal or label, then running instances of templates, then what waits for instances, then
+// those that wait for their turn.
 func (s *Supervisor) Status() []Status {
 	var out []Status
 	services := make(map[string]bool)
@@ -71,6 +71,7 @@ func (s *Supervisor) Status() []Status {
 		st.State, st.Degraded, st.Egress, st.Granted = Ready, degraded, waysOut(now.app, st.Service), now.granted(st.Service)
 		out = append(out, st)
 	}
+	out = append(out, s.preparations.status()...)
 	return append(out, s.admission.status()...)
 }
 
@@ -156,6 +157,7 @@ func (s *Supervisor) Queued() (out []Status) {
 		out = append(out, p.queued()...)
 		p.mu.Unlock()
 	}
+	out = append(out, s.preparations.status()...)
 	return append(out, s.admission.status()...)
 }
 

@@ -23,12 +23,13 @@ const (
 	Waiting  State = "waiting"  // for those it depends on
 	Starting State = "starting" // runs, and does not answer yet
 	Ready    State = "ready"
-	Backoff  State = "backoff" // ended; will be started again
-	Exited   State = "exited"  // ended; will not be started again
-	Broken   State = "broken"  // ended too often
-	Stopped  State = "stopped" // by the operator
-	Queued   State = "queued"  // on demand; waits for the budget to have room
-	Warm     State = "warm"    // ready, and nobody's yet
+	Backoff  State = "backoff"  // ended; will be started again
+	Exited   State = "exited"   // ended; will not be started again
+	Broken   State = "broken"   // ended too often
+	Stopped  State = "stopped"  // by the operator
+	Queued   State = "queued"   // on demand; waits for the budget to have room
+	Warm     State = "warm"     // ready, and nobody's yet
+	Prepared State = "prepared" // no instance, but what one will be made of
 )
 
 // readyTimeout is how long an instance may take until it answers.
