@@ -185,20 +185,39 @@ func removeDir(dir string) error {
 	return fmt.Errorf("remove cgroup %s: %w", dir, err)
 }
 
-func write(dir, file, value string) error {
-	fd, err := unix.Open(filepath.Join(dir, file), unix.O_WRONLY|unix.O_CLOEXEC, 0)
+// place is where the files of a group are: below a directory that stays open, for the whole way from
+// the root costs more than a file.
+type place struct {
+	fd    int    // of that directory, or AT_FDCWD
+	dir   string // from there
+	below string // what that directory is called
+}
+
+// full is a place by its whole path.
+func full(dir string) place { return place{fd: unix.AT_FDCWD, dir: dir} }
+
+func (p place) open(file string, flags int) (int, error) {
+	return unix.Openat(p.fd, p.dir+"/"+file, flags|unix.O_CLOEXEC, 0)
+}
+
+func write(at place, file, value string) error {
+	fd, err := at.open(file, unix.O_WRONLY)
 	if err == nil {
 		_, err = unix.Write(fd, []byte(value))
 		unix.Close(fd)
 	}
 	if err != nil {
-		return fmt.Errorf("set %s of %s to %q: %w", file, dir, value, err)
+		return fmt.Errorf("set %s of %s to %q: %w", file, filepath.Join(at.below, at.dir), value, err)
 	}
 	return nil
 }
 
-func read(dir, file string) string {
-	fd, err := unix.Open(filepath.Join(dir, file), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+func has(at place, file string) bool {
+	return unix.Faccessat(at.fd, at.dir+"/"+file, unix.F_OK, 0) == nil
+}
+
+func read(at place, file string) string {
+	fd, err := at.open(file, unix.O_RDONLY)
 	if err != nil {
 		return ""
 	}
@@ -208,14 +227,14 @@ func read(dir, file string) string {
 	return strings.TrimSpace(string(buf[:max(n, 0)]))
 }
 
-func readInt(dir, file string) int64 {
-	n, _ := strconv.ParseInt(read(dir, file), 10, 64)
+func readInt(at place, file string) int64 {
+	n, _ := strconv.ParseInt(read(at, file), 10, 64)
 	return n
 }
 
 // readField is the value of key in a file of lines "key value".
-func readField(dir, file, key string) int64 {
-	for line := range strings.Lines(read(dir, file)) {
+func readField(at place, file, key string) int64 {
+	for line := range strings.Lines(read(at, file)) {
 		if k, v, ok := strings.Cut(strings.TrimSpace(line), " "); ok && k == key {
 			n, _ := strconv.ParseInt(v, 10, 64)
 			return n

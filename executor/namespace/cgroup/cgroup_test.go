@@ -70,12 +70,12 @@ func killAll(t *testing.T, g Group) {
 	var dir string
 	switch g := g.(type) {
 	case *v1Group:
-		dir = g.dir("pids")
+		dir = filepath.Join(g.parent.dirs["pids"], g.name)
 	case *v2Group:
 		dir = g.dir
 	}
 	for range 100 {
-		procs := strings.Fields(read(dir, "cgroup.procs"))
+		procs := strings.Fields(read(full(dir), "cgroup.procs"))
 		if len(procs) == 0 {
 			return
 		}
@@ -170,7 +170,7 @@ func TestV2WithoutControllers(t *testing.T) {
 	if err := g.Attach(pid); err != nil {
 		t.Fatal(err)
 	}
-	if got := read(p.dir+"/1", "cgroup.procs"); got != strconv.Itoa(pid) {
+	if got := read(full(p.dir+"/1"), "cgroup.procs"); got != strconv.Itoa(pid) {
 		t.Errorf("the group holds %q, want %d", got, pid)
 	}
 	killAll(t, g)
@@ -209,6 +209,29 @@ func TestQuota(t *testing.T) {
 	} {
 		if micros, period := quota(tt.cpus); micros != tt.micros || period != tt.period {
 			t.Errorf("quota(%v) = %d, %d, want %d, %d", tt.cpus, micros, period, tt.micros, tt.period)
+		}
+	}
+}
+
+// BenchmarkRenew is what is read and written of a group between two environments that have it.
+func BenchmarkRenew(b *testing.B) {
+	p, err := Open("/sys/fs/cgroup", "/proc/self", Name("bench", os.Getpid(), StartTime(os.Getpid())), []int{os.Getpid()})
+	if p == nil {
+		b.Skipf("needs cgroups: %v", err)
+	}
+	defer p.Remove()
+	g, err := p.Make("1")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer g.Remove()
+	if err := g.Limit(Limits{MemoryBytes: 64 << 20, Pids: 10, CPUs: 1}); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		g.Stat()
+		if g.FD() < 0 && !g.Renew(0) {
+			b.Fatal("nobody was in it, and it cannot be used again")
 		}
 	}
 }

@@ -3,7 +3,6 @@ package cgroup
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -16,11 +15,12 @@ import (
 // environments are attached while they wait, not when somebody waits for them.
 type v1 struct {
 	dirs    map[string]string // controller → our directory there
+	open    map[string]int    // controller → descriptor of that
 	missing []string
 }
 
 func openV1(own map[string]string, name string) (Parent, error) {
-	p := &v1{dirs: map[string]string{}}
+	p := &v1{dirs: map[string]string{}, open: map[string]int{}}
 	var errs error
 	for _, c := range []string{"memory", "pids", "cpu", "cpuacct"} {
 		base, ok := own[c]
@@ -30,8 +30,11 @@ func openV1(own map[string]string, name string) (Parent, error) {
 			if err := unix.Mkdir(dir, 0o755); err != nil && err != unix.EEXIST {
 				errs = errors.Join(errs, fmt.Errorf("make cgroup %s: %w", dir, err))
 				ok = false
+			} else if fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+				errs = errors.Join(errs, fmt.Errorf("open cgroup %s: %w", dir, err))
+				ok = false
 			} else {
-				p.dirs[c] = dir
+				p.dirs[c], p.open[c] = dir, fd
 			}
 		}
 		if !ok && c != "cpuacct" {
@@ -49,6 +52,10 @@ func (p *v1) Describe() string  { return "cgroup v1" }
 
 func (p *v1) Remove() error {
 	var err error
+	for _, fd := range p.open {
+		unix.Close(fd)
+	}
+	p.open = nil
 	for _, dir := range p.unique() {
 		err = errors.Join(err, removeDir(dir))
 	}
@@ -86,16 +93,15 @@ type v1Group struct {
 
 func (g *v1Group) FD() int { return -1 }
 
-func (g *v1Group) dir(controller string) string {
-	if d, ok := g.parent.dirs[controller]; ok {
-		return filepath.Join(d, g.name)
-	}
-	return ""
+// at is where the group is in the hierarchy of a controller, if there is one.
+func (g *v1Group) at(controller string) (place, bool) {
+	fd, ok := g.parent.open[controller]
+	return place{fd, g.name, g.parent.dirs[controller]}, ok
 }
 
 func (g *v1Group) Attach(pid int) error {
 	for _, dir := range g.parent.unique() {
-		if err := write(filepath.Join(dir, g.name), "cgroup.procs", strconv.Itoa(pid)); err != nil {
+		if err := write(full(filepath.Join(dir, g.name)), "cgroup.procs", strconv.Itoa(pid)); err != nil {
 			return err
 		}
 	}
@@ -114,7 +120,7 @@ func (g *v1Group) Limit(l Limits) error {
 	if l.CPUs == g.limits.CPUs {
 		change.CPUs = 0
 	}
-	if err := limitV1(g.dir, change); err != nil {
+	if err := limitV1(g.at, change); err != nil {
 		return err
 	}
 	if l.MemoryBytes > 0 {
@@ -140,58 +146,58 @@ const (
 // Renew finds everything that an environment can leave: what cannot be set back must not
 // have been touched.
 func (g *v1Group) Renew(stayed int) bool {
-	if dir := g.dir("pids"); dir != "" {
-		if readInt(dir, "pids.current") != int64(stayed) || readField(dir, "pids.events", "max") != 0 || readInt(dir, "pids.peak") > int64(stayed+1+keptPeak) {
+	if at, ok := g.at("pids"); ok {
+		if readInt(at, "pids.current") != int64(stayed) || readField(at, "pids.events", "max") != 0 || readInt(at, "pids.peak") > int64(stayed+1+keptPeak) {
 			return false
 		}
 	}
-	if dir := g.dir("memory"); dir != "" && !renewMemory(dir) {
+	if at, ok := g.at("memory"); ok && !renewMemory(at) {
 		return false
 	}
-	if dir := g.dir("cpuacct"); dir != "" && write(dir, "cpuacct.usage", "0") != nil {
+	if at, ok := g.at("cpuacct"); ok && write(at, "cpuacct.usage", "0") != nil {
 		return false
 	}
-	if dir := g.dir("cpu"); dir != "" && g.limits.CPUs > 0 {
+	if at, ok := g.at("cpu"); ok && g.limits.CPUs > 0 {
 		// Its part of the period that runs is full again.
 		micros, _ := quota(g.limits.CPUs)
-		return write(dir, "cpu.cfs_quota_us", strconv.FormatInt(micros, 10)) == nil
+		return write(at, "cpu.cfs_quota_us", strconv.FormatInt(micros, 10)) == nil
 	}
 	return true
 }
 
-func renewMemory(dir string) bool {
-	if readField(dir, "memory.oom_control", "oom_kill") != 0 || readInt(dir, "memory.kmem.tcp.usage_in_bytes") != 0 {
+func renewMemory(at place) bool {
+	if readField(at, "memory.oom_control", "oom_kill") != 0 || readInt(at, "memory.kmem.tcp.usage_in_bytes") != 0 {
 		return false
 	}
-	if readInt(dir, "memory.usage_in_bytes") > keptBytes {
-		if write(dir, "memory.force_empty", "0") != nil || readInt(dir, "memory.usage_in_bytes") > keptBytes {
+	if readInt(at, "memory.usage_in_bytes") > keptBytes {
+		if write(at, "memory.force_empty", "0") != nil || readInt(at, "memory.usage_in_bytes") > keptBytes {
 			return false
 		}
 	}
-	return write(dir, "memory.max_usage_in_bytes", "0") == nil
+	return write(at, "memory.max_usage_in_bytes", "0") == nil
 }
 
 // Limit bounds all groups together.
 func (p *v1) Limit(l Limits) error {
 	l.CPUs = 0
-	return limitV1(func(c string) string { return p.dirs[c] }, l)
+	return limitV1(func(c string) (place, bool) { return full(p.dirs[c]), p.dirs[c] != "" }, l)
 }
 
 // limitV1 sets limits in the directories of controllers.
-func limitV1(dirOf func(controller string) string, l Limits) error {
-	if dir := dirOf("memory"); dir != "" && l.MemoryBytes > 0 {
+func limitV1(placeOf func(controller string) (place, bool), l Limits) error {
+	if at, ok := placeOf("memory"); ok && l.MemoryBytes > 0 {
 		bytes := strconv.FormatInt(l.MemoryBytes, 10)
 		// Memory and swap together: no swap. A kernel without swap accounting
 		// lacks the file. Together they are never less than memory alone: what is
 		// lowered begins with that, what is raised ends with it.
 		files := []string{"memory.limit_in_bytes", "memory.memsw.limit_in_bytes"}
-		if _, err := os.Stat(filepath.Join(dir, files[1])); err != nil {
+		if !has(at, files[1]) {
 			files = files[:1]
-		} else if l.MemoryBytes > readInt(dir, files[1]) {
+		} else if l.MemoryBytes > readInt(at, files[1]) {
 			slices.Reverse(files)
 		}
 		for _, file := range files {
-			if err := write(dir, file, bytes); err != nil {
+			if err := write(at, file, bytes); err != nil {
 				return err
 			}
 		}
@@ -199,25 +205,25 @@ func limitV1(dirOf func(controller string) string, l Limits) error {
 	// What TCP buffers is not counted as memory in version 1 (2.2 GiB were held by an
 	// environment with 64 MiB), but has a limit of its own. Who is at it has to wait
 	// until something is read. A kernel without it lacks the file.
-	if dir := dirOf("memory"); dir != "" && l.MemoryBytes > 0 {
+	if at, ok := placeOf("memory"); ok && l.MemoryBytes > 0 {
 		const file = "memory.kmem.tcp.limit_in_bytes"
-		if _, err := os.Stat(filepath.Join(dir, file)); err == nil {
-			if err := write(dir, file, strconv.FormatInt(l.MemoryBytes/4, 10)); err != nil {
+		if has(at, file) {
+			if err := write(at, file, strconv.FormatInt(l.MemoryBytes/4, 10)); err != nil {
 				return err
 			}
 		}
 	}
-	if dir := dirOf("pids"); dir != "" && l.Pids > 0 {
-		if err := write(dir, "pids.max", strconv.Itoa(l.Pids)); err != nil {
+	if at, ok := placeOf("pids"); ok && l.Pids > 0 {
+		if err := write(at, "pids.max", strconv.Itoa(l.Pids)); err != nil {
 			return err
 		}
 	}
-	if dir := dirOf("cpu"); dir != "" && l.CPUs > 0 {
+	if at, ok := placeOf("cpu"); ok && l.CPUs > 0 {
 		micros, period := quota(l.CPUs)
-		if err := write(dir, "cpu.cfs_period_us", strconv.FormatInt(period, 10)); err != nil {
+		if err := write(at, "cpu.cfs_period_us", strconv.FormatInt(period, 10)); err != nil {
 			return err
 		}
-		if err := write(dir, "cpu.cfs_quota_us", strconv.FormatInt(micros, 10)); err != nil {
+		if err := write(at, "cpu.cfs_quota_us", strconv.FormatInt(micros, 10)); err != nil {
 			return err
 		}
 	}
@@ -226,16 +232,16 @@ func limitV1(dirOf func(controller string) string, l Limits) error {
 
 func (g *v1Group) Stat() Stat {
 	var s Stat
-	if dir := g.dir("memory"); dir != "" {
-		s.MemoryPeak = readInt(dir, "memory.max_usage_in_bytes")
-		s.OOMKills = readField(dir, "memory.oom_control", "oom_kill")
+	if at, ok := g.at("memory"); ok {
+		s.MemoryPeak = readInt(at, "memory.max_usage_in_bytes")
+		s.OOMKills = readField(at, "memory.oom_control", "oom_kill")
 	}
-	if dir := g.dir("pids"); dir != "" {
-		s.PidsPeak = int(readInt(dir, "pids.peak"))
-		s.PidsRefused = readField(dir, "pids.events", "max")
+	if at, ok := g.at("pids"); ok {
+		s.PidsPeak = int(readInt(at, "pids.peak"))
+		s.PidsRefused = readField(at, "pids.events", "max")
 	}
-	if dir := g.dir("cpuacct"); dir != "" {
-		s.CPU = cpuTime(readInt(dir, "cpuacct.usage"))
+	if at, ok := g.at("cpuacct"); ok {
+		s.CPU = cpuTime(readInt(at, "cpuacct.usage"))
 	}
 	return s
 }

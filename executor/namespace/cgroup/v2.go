@@ -32,7 +32,7 @@ func openV2(paths map[string]string, root, name string, mine []int) (Parent, err
 		own = filepath.Dir(own) // moved out of there before
 	}
 	var errs error
-	if have := strings.Fields(read(own, "cgroup.controllers")); slices.Contains(have, "memory") && slices.Contains(have, "pids") {
+	if have := strings.Fields(read(full(own), "cgroup.controllers")); slices.Contains(have, "memory") && slices.Contains(have, "pids") {
 		p, err := openOwn(own, name, have, mine, own == filepath.Clean(root))
 		if err == nil {
 			return p, nil
@@ -40,7 +40,7 @@ func openV2(paths map[string]string, root, name string, mine []int) (Parent, err
 		errs = err
 	}
 	for dir := own; within(dir, root); dir = filepath.Dir(dir) {
-		have := strings.Fields(read(dir, "cgroup.subtree_control"))
+		have := strings.Fields(read(full(dir), "cgroup.subtree_control"))
 		if !slices.Contains(have, "memory") || !slices.Contains(have, "pids") {
 			continue
 		}
@@ -63,7 +63,7 @@ func openOwn(own, name string, have []string, mine []int, root bool) (*v2, error
 			return nil, err
 		}
 	}
-	if err := write(own, "cgroup.subtree_control", enabling(have)); err != nil {
+	if err := write(full(own), "cgroup.subtree_control", enabling(have)); err != nil {
 		return nil, err
 	}
 	return makeV2(own, name, have)
@@ -98,7 +98,7 @@ func makeV2(dir, name string, have []string) (*v2, error) {
 			p.missing = append(p.missing, c)
 		}
 	}
-	if err := write(p.dir, "cgroup.subtree_control", enabling(have)); err != nil {
+	if err := write(full(p.dir), "cgroup.subtree_control", enabling(have)); err != nil {
 		unix.Rmdir(p.dir)
 		return nil, err
 	}
@@ -111,7 +111,7 @@ const Leaf = Prefix + "self"
 // moveOut moves the processes of our own cgroup to a leaf of it, if all are mine
 // or all says that it does not matter whose they are.
 func moveOut(own string, mine []int, all bool) error {
-	procs := strings.Fields(read(own, "cgroup.procs"))
+	procs := strings.Fields(read(full(own), "cgroup.procs"))
 	for _, p := range procs {
 		if pid, err := strconv.Atoi(p); err != nil || !all && !slices.Contains(mine, pid) {
 			return fmt.Errorf("cgroup %s also holds process %s, which is not ours to move", own, p)
@@ -122,7 +122,7 @@ func moveOut(own string, mine []int, all bool) error {
 		return fmt.Errorf("make cgroup %s: %w", leaf, err)
 	}
 	for _, p := range procs {
-		if err := write(leaf, "cgroup.procs", p); err != nil {
+		if err := write(full(leaf), "cgroup.procs", p); err != nil {
 			return err
 		}
 	}
@@ -157,7 +157,7 @@ type v2Group struct {
 func (g *v2Group) FD() int { return g.fd }
 
 func (g *v2Group) Attach(pid int) error {
-	return write(g.dir, "cgroup.procs", strconv.Itoa(pid))
+	return write(full(g.dir), "cgroup.procs", strconv.Itoa(pid))
 }
 
 func (g *v2Group) Limit(l Limits) error { return g.parent.limit(g.dir, l, "1") }
@@ -178,36 +178,36 @@ func (p *v2) limit(dir string, l Limits, together string) error {
 			"memory.max":       strconv.FormatInt(l.MemoryBytes, 10),
 			"memory.oom.group": together,
 		} {
-			if err := write(dir, file, value); err != nil {
+			if err := write(full(dir), file, value); err != nil {
 				return err
 			}
 		}
-		if read(dir, "memory.swap.max") != "" {
-			if err := write(dir, "memory.swap.max", "0"); err != nil {
+		if read(full(dir), "memory.swap.max") != "" {
+			if err := write(full(dir), "memory.swap.max", "0"); err != nil {
 				return err
 			}
 		}
 	}
 	if l.Pids > 0 && has("pids") {
-		if err := write(dir, "pids.max", strconv.Itoa(l.Pids)); err != nil {
+		if err := write(full(dir), "pids.max", strconv.Itoa(l.Pids)); err != nil {
 			return err
 		}
 	}
 	if l.CPUs > 0 && has("cpu") {
 		micros, period := quota(l.CPUs)
-		return write(dir, "cpu.max", fmt.Sprintf("%d %d", micros, period))
+		return write(full(dir), "cpu.max", fmt.Sprintf("%d %d", micros, period))
 	}
 	return nil
 }
 
 func (g *v2Group) Stat() Stat {
-	peak := readInt(g.dir, "memory.peak") // Linux 5.19
+	peak := readInt(full(g.dir), "memory.peak") // Linux 5.19
 	return Stat{
-		CPU:         cpuTime(1000 * readField(g.dir, "cpu.stat", "usage_usec")),
+		CPU:         cpuTime(1000 * readField(full(g.dir), "cpu.stat", "usage_usec")),
 		MemoryPeak:  peak,
-		PidsPeak:    int(readInt(g.dir, "pids.peak")), // Linux 6.10
-		OOMKills:    readField(g.dir, "memory.events", "oom_kill"),
-		PidsRefused: readField(g.dir, "pids.events", "max"),
+		PidsPeak:    int(readInt(full(g.dir), "pids.peak")), // Linux 6.10
+		OOMKills:    readField(full(g.dir), "memory.events", "oom_kill"),
+		PidsRefused: readField(full(g.dir), "pids.events", "max"),
 	}
 }
 

@@ -50,7 +50,7 @@ func whyV2(root, dir, controller string) Lack {
 		}
 	}
 	for i, at := range way {
-		if slices.Contains(strings.Fields(read(at, "cgroup.controllers")), controller) {
+		if slices.Contains(strings.Fields(read(full(at), "cgroup.controllers")), controller) {
 			continue
 		}
 		if i == 0 {
