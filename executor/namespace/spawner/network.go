@@ -23,6 +23,7 @@ type networks struct {
 	ahead   int                 // how many wait, when nothing happens
 	most    int                 // how many are kept
 	fresh   []byte              // what a namespace that nobody has used says of itself
+	buf     []byte              // the visitor's, to read in
 
 	mu    sync.Mutex
 	free  []int       // guarded by mu
@@ -55,7 +56,7 @@ func newNetworks(v *visitor, ahead int, make func() (int, error)) (*networks, er
 	if err != nil {
 		return nil, err
 	}
-	if err := v.network(first, func() error { n.fresh = lookAround(nil); return nil }); err != nil {
+	if err := v.network(first, func() error { n.fresh = n.lookAround(nil); return nil }); err != nil {
 		unix.Close(first)
 		return nil, err
 	}
@@ -157,28 +158,30 @@ var netFiles = [...]string{"sockstat", "dev", "snmp", "snmp6", "ip6_flowlabel"}
 func (n *networks) untouched(fd int) bool {
 	same := false
 	err := n.visitor.network(fd, func() error {
-		same = lookAround(n.fresh) != nil
+		same = n.lookAround(n.fresh) != nil
 		return nil
 	})
 	return err == nil && same
 }
 
-// lookAround returns all that [netFiles] say of the namespace that the thread is in; nil if want is
+// lookAround returns all that [netFiles] say of the namespace that the visitor is in; nil if want is
 // given and they say anything else.
-func lookAround(want []byte) []byte {
-	var seen []byte
-	buf := make([]byte, 16<<10)
+func (n *networks) lookAround(want []byte) []byte {
+	if n.buf == nil {
+		n.buf = make([]byte, 16<<10)
+	}
+	seen, buf := make([]byte, 0, len(want)), n.buf
 	for _, name := range netFiles {
-		fd, err := unix.Open("/proc/thread-self/net/"+name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		fd, err := unix.Openat(n.visitor.net, name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			continue // without IPv6, say
 		}
-		n, err := unix.Read(fd, buf)
+		size, err := unix.Read(fd, buf)
 		unix.Close(fd)
-		if err != nil || n == len(buf) {
+		if err != nil || size == len(buf) {
 			return nil
 		}
-		text := buf[:n]
+		text := buf[:size]
 		if name == "sockstat" {
 			// Those of the kernel itself come to be counted no more only a while after
 			// it has made them.

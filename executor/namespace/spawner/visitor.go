@@ -15,6 +15,7 @@ type visitor struct {
 	work chan func()
 
 	home, mounts, names int // its own namespaces: of networks, mounts and host names
+	net                 int // what /proc has of the network that it is in
 }
 
 func newVisitor() (*visitor, error) {
@@ -28,6 +29,9 @@ func newVisitor() (*visitor, error) {
 			if err == nil {
 				*fd, err = unix.Open("/proc/thread-self/ns/"+name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 			}
+		}
+		if err == nil {
+			v.net, err = unix.Open("/proc/thread-self/net", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		}
 		ready <- err
 		if err != nil {
