@@ -202,32 +202,44 @@ func machineBusy() (busy time.Duration) {
 }
 
 // BenchmarkPrepared is the time from the request to the known exit of /bin/true where its
-// environment was prepared, in turn with a plain fork and exec of it by this process.
+// environment was prepared, in turn with a plain fork and exec of it by this process: back to back,
+// and after pauses, in which more are prepared.
 func BenchmarkPrepared(b *testing.B) {
-	e := open(b)
-	const turn = 50
-	var ours, started, plain []time.Duration
-	for b.Loop() {
-		if err := e.Prepare(context.Background(), host("/bin/true"), turn); err != nil {
-			b.Fatal(err)
-		}
-		e.Prepare(context.Background(), host("/bin/true"), turn) // until all are there again
-		for range turn / 2 {
-			began := time.Now()
-			p, err := e.Start(context.Background(), host("/bin/true"))
-			if err != nil {
-				b.Fatal(err)
+	for _, pause := range []time.Duration{0, 5 * time.Millisecond} {
+		b.Run("pause="+pause.String(), func(b *testing.B) {
+			e := open(b)
+			turn := 50
+			if pause > 0 {
+				turn = 8
 			}
-			started = append(started, time.Since(began))
-			<-p.Done()
-			ours = append(ours, time.Since(began))
-		}
-		plain = append(plain, shared(b, 1, turn, func() error { return exec.Command("/bin/true").Run() })...)
+			var ours, started, plain []time.Duration
+			for b.Loop() {
+				if err := e.Prepare(context.Background(), host("/bin/true"), turn); err != nil {
+					b.Fatal(err)
+				}
+				e.Prepare(context.Background(), host("/bin/true"), turn) // until all are there again
+				for range 25 {
+					time.Sleep(pause)
+					began := time.Now()
+					p, err := e.Start(context.Background(), host("/bin/true"))
+					if err != nil {
+						b.Fatal(err)
+					}
+					started = append(started, time.Since(began))
+					<-p.Done()
+					ours = append(ours, time.Since(began))
+				}
+				for range 25 {
+					time.Sleep(pause)
+					plain = append(plain, shared(b, 1, 1, func() error { return exec.Command("/bin/true").Run() })...)
+				}
+			}
+			b.ReportMetric(float64(median(started).Microseconds()), "until-exec-µs")
+			b.ReportMetric(float64(median(ours).Microseconds()), "ours-µs")
+			b.ReportMetric(float64(median(plain).Microseconds()), "plain-µs")
+			b.ReportMetric(float64(median(ours))/float64(median(plain)), "ours/plain")
+		})
 	}
-	b.ReportMetric(float64(median(started).Microseconds()), "until-exec-µs")
-	b.ReportMetric(float64(median(ours).Microseconds()), "ours-µs")
-	b.ReportMetric(float64(median(plain).Microseconds()), "plain-µs")
-	b.ReportMetric(float64(median(ours))/float64(median(plain)), "ours/plain")
 }
 
 // BenchmarkWaiting is what a prepared environment takes of the machine's memory while it waits,

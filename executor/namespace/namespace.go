@@ -208,8 +208,10 @@ func (e *Executor) launch(opts *Options, id *identity) error {
 			files = append(files, lock) // held as long as the spawner lives
 		}
 	}
+	// Half of the processors are for what it starts: on one of two it wakes fewer threads in vain.
+	procs := max(min(runtime.NumCPU()/2, 4), 1)
 	attr := &os.ProcAttr{
-		Env: []string{"PATH=/usr/bin:/bin", "GOTRACEBACK=single", "GOMAXPROCS=" + fmt.Sprint(min(runtime.NumCPU(), 4))}, Files: files, Sys: id.attr,
+		Env: []string{"PATH=/usr/bin:/bin", "GOTRACEBACK=single", "GOMAXPROCS=" + fmt.Sprint(procs)}, Files: files, Sys: id.attr,
 	}
 	// A Ctrl-C is for us: the spawner goes when we let it, after cleaning up.
 	attr.Sys.Setsid = true

@@ -224,23 +224,40 @@ func (b *blanks) discard(k *blank) {
 // namespace is empty. Somebody whom a module has left in its zygote t, nil for none, can hold that
 // up for ever, by tracing what is in there: then t ends.
 func reap(pidfd int, t *zygote) {
-	began := time.Now()
-	for fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}; ; {
-		n, err := unix.Poll(fds, int(strayDelay.Milliseconds()))
-		if n > 0 || err != nil && err != unix.EINTR {
-			break
-		}
-		if n == 0 {
-			reapStrays()
-			if t != nil && time.Since(began) > forkTimeout {
-				t.kill()
-				t = nil
-			}
+	for began := time.Now(); !dies(pidfd, strayDelay); {
+		reapStrays()
+		if t != nil && time.Since(began) > forkTimeout {
+			t.kill()
+			t = nil
 		}
 	}
 	for unix.Waitid(unix.P_PIDFD, pidfd, nil, unix.WEXITED|unix.WALL, nil) == unix.EINTR {
 		time.Sleep(0)
 	}
+}
+
+// dies tells whether the process is dead, within some time. No thread waits for it meanwhile: it
+// would keep others of ours from running until the runtime of Go notices.
+func dies(pidfd int, within time.Duration) bool {
+	if readable(pidfd) {
+		return true
+	}
+	fd, err := unix.FcntlInt(uintptr(pidfd), unix.F_DUPFD_CLOEXEC, 3)
+	if err == nil {
+		err = unix.SetNonblock(fd, true) // or the runtime would not poll it
+	}
+	if err != nil {
+		time.Sleep(within / 20)
+		return readable(pidfd)
+	}
+	f := os.NewFile(uintptr(fd), "pidfd")
+	defer f.Close()
+	f.SetReadDeadline(time.Now().Add(within))
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return false
+	}
+	return raw.Read(func(uintptr) bool { return readable(pidfd) }) == nil
 }
 
 // strayDelay is after how long there may be somebody that nobody waits for.

@@ -261,7 +261,8 @@ func (p *prepared) closeViews() {
 	p.views = nil
 }
 
-// take returns one like spec, nil if none waits. Nobody else gets it.
+// take returns one like spec, nil if none waits. Nobody else gets it. The caller has others made
+// once its own start is over: see refill.
 func (s *stocks) take(spec *link.Start, mounts []placed) *prepared {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -272,7 +273,6 @@ func (s *stocks) take(spec *link.Start, mounts []placed) *prepared {
 	if st == nil {
 		return nil
 	}
-	defer s.refill()
 	identity := identityOf(mounts)
 	for len(st.ready) > 0 {
 		p := st.ready[0]

@@ -221,6 +221,9 @@ func (s *server) serve() error {
 			reply.ID = req.ID
 			s.conn.Send(reply, out) // should it fail, serve ends as well
 			linux.CloseFDs(out)
+			if req.Start != nil {
+				s.stocks.refill()
+			}
 			if reply.Err == nil && req.Start != nil {
 				s.begin(req.Start.Env)
 			}
