@@ -60,6 +60,7 @@ func newConn(e *Env, nc *net.UnixConn) (*conn, error) {
 	}
 	c.watch.c, c.watch.due = c, due{slot: -1, what: &c.watch}
 	c.turn.in = wire.NewReader((*inlet)(c))
+	c.turn.in.Share(&e.m.buffers)
 	if !e.hold(c) {
 		c.out.close()
 		return nil, fmt.Errorf("more than %d connections, %d in all, or the environment has ended", MaxConns, MaxConnsInAll)

@@ -90,6 +90,7 @@ type Monitor struct {
 
 	aliasKey  [32]byte      // new each time: what an alias stands for is told to nobody
 	conns     atomic.Int64  // wire connections of all environments
+	buffers   wire.Buffers  // of large frames, for all of these
 	deadlines [16]deadlines // see Env.deadlines
 	bridged   bridged
 	orphans   orphans

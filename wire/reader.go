@@ -26,6 +26,8 @@ type Reader struct {
 	end  int  // where the bytes read end
 	lent bool // buf is somebody else's
 
+	large *Buffers // nil for none
+
 	first int // size of the next buffer, if that is known
 
 	err error
@@ -34,6 +36,9 @@ type Reader struct {
 // NewReader returns a Reader of what r yields. It reads ahead: nobody else may
 // read from r.
 func NewReader(r io.Reader) *Reader { return &Reader{r: r} }
+
+// Share makes r take the buffers of large frames from b, and give them back after these.
+func (r *Reader) Share(b *Buffers) { r.large = b }
 
 // Next returns the next frame, valid until the following call of Next.
 //
@@ -74,6 +79,7 @@ func (r *Reader) Next() (Frame, error) {
 func (r *Reader) Lend(buf []byte) {
 	large := r.Buffered() == 0 && len(r.buf) > keepBytes && !r.lent
 	if r.err == nil && (r.buf == nil || large) {
+		r.drop()
 		r.buf, r.lent, r.next, r.end = buf, true, 0, 0
 	}
 }
@@ -85,7 +91,8 @@ func (r *Reader) GiveBack() (kept bool) {
 	have := r.end - r.next
 	switch {
 	case have == 0:
-		r.buf, r.next, r.end = nil, 0, 0
+		r.drop()
+		r.next, r.end = 0, 0
 	case !r.lent:
 	case have >= len(r.buf)/4:
 		kept = true
@@ -141,7 +148,7 @@ func (r *Reader) room(n int) {
 	if have == 0 {
 		r.next, r.end = 0, 0
 		if len(r.buf) > keepBytes && !r.lent {
-			r.buf = nil
+			r.drop()
 		}
 	}
 	if r.next+n <= len(r.buf) {
@@ -153,13 +160,25 @@ func (r *Reader) room(n int) {
 		size = r.first
 	case size > keepBytes && n <= keepBytes && !r.lent:
 		size = max(startBytes, n)
+	case size < n && r.large != nil && have < size:
+		// There is room still, and a buffer that many can use takes a full one.
 	case size < n && have >= size/2:
 		size = max(startBytes, min(n, 4*have)) // grows with what came, not with what was announced
 	}
-	buf := r.buf
-	if size != len(buf) {
-		buf, r.lent = make([]byte, size), false
+	if size == len(r.buf) {
+		r.end, r.next = copy(r.buf, r.buf[r.next:r.end]), 0
+		return
 	}
-	r.end = copy(buf, r.buf[r.next:r.end])
-	r.buf, r.next = buf, 0
+	buf := r.large.take(size, 4*have)
+	end := copy(buf, r.buf[r.next:r.end])
+	r.drop()
+	r.buf, r.lent, r.next, r.end = buf, false, 0, end
+}
+
+// drop gives buf away.
+func (r *Reader) drop() {
+	if !r.lent {
+		r.large.give(r.buf)
+	}
+	r.buf = nil
 }

@@ -95,13 +95,21 @@ func TestReaderMalformedIsFinal(t *testing.T) {
 // A header that announces a megabyte does not by itself take a megabyte.
 func TestReaderMemoryFollowsData(t *testing.T) {
 	whole := call(1, make([]byte, MaxBody))
-	for _, sent := range []int{HeaderSize, 5000, 100_000} {
-		r := NewReader(bytes.NewReader(whole[:sent]))
-		if _, err := r.Next(); err != io.ErrUnexpectedEOF {
-			t.Fatalf("Next() = %v, want %v", err, io.ErrUnexpectedEOF)
-		}
-		if most := 4 * max(sent, startBytes); len(r.buf) > most {
-			t.Errorf("%d bytes held for %d sent, want at most %d", len(r.buf), sent, most)
+	for _, sent := range []int{HeaderSize, 5000, 40_000, 70_000, 100_000, 250_000, 300_000, 700_000} {
+		for _, size := range []int{100, 30_000, MaxBody} {
+			for _, shared := range []bool{false, true} {
+				r, lent := NewReader(&pieces{whole[:sent], size}), make([]byte, keepBytes)
+				if shared {
+					r.Share(new(Buffers))
+					r.Lend(lent)
+				}
+				if _, err := r.Next(); err != io.ErrUnexpectedEOF {
+					t.Fatalf("Next() = %v, want %v", err, io.ErrUnexpectedEOF)
+				}
+				if most := 4 * max(sent, startBytes); len(r.buf) > most && !r.lent {
+					t.Errorf("%d bytes held for %d sent, want at most %d", len(r.buf), sent, most)
+				}
+			}
 		}
 	}
 }
