@@ -108,16 +108,12 @@ func TestForkBehaves(t *testing.T) {
 			}
 			fresh := spec()
 			fresh.Fork = nil
-			want := finish(t, e, fresh)
-			for _, pause := range []time.Duration{0, 20 * time.Millisecond} {
-				time.Sleep(pause) // so that one has rehearsed, mostly, of which nothing may be left
-				got := finish(t, e, spec())
-				if got.Cause != want.Cause || got.Code != want.Code || got.Signal != want.Signal {
-					t.Errorf("forked: %+v\nexecuted: %+v", got.Exit, want.Exit)
-				}
-				if got.stdout != want.stdout || got.stderr != want.stderr {
-					t.Errorf("forked:\n%s%s\nexecuted:\n%s%s", got.stdout, got.stderr, want.stdout, want.stderr)
-				}
+			want, got := finish(t, e, fresh), finish(t, e, spec())
+			if got.Cause != want.Cause || got.Code != want.Code || got.Signal != want.Signal {
+				t.Errorf("forked: %+v\nexecuted: %+v", got.Exit, want.Exit)
+			}
+			if got.stdout != want.stdout || got.stderr != want.stderr {
+				t.Errorf("forked:\n%s%s\nexecuted:\n%s%s", got.stdout, got.stderr, want.stdout, want.stderr)
 			}
 		})
 	}

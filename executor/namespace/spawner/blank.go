@@ -68,7 +68,6 @@ func (b *blanks) keep() {
 		}
 		for {
 			if b.waiting() >= b.ahead {
-				b.rehearse()
 				break
 			}
 			fresh, err := b.make()
@@ -78,17 +77,6 @@ func (b *blanks) keep() {
 			b.mu.Lock()
 			b.ready = append(b.ready, fresh)
 			b.mu.Unlock()
-		}
-	}
-}
-
-// rehearse has the forks that wait do so. Nobody has taken the last one, so there is time.
-func (b *blanks) rehearse() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, k := range b.ready {
-		if k.fork != nil {
-			k.fork.rehearse()
 		}
 	}
 }

@@ -18,18 +18,8 @@ import (
 type forked struct {
 	zygote *zygote
 	ctl    *os.File
-	pidFD  int  // -1 once an instance has it
-	pid    int  // its number for the init
-	warm   bool // it has been told to rehearse
-}
-
-// rehearse has it take its copies of the pages that it will write to, while nobody waits for it. By now
-// they count as its environment's. If it is dead, whoever takes it finds out.
-func (f *forked) rehearse() {
-	if !f.warm {
-		f.warm = true
-		f.ctl.Write([]byte{1})
-	}
+	pidFD  int // -1 once an instance has it
+	pid    int // its number for the init
 }
 
 func (f *forked) close() {
@@ -118,9 +108,7 @@ func (i *instance) adopt(set *setting, streams []int) error {
 	if err != nil {
 		return fmt.Errorf("%w: %v", linux.ErrChildGone, err)
 	}
-	if _, err = f.ctl.Write([]byte{0}); err == nil { // no rehearsal any more
-		err = linux.SendFDs(f.ctl, []byte{1}, slices.Concat(streams, []int{script}, spaces))
-	}
+	err = linux.SendFDs(f.ctl, []byte{1}, slices.Concat(streams, []int{script}, spaces))
 	linux.CloseFDs(spaces)
 	if err != nil {
 		return fmt.Errorf("%w: %v", linux.ErrChildGone, err)

@@ -30,7 +30,6 @@ import sys
 CONTROL = 255  # the number of the control socket in a fork
 REPORT = struct.Struct("=6i3q")  # struct report of internal/linux
 STARTED, FAILED, READY = 1, 2, 4
-REHEARSE = b"\1"  # what a fork is sent that nobody waits for; before it is used it is sent another byte
 PROGRAM = 2  # the number of the stage there
 HEAD = struct.Struct("=6I")
 STEP = struct.Struct("=10Q")
@@ -76,7 +75,7 @@ def zygote():
     check("make a network", call(nr.unshare, nr.NEWNET, 0, 0, 0, 0, 0))  # one to come back to
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # a helper that is dead waits for nobody
     own = {name: os.open("/proc/self/ns/" + name, os.O_RDONLY) for name in ("net", "pid")}
-    rehearse(24)
+    rehearse()
     gc.disable()
     gc.collect()
     gc.freeze()
@@ -124,15 +123,14 @@ except Exception as e:
 """
 
 
-def rehearse(times):
+def rehearse():
     """Does what forks do, with a piece of our own, until the interpreter has learnt how.
 
     It writes down what it learns in the code that it runs: pages that otherwise each
-    fork would take a copy of, in order to learn the same. A fork that has time does it
-    once more: then it has its copies of the pages that it will write to.
+    fork would take a copy of, in order to learn the same.
     """
     main, path, before = sys.modules["__main__"], sys.path[:], vars(sys).copy()
-    for _ in range(times):
+    for _ in range(24):
         renew(dict(os.environb))
         program = Program(["-c", PIECE])
         program.run()
@@ -250,18 +248,13 @@ def wait(fd):
     """Is the whole life of a fork. It does not return."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.dup2(fd, CONTROL)
-    call(nr.close_range, 3, CONTROL - 1, 0, 0, 0, 0)
+    call(nr.close_range, 0, CONTROL - 1, 0, 0, 0, 0)
     call(nr.close_range, CONTROL + 1, 0xFFFFFFFF, 0, 0, 0, 0)
     sequences()
     control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, CONTROL)
     me = os.getpid()
     socket.send_fds(control, [REPORT.pack(READY, 0, 0, 0, me, 0, 0, 0, 0)], [os.pidfd_open(me)])
-    os.close(3)
-    if control.recv(1) == REHEARSE:
-        rehearse(1)
-        gc.disable()
-        control.recv(1)
-    call(nr.close_range, 0, 2, 0, 0, 0, 0)
+    os.close(0)
     message, fds, _, _ = socket.recv_fds(control, 8, 253)
     if not message:
         os._exit(0)  # the spawner has gone, or has no use for us
