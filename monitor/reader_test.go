@@ -31,6 +31,8 @@ func TestIdleConnections(t *testing.T) {
 	l := newLab(t, bank())
 	hello := wire.AppendFrame(nil, &wire.Frame{Header: wire.Header{Op: wire.OpHello, ID: 1}})
 	first := l.attached(l.admit("front", "front-first"))
+	first.sendBytes(hello)
+	first.next() // so that there are readers
 	var peers []*peer
 	memory := func() (heap uint64, goroutines int) {
 		var m runtime.MemStats
@@ -54,7 +56,7 @@ func TestIdleConnections(t *testing.T) {
 	first.sendBytes(hello)
 	first.next() // by now they have been read from
 	more, now := memory()
-	if now != goroutines {
+	if now > goroutines {
 		t.Errorf("%d goroutines for %d connections, %d without", now, len(peers), goroutines)
 	}
 	// The connection, its environment, the test's own end, and the 4 KiB of the half frame.

@@ -231,8 +231,13 @@ func reap(pidfd int, t *zygote) {
 			t = nil
 		}
 	}
-	for unix.Waitid(unix.P_PIDFD, pidfd, nil, unix.WEXITED|unix.WALL, nil) == unix.EINTR {
-		time.Sleep(0)
+	for {
+		err := unix.Waitid(unix.P_PIDFD, pidfd, nil, unix.WEXITED|unix.WALL, nil)
+		if err == unix.EAGAIN {
+			time.Sleep(time.Millisecond) // dead, and not for us to take yet: dies has made waiting for it non-blocking (pidfd_open(2))
+		} else if err != unix.EINTR {
+			return
+		}
 	}
 }
 
