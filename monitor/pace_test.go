@@ -237,12 +237,21 @@ func TestPaceOfTheHidden(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPaced(t)
-			eventually(t, "it is there", func() bool { return relaysOf(p.bank) == 1 })
-			p.bank.mu.Lock()
-			for r := range p.bank.inbound {
-				hide(r.(*relay)).hidden.Store(true)
-			}
-			p.bank.mu.Unlock()
+			eventually(t, "it is there", func() bool {
+				p.bank.mu.Lock()
+				defer p.bank.mu.Unlock()
+				for one := range p.bank.inbound {
+					r := one.(*relay)
+					r.mu.Lock()
+					joined := r.far != nil
+					r.mu.Unlock()
+					if joined {
+						hide(r).hidden.Store(true)
+						return true
+					}
+				}
+				return false
+			})
 			io.Copy(p.near, bytes.NewReader([]byte("hello")))
 			time.Sleep(2 * paceLimit)
 			select {
