@@ -93,13 +93,14 @@ func TestCallerThatNeverReads(t *testing.T) {
 	runtime.ReadMemStats(&m)
 	before, most := m.HeapInuse, uint64(0)
 	body := make([]byte, wire.MaxBody)
+	var frame []byte // used again: it is the monitor's heap that is looked at
 	for range 8 {
 		p := l.connect(e)
 		var err error
 		for id := uint64(1); err == nil; id++ {
 			p.nc.SetWriteDeadline(time.Now().Add(patience))
-			_, err = p.nc.Write(wire.AppendFrame(nil, &wire.Frame{
-				Header: wire.Header{Op: wire.OpCall, ID: id}, NameBytes: []byte("bank.look"), Body: body}))
+			frame = wire.AppendFrame(frame[:0], &wire.Frame{Header: wire.Header{Op: wire.OpCall, ID: id}, NameBytes: []byte("bank.look"), Body: body})
+			_, err = p.nc.Write(frame)
 			if held := e.held.bytes.Load(); held > maxHeldBytes+MaxConns*wire.MaxSize {
 				t.Fatalf("%d bytes are held", held)
 			}
@@ -114,6 +115,7 @@ func TestCallerThatNeverReads(t *testing.T) {
 	if most > before && most-before > 100<<20 {
 		t.Errorf("the heap grew by %d MiB", (most-before)>>20)
 	}
+	t.Logf("the heap grew by %d MiB at most", int64(most-before)>>20)
 	l.booksAreEmpty()
 }
 
