@@ -35,17 +35,11 @@ func BenchmarkStartTrue(b *testing.B) {
 			for b.Loop() {
 				// Both begin on a quiet machine, with what waits ahead in place.
 				time.Sleep(10 * time.Millisecond)
-				began := time.Now()
-				p, err := e.Start(context.Background(), host("/bin/true"))
-				if err != nil {
-					b.Fatal(err)
-				}
-				started = append(started, time.Since(began))
-				<-p.Done()
-				ours = append(ours, time.Since(began))
+				runs, ended := timed(b, e)
+				started, ours = append(started, runs), append(ours, ended)
 
 				time.Sleep(10 * time.Millisecond)
-				began = time.Now()
+				began := time.Now()
 				cmd := exec.Command(bwrap, "--unshare-all", "--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin",
 					"--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64", "--proc", "/proc", "--dev", "/dev",
 					"--tmpfs", "/tmp", "--cap-drop", "ALL", "/bin/true")
@@ -170,6 +164,18 @@ func shared(b *testing.B, workers, n int, f func() error) []time.Duration {
 	return took
 }
 
+// timed starts /bin/true, and returns how long it took until it ran and until its end was known.
+func timed(b *testing.B, e *namespace.Executor) (runs, ended time.Duration) {
+	began := time.Now()
+	p, err := e.Start(context.Background(), host("/bin/true"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	runs = time.Since(began)
+	<-p.Done()
+	return runs, time.Since(began)
+}
+
 func startTrue(e *namespace.Executor) error {
 	p, err := e.Start(context.Background(), host("/bin/true"))
 	if err != nil {
@@ -220,14 +226,8 @@ func BenchmarkPrepared(b *testing.B) {
 				e.Prepare(context.Background(), host("/bin/true"), turn) // until all are there again
 				for range 25 {
 					time.Sleep(pause)
-					began := time.Now()
-					p, err := e.Start(context.Background(), host("/bin/true"))
-					if err != nil {
-						b.Fatal(err)
-					}
-					started = append(started, time.Since(began))
-					<-p.Done()
-					ours = append(ours, time.Since(began))
+					runs, ended := timed(b, e)
+					started, ours = append(started, runs), append(ours, ended)
 				}
 				for range 25 {
 					time.Sleep(pause)
