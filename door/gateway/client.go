@@ -74,6 +74,7 @@ func (e *entry) admit(conn net.Conn) *client {
 	}
 	from := tcp.RemoteAddr()
 	c := &client{entry: e, g: e.g, conn: conn, tcp: tcp, raw: raw, from: from.String(), peer: peerName(from)}
+	c.who = "address " + c.peer
 	if at, ok := from.(*net.TCPAddr); ok {
 		c.addr = at.AddrPort().Addr().Unmap().String()
 	}
@@ -141,6 +142,7 @@ type client struct {
 	from  string  // its address and port
 	addr  string  // its address
 	peer  string  // whom it counts for
+	who   string  // the same, as a route counts nobody in particular
 	said  preface // of the bridge
 
 	in       input
@@ -153,6 +155,7 @@ type client struct {
 	idle     atomic.Bool // no request is on it
 	switched atomic.Bool // it is a web socket
 	writeBy  time.Time   // its deadline for writing, or later
+	peek     peek
 
 	far *far // the connection to a service that the last request left; nil for none
 
@@ -308,24 +311,32 @@ func (c *client) readFirst(fd uintptr) bool {
 
 // gone tells whether the client has ended its side, or broken it: then nobody waits for an answer.
 func (c *client) gone() bool {
-	n, err := peek(c.raw)
+	n, err := c.peek.at(c.raw)
 	return n == 0 && err != syscall.EAGAIN
 }
 
-// peek tells what could be read of a socket now: n bytes, its end, or an error, which is EAGAIN for nothing.
-func peek(raw syscall.RawConn) (n int, err error) {
-	var b [1]byte
-	if ctlErr := raw.Control(func(fd uintptr) {
-		for {
-			n, _, err = syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-			if err != syscall.EINTR {
-				return
+// peek looks at what could be read of a socket. It is kept, so that a look allocates nothing.
+type peek struct {
+	look func(fd uintptr)
+	b    [1]byte
+	n    int
+	err  error
+}
+
+// at tells what could be read now: n bytes, its end, or an error, which is EAGAIN for nothing.
+func (p *peek) at(raw syscall.RawConn) (n int, err error) {
+	if p.look == nil {
+		p.look = func(fd uintptr) {
+			p.err = syscall.EINTR
+			for p.err == syscall.EINTR {
+				p.n, _, p.err = syscall.Recvfrom(int(fd), p.b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 			}
 		}
-	}); ctlErr != nil {
-		return 0, ctlErr
 	}
-	return max(n, 0), err
+	if err := raw.Control(p.look); err != nil {
+		return 0, err
+	}
+	return max(p.n, 0), p.err
 }
 
 // linger lets the last answer arrive, though something may come that nobody reads.

@@ -86,7 +86,7 @@ func (f *far) quiet() bool {
 	if f.raw == nil || len(f.in.waiting()) > 0 {
 		return false
 	}
-	_, err := peek(f.raw)
+	_, err := f.c.peek.at(f.raw)
 	return err == syscall.EAGAIN
 }
 

@@ -72,6 +72,7 @@ const firstFD uintptr = 3
 type Gateway struct {
 	config Config
 	routes []route
+	at     map[string]string // the address of each service
 	out    *gathered
 	log    *slog.Logger // into out
 	newID  func() string
@@ -100,6 +101,7 @@ func New(c Config, out io.Writer) (*Gateway, error) {
 	g := &Gateway{
 		config: c,
 		routes: routes,
+		at:     make(map[string]string),
 		out:    lines,
 		log:    slog.New(slog.NewJSONHandler(lines, nil)),
 		newID:  newID,
@@ -108,6 +110,9 @@ func New(c Config, out io.Writer) (*Gateway, error) {
 
 		requests: newMeter(c.Limits.Rate),
 		going:    newTally(c.Limits.PerPrincipal),
+	}
+	for name, port := range c.Services {
+		g.at[name] = net.JoinHostPort(name, strconv.Itoa(port))
 	}
 	if c.Authenticate != nil {
 		g.who = &authenticator{Authenticate: *c.Authenticate, call: new(line).call}

@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"errors"
-	"net"
 	"net/http"
 	"strconv"
 	"time"
@@ -93,7 +92,7 @@ func (c *client) choose() int {
 			x.service, x.secret, x.hidden = to.Nobody, to.SecretNobody, ""
 		}
 	}
-	who := "address " + c.peer
+	who := c.who
 	if x.principal != "" {
 		who = "principal " + x.principal
 	}
@@ -194,7 +193,7 @@ func (c *client) serveRequest() {
 		c.turnAway(status)
 		return
 	}
-	x.to = net.JoinHostPort(x.service, strconv.Itoa(g.config.Services[x.service]))
+	x.to = g.at[x.service]
 	r.scrub()
 	if g.traces != nil {
 		g.traces.begin(x, traceOf(r.values(headerTrace)))
