@@ -1,8 +1,11 @@
-// Command flame draws where processor time goes: what `perf script` prints on its
-// standard input becomes a flame graph, an SVG, on its standard output.
+// Command flame draws where processor time goes, or memory: what `perf script`, or `pprof -traces`, prints on
+// its standard input becomes a flame graph, an SVG, on its standard output.
 //
 //	perf record -F 999 -g -a -- sleep 10
 //	perf script -F comm,ip,sym | go run ./bench/flame -title "calls" >flame.svg
+//
+//	go test ./monitor -run '^$' -bench CallInside -memprofile mem -memprofilerate 1
+//	go tool pprof -traces -sample_index=alloc_objects mem | go run ./bench/flame -traces >flame.svg
 //
 // Each box is a function, as wide as its share of the samples, upon the one that
 // called it; the lowest row are the programs. Go's functions have names only in programs built
@@ -28,8 +31,14 @@ import (
 func main() {
 	title := flag.String("title", "where the time goes", "what stands above it")
 	skip := flag.String("skip", "swapper", "programs that are left out, separated by commas")
+	traces := flag.Bool("traces", false, "the input is what `go tool pprof -traces` prints")
+	below := flag.String("below", "", "of a stack that has a function whose name has `this` in it, only that and what it called; no others")
 	flag.Parse()
-	root, err := read(os.Stdin, strings.Split(*skip, ","))
+	reads := func() (*frame, error) { return read(os.Stdin, strings.Split(*skip, ",")) }
+	if *traces {
+		reads = func() (*frame, error) { return readTraces(os.Stdin, *below) }
+	}
+	root, err := reads()
 	if err == nil {
 		err = draw(os.Stdout, *title, root)
 	}
@@ -42,13 +51,13 @@ func main() {
 // frame is a function as called from the one below.
 type frame struct {
 	name    string
-	samples int // in it and in what it called
+	samples int // in it and in what it called; or bytes, or whatever is drawn
 	calls   map[string]*frame
 }
 
-// add counts a stack, of which the first is the lowest.
-func (f *frame) add(stack []string) {
-	f.samples++
+// add counts a stack n times, of which the first is the lowest.
+func (f *frame) add(n int, stack []string) {
+	f.samples += n
 	for _, name := range stack {
 		next := f.calls[name]
 		if next == nil {
@@ -58,7 +67,7 @@ func (f *frame) add(stack []string) {
 			}
 			f.calls[name] = next
 		}
-		next.samples++
+		next.samples += n
 		f = next
 	}
 }
@@ -83,7 +92,7 @@ func read(r io.Reader, skip []string) (*frame, error) {
 	end := func() {
 		if program != "" && !slices.Contains(skip, program) {
 			slices.Reverse(stack)
-			root.add(append([]string{program}, stack...))
+			root.add(1, append([]string{program}, stack...))
 		}
 		program, stack = "", stack[:0]
 	}
@@ -110,9 +119,13 @@ func read(r io.Reader, skip []string) (*frame, error) {
 		return nil, err
 	}
 	if root.samples == 0 {
-		return nil, errors.New("no samples on the standard input: give it what `perf script -F comm,ip,sym` prints")
+		return nil, errNothing("`perf script -F comm,ip,sym` prints")
 	}
 	return root, nil
+}
+
+func errNothing(what string) error {
+	return errors.New("no samples on the standard input: give it what " + what)
 }
 
 const (

@@ -53,3 +53,34 @@ func TestNoSamples(t *testing.T) {
 		t.Error("a graph of nothing")
 	}
 }
+
+const traces = `File: monitor.test
+Type: alloc_space
+Time: 2026-11-27 04:35:07 UTC
+-----------+-------------------------------------------------------
+     bytes:  32B
+     1.50kB   cofferdam/monitor.(*Env).call
+             cofferdam/monitor.(*conn).serve (inline)
+             main.main
+-----------+-------------------------------------------------------
+         3   fmt.Sprintf
+             testing.(*B).run
+`
+
+func TestTraces(t *testing.T) {
+	root, err := readTraces(strings.NewReader(traces), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := root.calls["main.main"].calls["cofferdam/monitor.(*conn).serve"].calls["cofferdam/monitor.(*Env).call"]; f == nil || f.samples != 1536 || root.samples != 1539 {
+		t.Errorf("the stack became %+v of %d", f, root.samples)
+	}
+	if root, err = readTraces(strings.NewReader(traces), "serve"); err != nil || root.samples != 1536 || root.calls["cofferdam/monitor.(*conn).serve"] == nil {
+		t.Errorf("below serve: %+v, %v", root, err)
+	}
+	for _, bad := range []string{"", "-----------+--\n many  main.main\n", "-----------+--\n 3Mx  main.main\n"} {
+		if _, err := readTraces(strings.NewReader(bad), ""); err == nil {
+			t.Errorf("a graph of %q", bad)
+		}
+	}
+}
