@@ -166,7 +166,9 @@ func (r *Reader) room(n int) {
 		size = max(startBytes, min(n, 4*have)) // grows with what came, not with what was announced
 	}
 	if size == len(r.buf) {
-		r.end, r.next = copy(r.buf, r.buf[r.next:r.end]), 0
+		if r.next > 0 { // or there is nothing to move, for any byte that comes alone
+			r.end, r.next = copy(r.buf, r.buf[r.next:r.end]), 0
+		}
 		return
 	}
 	buf := r.large.take(size, 4*have)
