@@ -21,6 +21,7 @@ func TestRetire(t *testing.T) {
 	dial := relayed(t, front, "bank", 9000)
 	near := dial()
 	far := oldIn.accept(t)
+	eventually(t, "the connection is booked", func() bool { return relaysOf(old) == 1 }) // until then it may be led elsewhere
 
 	next, nextPeer := l.server("bank", "bank-2", "balance")
 	next.Listening(newIn.dial)
