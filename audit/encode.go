@@ -213,10 +213,16 @@ func decodeSlowly(line []byte) (Record, error) {
 
 // isHash tells whether s is a SHA-256 the way hashLine writes it.
 func isHash(s string) bool {
+	all := true
 	for i := range len(s) {
-		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return false
-		}
+		all = all && inHash[s[i]]
 	}
-	return len(s) == 64
+	return all && len(s) == 64
 }
+
+var inHash = func() (in [256]bool) {
+	for _, c := range "0123456789abcdef" {
+		in[c] = true
+	}
+	return in
+}()

@@ -113,12 +113,25 @@ func (p *parser) time() time.Time {
 		return time.Time{}
 	}
 	text := p.rest[1 : size-1]
-	t, err := time.Parse(timeLayout, string(text))
-	var again [size]byte
-	if err != nil || !bytes.Equal(appendTime(again[:0], t), text) {
+	p.rest = p.rest[size:]
+	for i, c := range []byte("0000-00-00T00:00:00.000000Z") {
+		if text[i] != c && (c != '0' || text[i] < '0' || text[i] > '9') {
+			p.bad = true
+			return time.Time{}
+		}
+	}
+	n := func(from, to int) (n int) {
+		for _, c := range text[from:to] {
+			n = 10*n + int(c-'0')
+		}
+		return n
+	}
+	month, day, hour, minute, second := n(5, 7), n(8, 10), n(11, 13), n(14, 16), n(17, 19)
+	t := time.Date(n(0, 4), time.Month(month), day, hour, minute, second, n(20, 26)*1000, time.UTC)
+	// Of a time that there is not, Date makes another one.
+	if int(t.Month()) != month || t.Day() != day || hour > 23 || minute > 59 || second > 59 {
 		p.bad = true
 	}
-	p.rest = p.rest[size:]
 	return t
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -498,6 +499,14 @@ func FuzzDecode(f *testing.F) {
 	lines, _ := signedLog(f)
 	f.Add(lines[0])
 	f.Add(lines[1])
+	written := regexp.MustCompile(`"time":"[^"]*"`)
+	for _, t := range []string{
+		"2024-02-29T23:59:59.999999Z", "2026-02-29T00:00:00.000000Z", "2026-04-31T00:00:00.000000Z", "2026-00-10T00:00:00.000000Z", "2026-13-10T00:00:00.000000Z",
+		"2026-01-00T00:00:00.000000Z", "2026-01-01T24:00:00.000000Z", "2026-01-01T00:60:00.000000Z", "2026-01-01T00:00:60.000000Z", "0000-01-01T00:00:00.000000Z",
+		"9999-12-31T23:59:59.999999Z", "2026-01-01T00:00:00,000000Z", "2026-01-01T00:00:00.00000 Z", "2026-01-01 00:00:00.000000Z", "+026-01-01T00:00:00.000000Z",
+	} {
+		f.Add(written.ReplaceAllString(lines[0], `"time":"`+t+`"`))
+	}
 	for _, r := range []Record{
 		{Kind: KindExit, Subject: "a\x00\u202e", Principal: "alice \xff", Detail: strings.Repeat("é", MaxField), Call: 1<<64 - 1,
 			End: &End{Code: -1, Limit: "x", Key: "y", WallNS: -5}, Labels: &Labels{Subject: "s", In: "\"in\""}, Degraded: "landlock"},
