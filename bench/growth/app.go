@@ -138,7 +138,7 @@ func services(p own.Program) ([]*curve, error) {
 }
 
 // growFor is how long there are more and more of them: what a slow host does not come to, it does not measure.
-const growFor = time.Minute
+const growFor = 4 * time.Minute
 
 // perApp is how many services one manifest has; for more there are several applications.
 const perApp = 1000
