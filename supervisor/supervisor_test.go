@@ -228,6 +228,17 @@ func program(args []string) error {
 			return err
 		}
 		fmt.Println(met)
+	case "cut-bodies", "pass-bodies":
+		said, err := "", error(nil)
+		if args[0] == "cut-bodies" {
+			said, err = cutBodies(args[1])
+		} else {
+			said, err = passBodies(ctx)
+		}
+		if err != nil {
+			return err
+		}
+		fmt.Println(said)
 	case "polite":
 		var calls int
 		fmt.Sscan(args[1], &calls)
