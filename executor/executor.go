@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"syscall"
@@ -43,7 +44,8 @@ type Executor interface {
 	// Environments are alike if their specs agree in Mounts, Hosts and Limits, but for the
 	// sources of sockets and volumes, the files in a MountFiles, and the limits Wall and
 	// OutputBytes. Zero ends those that wait. Of what is forked the interpreter waits, and as many
-	// forks as [Fork] says.
+	// forks as [Fork] says. If the spec says Ahead they agree in that, Dir and Handed too, and interpreters
+	// wait in them; an error is about the first one that has not come to, and none waits then.
 	Prepare(ctx context.Context, spec *Spec, n int) error
 
 	// Open opens a directory of the host, an absolute path without links, so
@@ -148,6 +150,11 @@ type Spec struct {
 	// Fork has the program be a fork of an interpreter that waits. nil executes it.
 	Fork *Fork
 
+	// Ahead has the program be executed before it is wanted, in environments that are prepared
+	// for specs like this one. Where none waits it is executed when it is wanted. Not with Fork or
+	// Extra.
+	Ahead *Ahead
+
 	// Handed says that its programs may be given sockets of other environments, see
 	// [Process.Hand]. So no call that moves memory by reference is there, between sockets, pipes and files (sendfile,
 	// splice): what was sent would still be its sender's to change.
@@ -175,6 +182,28 @@ type Fork struct {
 	Env []string
 	// Spares is how many forks wait ahead. 0 means 2.
 	Spares int
+}
+
+// Ahead says what is executed in a prepared environment, and waits: an interpreter that has loaded
+// modules. Each is used once, so that no two programs have anything in common that two which were executed have not.
+// It is all that there is before the environment is anybody's, and is under all of its limits.
+type Ahead struct {
+	// Interpreter is the beginning of Spec.Command.Args: python3 with its options, after which come
+	// FILE, -c CODE, -m MODULE or -, and arguments; or node with its options and FILE, or -e CODE, after which
+	// come arguments.
+	Interpreter []string
+	// Modules are loaded before: of Python names, or paths inside to files NAME.py; of Node.js what
+	// require takes where FILE lies.
+	Modules []string
+	// Env is the environment of the interpreter while it waits: "K=V". What it looks at as it starts
+	// is of that.
+	Env []string
+}
+
+// Node tells whether a is about Node.js, and not about Python.
+func (a *Ahead) Node() bool {
+	base := path.Base(a.Interpreter[0])
+	return base == "node" || base == "nodejs"
 }
 
 // Host is a name that resolves inside the environment.

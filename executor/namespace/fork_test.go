@@ -27,11 +27,28 @@ func forked(t testing.TB, args ...string) *executor.Spec {
 	return spec
 }
 
-// behaviours are programs, and what a fresh interpreter does with them is what a fork is to do.
-var behaviours = []struct {
+// behaviour is a program, and what a fresh interpreter does with it is what any other is to do.
+type behaviour struct {
 	name, stdin string
 	args        []string
-}{
+}
+
+// spec completes s, which is of its arguments.
+func (tt behaviour) spec(s *executor.Spec) *executor.Spec {
+	s.Command.Env = append(s.Command.Env, "A=b", "TZ=Asia/Tokyo")
+	s.Command.Stdin = strings.NewReader(tt.stdin)
+	for name, text := range map[string]string{
+		"/tmp-file.py": "import sys\nprint(sys.argv, __name__, __file__)\n", "/list.json": "[1, 2]",
+		"/raises.py": "def f():\n    raise ValueError('bad')\n\nf()\n", "/wrong.py": "x = = 1\n",
+		"/main.py":  "import sys\nm = sys.modules['__main__']\nprint({k: str(v) for k, v in sorted(vars(m).items()) if k[:2] == '__' and k not in ('__builtins__', '__loader__')}, type(__loader__), __builtins__)\n",
+		"/multi.py": "import multiprocessing as m\ndef f(x): return x * x\nif __name__ == '__main__':\n    p = m.Process(target=print, args=('child',)); p.start(); p.join(); print(p.exitcode)\n",
+	} {
+		s.Mounts = append(s.Mounts, executor.Mount{Kind: executor.MountFile, Target: name, Data: []byte(text)})
+	}
+	return s
+}
+
+var behaviours = []behaviour{
 	{"code", "", []string{"-c", "import sys; print(6*7, sys.argv, __name__, __file__ if '__file__' in globals() else 'no file')", "a", "-b"}},
 	{"file", "", []string{"/tmp-file.py", "x", "y"}},
 	{"module", "", []string{"-m", "json.tool", "/list.json"}},
@@ -92,20 +109,7 @@ func TestForkBehaves(t *testing.T) {
 	e := open(t)
 	for _, tt := range behaviours {
 		t.Run(tt.name, func(t *testing.T) {
-			spec := func() *executor.Spec {
-				s := forked(t, tt.args...)
-				s.Command.Env = append(s.Command.Env, "A=b", "TZ=Asia/Tokyo")
-				s.Command.Stdin = strings.NewReader(tt.stdin)
-				for name, text := range map[string]string{
-					"/tmp-file.py": "import sys\nprint(sys.argv, __name__, __file__)\n", "/list.json": "[1, 2]",
-					"/raises.py": "def f():\n    raise ValueError('bad')\n\nf()\n", "/wrong.py": "x = = 1\n",
-					"/main.py":  "import sys\nm = sys.modules['__main__']\nprint({k: str(v) for k, v in sorted(vars(m).items()) if k[:2] == '__' and k not in ('__builtins__', '__loader__')}, type(__loader__), __builtins__)\n",
-					"/multi.py": "import multiprocessing as m\ndef f(x): return x * x\nif __name__ == '__main__':\n    p = m.Process(target=print, args=('child',)); p.start(); p.join(); print(p.exitcode)\n",
-				} {
-					s.Mounts = append(s.Mounts, executor.Mount{Kind: executor.MountFile, Target: name, Data: []byte(text)})
-				}
-				return s
-			}
+			spec := func() *executor.Spec { return tt.spec(forked(t, tt.args...)) }
 			fresh := spec()
 			fresh.Fork = nil
 			want, got := finish(t, e, fresh), finish(t, e, spec())

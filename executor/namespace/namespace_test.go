@@ -76,6 +76,13 @@ type result struct {
 // finish runs spec to its end.
 func finish(t testing.TB, e *namespace.Executor, spec *executor.Spec) result {
 	t.Helper()
+	got, _ := finishAs(t, e, spec)
+	return got
+}
+
+// finishAs says which init it had, too.
+func finishAs(t testing.TB, e *namespace.Executor, spec *executor.Spec) (result, int) {
+	t.Helper()
 	var out, errs bytes.Buffer
 	if spec.Command.Stdout == nil {
 		spec.Command.Stdout = &out
@@ -92,7 +99,7 @@ func finish(t testing.TB, e *namespace.Executor, spec *executor.Spec) result {
 	case <-time.After(10 * time.Minute): // on an emulated processor that is busy
 		t.Fatalf("%q does not end", spec.Command.Args)
 	}
-	return result{p.Exit(), out.String(), errs.String()}
+	return result{p.Exit(), out.String(), errs.String()}, p.Pid()
 }
 
 // sh runs a shell script with the host's programs.

@@ -175,8 +175,11 @@ func checkSpec(spec *executor.Spec) (*link.Start, error) {
 	if err := checkFork(spec); err != nil {
 		return nil, fmt.Errorf("environment %q: %w", spec.Name, err)
 	}
+	if err := checkAhead(spec); err != nil {
+		return nil, fmt.Errorf("environment %q: %w", spec.Name, err)
+	}
 	s := &link.Start{
-		Fork: spec.Fork,
+		Fork: spec.Fork, Ahead: spec.Ahead,
 		Name: spec.Name, Command: command(&spec.Command, spec.Handed), Mounts: slices.Clone(spec.Mounts), Hosts: spec.Hosts,
 		Listen: spec.Listen, Limits: complete(spec.Limits), AllowDegraded: spec.AllowDegraded,
 	}

@@ -132,8 +132,8 @@ func (n *Notice) Waits() bool {
 }
 
 // Answer gives the one who waits fds, as the descriptors from 0 upwards in place of what it
-// has there, and lets it go on.
-func (n *Notice) Answer(fds []int) error {
+// has there, and lets it go on. They have flags: 0 or O_CLOEXEC.
+func (n *Notice) Answer(fds []int, flags int) error {
 	raw, err := n.f.SyscallConn()
 	if err != nil {
 		return err
@@ -141,7 +141,7 @@ func (n *Notice) Answer(fds []int) error {
 	var failed error
 	err = raw.Control(func(fd uintptr) {
 		for target, source := range fds {
-			add := noticeFD{id: n.id, flags: unix.SECCOMP_ADDFD_FLAG_SETFD, source: uint32(source), target: uint32(target)}
+			add := noticeFD{id: n.id, flags: unix.SECCOMP_ADDFD_FLAG_SETFD, source: uint32(source), target: uint32(target), fdFlags: uint32(flags)}
 			if failed = ioctl(fd, unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(&add)); failed != nil {
 				return
 			}

@@ -98,7 +98,7 @@ func TestNotice(t *testing.T) {
 	say.Close()
 	null, _ := os.OpenFile("/dev/null", os.O_RDWR, 0)
 	defer null.Close()
-	if err := n.Answer([]int{int(null.Fd()), int(late.Fd()), 2, int(request.Fd())}); err != nil {
+	if err := n.Answer([]int{int(null.Fd()), int(late.Fd()), 2, int(request.Fd())}, 0); err != nil {
 		t.Fatal(err)
 	}
 	n.Close()
@@ -125,7 +125,7 @@ func TestNoticeOfNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.Close()
-	if err := n.Answer(nil); err == nil {
+	if err := n.Answer(nil, 0); err == nil {
 		t.Error("nobody is answered")
 	}
 }

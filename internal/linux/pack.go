@@ -89,9 +89,25 @@ func (s *Script) offset(addr uintptr) (uintptr, bool) {
 	return at, at < uintptr(s.used)
 }
 
+// SealedFile is a file in memory with content b, to be read from its beginning, which nobody can change.
+func SealedFile(b []byte) (int, error) {
+	fd, err := memfd(b)
+	if err != nil {
+		return -1, err
+	}
+	if _, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_WRITE|unix.F_SEAL_GROW|unix.F_SEAL_SHRINK|unix.F_SEAL_SEAL); err == nil {
+		_, err = unix.Seek(fd, 0, unix.SEEK_SET)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, fmt.Errorf("seal a file in memory: %w", err)
+	}
+	return fd, nil
+}
+
 // memfd makes a file in memory with content b.
 func memfd(b []byte) (int, error) {
-	fd, err := unix.MemfdCreate("script", unix.MFD_CLOEXEC)
+	fd, err := unix.MemfdCreate("script", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return -1, fmt.Errorf("make a file in memory: %w", err)
 	}

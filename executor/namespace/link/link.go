@@ -89,6 +89,7 @@ type Start struct {
 	Limits        executor.Limits // complete: no zero field
 	AllowDegraded []string
 	Fork          *executor.Fork // nil to execute
+	Ahead         *executor.Ahead
 }
 
 // Prepare has so many environments like Spec, whose Env says nothing, wait from now on.

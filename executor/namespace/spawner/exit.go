@@ -16,8 +16,8 @@ func (i *instance) judge(cause *executor.Exit, report linux.Report, err error, s
 	l := &i.spec.Limits
 	usage := i.used(stat)
 	oom := i.outOfMemory()
-	if err == nil && usage.CPU < report.CPU() {
-		usage.CPU = report.CPU() // no accounting by cgroup
+	if err == nil {
+		usage.CPU = max(usage.CPU, report.CPU()-i.before) // no accounting by cgroup
 	}
 	if err == nil && usage.MemoryBytes < report.MaxRSS() {
 		usage.MemoryBytes = report.MaxRSS()
@@ -135,7 +135,7 @@ func (i *instance) used(st cgroup.Stat) executor.Usage {
 	defer i.mu.Unlock()
 	return executor.Usage{
 		Wall:        time.Since(i.began),
-		CPU:         max(i.seen.CPU, st.CPU),
+		CPU:         max(max(i.seen.CPU, st.CPU)-i.before, 0),
 		MemoryBytes: max(i.seen.MemoryBytes, st.MemoryPeak),
 		Pids:        max(i.seen.Pids, st.PidsPeak-i.ours),
 	}

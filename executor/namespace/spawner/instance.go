@@ -32,6 +32,7 @@ type instance struct {
 	ours     int          // processes in it that are not its program's
 	program  int          // pidfd of the program
 	began    time.Time
+	before   time.Duration // processor time that was used in it before
 	writable []rule
 	images   []*image // of its volumes; guarded by volumesMu while it runs
 	timer    *time.Timer
@@ -150,6 +151,7 @@ func (i *instance) enter(p *prepared, mounts []placed, fds []int) (listeners []i
 	defer func() {
 		if err != nil {
 			p.closeViews()
+			p.loaded.end()
 		}
 	}()
 	return i.run(mounts, func() error { return i.claim(p, mounts, fds) })
@@ -239,7 +241,7 @@ func (s *server) limitAll() error {
 // executed.
 func (i *instance) prepare(mounts []placed, fds []int) error {
 	sc := i.blank.script
-	set, err := i.setUp(mounts, fds, false)
+	set, err := i.setUp(mounts, fds, nowhere)
 	if err != nil {
 		return err
 	}
@@ -280,9 +282,18 @@ func (s *setting) add(fd int) uintptr {
 
 func (s *setting) close() { linux.CloseFDs(s.ours) }
 
+// stop is where an environment waits to be claimed.
+type stop int
+
+const (
+	nowhere    stop = iota
+	beforeExec      // complete, but for the program
+	asked           // with a program that is executed, once that says that it waits
+)
+
 // setUp writes what turns the blank of i into the environment, up to where its program is
-// executed. fds are those that stay open; waits says that it will wait there to be claimed.
-func (i *instance) setUp(mounts []placed, fds []int, waits bool) (_ *setting, err error) {
+// executed. fds are those that stay open.
+func (i *instance) setUp(mounts []placed, fds []int, waits stop) (_ *setting, err error) {
 	s, b, spec := i.server, i.blank, i.spec
 	if i.group != nil {
 		if err := i.group.Limit(groupLimits(&spec.Limits, i.ours)); err != nil {
@@ -323,7 +334,14 @@ func (i *instance) setUp(mounts []placed, fds []int, waits bool) (_ *setting, er
 	sc.Setup.Add("set the host name", unix.SYS_SETHOSTNAME, sc.String(spec.Name), uintptr(len(spec.Name)))
 	s.scripts.files(sc, spec, mounts, treeFD, ownFD, binds)
 	switch {
-	case waits:
+	case waits == asked:
+		sc.Program.Listen()
+		l := spec.Limits
+		if l.CPU > 0 {
+			l.CPU += aheadTime
+		}
+		return set, s.scripts.program(sc, &l, i.writable, len(fds))
+	case waits == beforeExec:
 		// What is open in the program's process is what it will be given.
 		return set, s.scripts.program(sc, &spec.Limits, i.ahead(mounts), nothing)
 	case spec.Fork != nil:

@@ -160,7 +160,7 @@ type layouts struct {
 // tree returns a detached copy of the file tree for spec.
 func (l *layouts) tree(spec *link.Start, mounts []placed) (int, error) {
 	var key strings.Builder
-	fmt.Fprintf(&key, "%q", spec.Hosts)
+	fmt.Fprintf(&key, "%q %t", spec.Hosts, spec.Ahead != nil)
 	for _, m := range mounts {
 		if m.elsewhere(mounts) {
 			continue
@@ -266,6 +266,11 @@ func (l *layouts) base(root int, spec *link.Start) error {
 		"etc/group":         "root:x:0:\napp:x:1000:\nnogroup:x:65534:\n",
 	} {
 		if err := makeFile(root, name, []byte(content), 0o444); err != nil {
+			return err
+		}
+	}
+	if spec.Ahead != nil && spec.Ahead.Node() {
+		if err := makeFile(root, nodeFile[1:], []byte(nodeText), 0o444); err != nil {
 			return err
 		}
 	}

@@ -25,6 +25,7 @@ import (
 type prepared struct {
 	*blank
 	name     string         // the host name that it has by now
+	loaded   *interpreter   // that was executed in it, nil where nothing was
 	identity string         // of what its mounts show, see identityOf
 	views    map[string]int // by target of MountFiles: a mount of the same through which we can write
 }
@@ -33,11 +34,13 @@ type prepared struct {
 type stocks struct {
 	server  *server
 	wake    chan struct{}
-	stopped chan struct{} // closed when keep has returned
+	stopped chan struct{}  // closed when keep has returned
+	loads   sync.WaitGroup // of interpreters, besides keep
 
-	mu    sync.Mutex
-	by    map[string]*stock // guarded by mu, by shape
-	ended bool              // guarded by mu
+	mu      sync.Mutex
+	by      map[string]*stock  // guarded by mu, by shape
+	loading map[*prepared]bool // guarded by mu: whose interpreters do not wait yet
+	ended   bool               // guarded by mu
 }
 
 // stock are those of one shape.
@@ -45,7 +48,12 @@ type stock struct {
 	spec  *link.Start
 	want  int
 	ready []*prepared
+	busy  bool      // an interpreter is being loaded for it
+	later time.Time // no further one before, for the last could not be
 }
+
+// retryDelay is how long no other interpreter is tried after one that could not be had.
+const retryDelay = time.Second
 
 // maxPrepared bounds how many may be asked for, of all shapes together.
 const maxPrepared = 4096
@@ -65,13 +73,20 @@ func shapeOf(spec *link.Start) string {
 		}
 		fmt.Fprintf(&b, "\n%d %q %q %t %q %o %d %d", m.Kind, m.Source, m.Target, m.Writable, m.Data, m.Mode, m.SizeBytes, m.Inodes)
 	}
+	if spec.Ahead != nil {
+		fmt.Fprintf(&b, "\n%+q %q %t", *spec.Ahead, spec.Command.Dir, spec.Command.Handed)
+	}
 	return b.String()
 }
 
 // identityOf is what the mounts that are made ahead show: a file that was put in the place
-// of another since is another one.
-func identityOf(mounts []placed) string {
+// of another since is another one; and to who has read it, one that was changed.
+func (s *stocks) identityOf(spec *link.Start, mounts []placed) string {
 	var b strings.Builder
+	if spec.Ahead != nil {
+		seen, _, err := s.server.sight(spec.Ahead.Interpreter[0], mounts)
+		fmt.Fprintln(&b, seen, err)
+	}
 	for _, m := range mounts {
 		if !m.late && m.key != "" {
 			b.WriteString(m.key)
@@ -82,8 +97,17 @@ func identityOf(mounts []placed) string {
 }
 
 // preparable says why environments like spec cannot be prepared, nil if they can.
-func preparable(mounts []executor.Mount) error {
+func preparable(spec *link.Start) error {
+	mounts := spec.Mounts
 	for n, m := range mounts {
+		if spec.Ahead != nil && m.Kind == executor.MountVolume {
+			if m.Writable {
+				return fmt.Errorf("mount %q: nothing is executed ahead where a volume is to be writable", m.Target)
+			}
+			if within(path.Clean("/"+spec.Command.Dir), m.Target) {
+				return fmt.Errorf("directory %q: nothing is executed ahead in a volume", spec.Command.Dir)
+			}
+		}
 		if m.Kind == executor.MountBind && m.Writable {
 			return fmt.Errorf("mount %q: what shows a directory of the host writable cannot be prepared", m.Target)
 		}
@@ -94,12 +118,13 @@ func preparable(mounts []executor.Mount) error {
 	return nil
 }
 
-// prepare has n environments of the shape of spec wait from now on, and returns once they do.
+// prepare has n environments of the shape of spec wait from now on, and returns once they do. If an
+// interpreter does not come to wait, none does from now on.
 func (s *stocks) prepare(spec *link.Start, n int) error {
 	if spec.Fork != nil {
 		return s.server.zygotes.prepare(spec, n)
 	}
-	if err := preparable(spec.Mounts); err != nil {
+	if err := preparable(spec); err != nil {
 		return err
 	}
 	if err := s.server.checkDegraded(spec.AllowDegraded); err != nil {
@@ -147,10 +172,27 @@ func (s *stocks) prepare(spec *link.Start, n int) error {
 	}
 	for s.missing(st) {
 		if err := s.fill(st); err != nil {
+			if spec.Ahead != nil {
+				s.give(shape, st)
+			}
 			return err
 		}
 	}
 	return nil
+}
+
+// give ends those that wait of a stock, which is none any more.
+func (s *stocks) give(shape string, st *stock) {
+	s.mu.Lock()
+	all := st.ready
+	st.ready, st.want = nil, 0
+	if s.by[shape] == st {
+		delete(s.by, shape)
+	}
+	s.mu.Unlock()
+	for _, p := range all {
+		s.drop(p)
+	}
 }
 
 // missing tells whether one more of st is to be made.
@@ -199,7 +241,7 @@ func (s *stocks) make(spec *link.Start) (_ *prepared, err error) {
 		return nil, err
 	}
 	defer srv.blanks.refill()
-	p := &prepared{blank: b, name: spec.Name, identity: identityOf(mounts), views: map[string]int{}}
+	p := &prepared{blank: b, name: spec.Name, identity: s.identityOf(spec, mounts), views: map[string]int{}}
 	defer func() {
 		if err != nil {
 			s.drop(p)
@@ -207,13 +249,32 @@ func (s *stocks) make(spec *link.Start) (_ *prepared, err error) {
 	}()
 	i := srv.newInstance(spec, mounts)
 	i.use(b, srv.blanks)
-	set, err := i.setUp(mounts, nil, true)
+	if spec.Ahead != nil {
+		err = s.load(p, i, mounts)
+	} else {
+		err = i.await(mounts)
+	}
 	if err != nil {
 		return nil, err
 	}
+	for _, m := range mounts {
+		if m.Kind == executor.MountFiles {
+			return p, p.look(srv.visitor, mounts)
+		}
+	}
+	return p, nil
+}
+
+// await has the process of the program to be wait in it.
+func (i *instance) await(mounts []placed) error {
+	b := i.blank
+	set, err := i.setUp(mounts, nil, beforeExec)
+	if err != nil {
+		return err
+	}
 	defer set.close()
 	if err := b.script.Ready(b.ctl, set.fds); err != nil {
-		return nil, err
+		return err
 	}
 	b.ctl.SetReadDeadline(time.Now().Add(startTimeout))
 	report, _, err := b.script.ReadReport(b.ctl)
@@ -221,15 +282,10 @@ func (s *stocks) make(spec *link.Start) (_ *prepared, err error) {
 		err = errors.New("its program runs without having been asked for")
 	}
 	if err != nil {
-		return nil, i.startError(err)
+		return i.startError(err)
 	}
 	b.ctl.SetReadDeadline(time.Time{})
-	for _, m := range mounts {
-		if m.Kind == executor.MountFiles {
-			return p, p.look(srv.visitor, mounts)
-		}
-	}
-	return p, nil
+	return nil
 }
 
 // look opens the mounts of files where they are.
@@ -251,6 +307,7 @@ func (p *prepared) look(v *visitor, mounts []placed) error {
 // drop ends one that waits, or that was to be claimed.
 func (s *stocks) drop(p *prepared) {
 	p.closeViews()
+	p.loaded.end()
 	s.server.blanks.drop(p.blank)
 }
 
@@ -273,7 +330,7 @@ func (s *stocks) take(spec *link.Start, mounts []placed) *prepared {
 	if st == nil {
 		return nil
 	}
-	identity := identityOf(mounts)
+	identity := s.identityOf(spec, mounts)
 	for len(st.ready) > 0 {
 		p := st.ready[0]
 		st.ready = st.ready[1:]
@@ -318,6 +375,10 @@ func (s *stocks) keep() {
 			if !hurry {
 				time.Sleep(refillDelay)
 			}
+			if st.spec.Ahead != nil {
+				s.loads.Go(func() { s.fillBusy(st) }) // which can take long
+				continue
+			}
 			if err := s.fill(st); err != nil {
 				break // whoever starts one is told
 			}
@@ -325,7 +386,50 @@ func (s *stocks) keep() {
 	}
 }
 
-// lowest is a stock that is not full, nil if there is none; hurry says that it is empty.
+// fillBusy is fill for a stock that lowest has made busy.
+func (s *stocks) fillBusy(st *stock) {
+	err := s.fill(st)
+	s.mu.Lock()
+	st.busy = false
+	if err != nil {
+		st.later = time.Now().Add(retryDelay) // whoever asks for them to be prepared is told
+	}
+	ended := s.ended
+	s.mu.Unlock()
+	if !ended {
+		s.refill()
+	}
+}
+
+// begins tells whether p may load its interpreter, which stop ends.
+func (s *stocks) begins(p *prepared) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ended {
+		s.loading[p] = true
+	}
+	return !s.ended
+}
+
+// begun says that p does not any more.
+func (s *stocks) begun(p *prepared) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.loading, p)
+}
+
+// stop has nothing more be made, and nobody wait for an interpreter.
+func (s *stocks) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+	for p := range s.loading {
+		unix.PidfdSendSignal(p.child.PidFD, unix.SIGKILL, nil, 0)
+	}
+}
+
+// lowest is a stock that is not full, nil if there is none; hurry says that it is empty. If interpreters wait
+// in it, it is busy from then on.
 func (s *stocks) lowest() (low *stock, hurry bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -333,17 +437,24 @@ func (s *stocks) lowest() (low *stock, hurry bool) {
 		return nil, false
 	}
 	for _, st := range s.by {
+		if st.busy || time.Now().Before(st.later) {
+			continue
+		}
 		if len(st.ready) < st.want && (low == nil || len(st.ready) < len(low.ready)) {
 			low = st
 		}
 	}
-	return low, low != nil && len(low.ready) == 0
+	if low == nil {
+		return nil, false
+	}
+	low.busy = low.spec.Ahead != nil
+	return low, len(low.ready) == 0
 }
 
 // close ends those that wait. No more are made.
 func (s *stocks) close() {
+	s.stop()
 	s.mu.Lock()
-	s.ended = true
 	var all []*prepared
 	for _, st := range s.by {
 		all = append(all, st.ready...)
@@ -352,6 +463,7 @@ func (s *stocks) close() {
 	s.mu.Unlock()
 	close(s.wake)
 	<-s.stopped
+	s.loads.Wait()
 	for _, p := range all {
 		s.drop(p)
 	}
@@ -406,6 +518,11 @@ func (i *instance) claim(p *prepared, mounts []placed, fds []int) error {
 		if err := programFile(view, path.Base(m.Target), &m, id); err != nil {
 			return err
 		}
+	}
+	if p.loaded != nil {
+		err := i.wake(p, fds)
+		s.work.Go(p.closeViews)
+		return err
 	}
 	if i.ahead(mounts) == nil {
 		s.scripts.restrict(sc, &sc.Claim, i.writable)

@@ -164,7 +164,7 @@ func newServer(hello *link.Hello, conn *link.Conn) (*server, error) {
 		nests: &nests{origin: s.origin(room), room: room, parent: s.cgroups, made: new(atomic.Uint64), keep: maxDismantled},
 		ahead: hello.Warm, wake: make(chan struct{}, 1), stopped: make(chan struct{}),
 	}
-	s.stocks = &stocks{server: s, wake: make(chan struct{}, 1), stopped: make(chan struct{}), by: map[string]*stock{}}
+	s.stocks = &stocks{server: s, wake: make(chan struct{}, 1), stopped: make(chan struct{}), by: map[string]*stock{}, loading: map[*prepared]bool{}}
 	s.holds = &holds{ids: s.ids, at: map[string]*hold{}}
 	s.zygotes = &zygotes{server: s, all: map[string]*zygote{}}
 	s.protections = s.protect(groupErr)
@@ -344,6 +344,7 @@ func (s *server) close() {
 	for _, i := range all {
 		i.kill(executor.Exit{Cause: executor.CausePolicy, Detail: "the executor was closed"})
 	}
+	s.stocks.stop()
 	s.work.Wait()
 	for _, i := range all {
 		<-i.done

@@ -1,4 +1,4 @@
-"""Is the zygote that programs of Python are forked from.
+"""Is the zygote that programs of Python are forked from; or one that waits to be a program itself (ahead).
 
 The spawner starts an interpreter with this text in an environment of its own: it
 imports the modules that it is told, and waits. For each use it makes one more
@@ -82,7 +82,22 @@ def zygote():
     serve(link, own, below())
 
 
-def load(modules):
+def ahead():
+    """Is an interpreter that is executed before its program is known, in the environment of that."""
+    try:
+        imports(sys.argv[2:])
+        os.close((1 << 31) - 1)  # here it waits; see ahead.go
+    except BaseException as e:
+        sys.stderr.write("%s: %s" % (type(e).__name__, e))
+        os._exit(1)
+    with open(3, "rb") as f:
+        count, text = f.read().split(b"\0", 1)
+    words = text.split(b"\0")[:-1]
+    pack = lambda list: b"".join(w + b"\0" for w in list)
+    interpret(pack(words[: int(count)]), pack(words[int(count) :]))
+
+
+def imports(modules):
     import importlib
     import importlib.util
 
@@ -97,6 +112,10 @@ def load(modules):
         module = importlib.util.module_from_spec(spec)
         sys.modules[stem] = module
         spec.loader.exec_module(module)
+
+
+def load(modules):
+    imports(modules)
     threads = len(os.listdir("/proc/self/task"))
     if threads != 1:
         raise RuntimeError("the modules have started %d threads, which no fork has" % (threads - 1))
@@ -481,4 +500,7 @@ def flush():
     return well
 
 
-zygote()
+if sys.argv[1] == "ahead":
+    ahead()
+else:
+    zygote()

@@ -200,9 +200,15 @@ func (ts *zygotes) budget(n int) {
 // shape is what tells zygotes apart: all that one knows, and which files those
 // are that it may have read. fixed are the mounts that every instance has.
 func (s *server) shape(spec *link.Start, mounts []placed) (key string, fixed []placed, err error) {
-	var b strings.Builder
 	f := spec.Fork
-	fmt.Fprintf(&b, "%q %q %q %d\n", f.Interpreter, f.Modules, f.Env, f.Spares)
+	key, fixed, err = s.sight(f.Interpreter[0], mounts)
+	return fmt.Sprintf("%q %q %q %d\n%s", f.Interpreter, f.Modules, f.Env, f.Spares, key), fixed, err
+}
+
+// sight is which files those are that an interpreter may have read by now, of mounts that every instance has,
+// which are fixed.
+func (s *server) sight(interpreter string, mounts []placed) (text string, fixed []placed, err error) {
+	var b strings.Builder
 	stat := func(fd int, name string) error {
 		var st unix.Stat_t
 		err := unix.Fstatat(fd, name, &st, unix.AT_EMPTY_PATH)
@@ -213,7 +219,7 @@ func (s *server) shape(spec *link.Start, mounts []placed) (key string, fixed []p
 		switch {
 		case m.Kind == executor.MountRuntime:
 			b.WriteString("runtime")
-			stat(s.hostFD, strings.TrimPrefix(f.Interpreter[0], "/")) // an upgrade
+			stat(s.hostFD, strings.TrimPrefix(interpreter, "/")) // an upgrade
 			b.WriteString("\n")
 		case m.Kind == executor.MountBind && !m.own:
 			fmt.Fprintf(&b, "%q %q", m.Source, m.Target)
