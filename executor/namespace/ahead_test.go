@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -186,5 +185,3 @@ func TestAheadKnowsTheTime(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
-
-var _ = filepath.Join

@@ -16,7 +16,7 @@ import (
 const WaitCall = 1<<31 - 1
 
 // waitFilter has the kernel ask whoever listens what to answer to that, and is in nobody's
-// way otherwise. Once nobody listens any more the answer is ENOSYS.
+// way otherwise.
 func waitFilter() []unix.SockFilter {
 	const nr, low, high = 0, 16, 20 // in struct seccomp_data; both architectures are little endian
 	load := func(at uint32) unix.SockFilter {
@@ -32,6 +32,12 @@ func waitFilter() []unix.SockFilter {
 		load(nr), unless(unix.SYS_CLOSE, 5), load(low), unless(WaitCall, 3), load(high), unless(0, 1),
 		ret(unix.SECCOMP_RET_USER_NOTIF), ret(unix.SECCOMP_RET_ALLOW),
 	}
+}
+
+// ToWait appends the step that has somebody be asked about [WaitCall], with flags of seccomp(2). Where nobody
+// listens the answer is ENOSYS.
+func (g *Stage) ToWait(flags uintptr) Step {
+	return g.Add("have it be asked when it waits", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, g.script.Filter(waitFilter()))
 }
 
 // Listen appends steps that have [WaitCall] wait for us: the parent gets, with a report
@@ -53,7 +59,7 @@ func (g *Stage) Listen() {
 	*(*uintptr)(unsafe.Pointer(&msg.Control)) = control
 	msg.SetControllen(len(hand))
 	message := s.Bytes(unsafe.Slice((*byte)(unsafe.Pointer(&msg)), unsafe.Sizeof(msg)))
-	g.Add("have it be asked when it waits", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, s.Filter(waitFilter())).Into(fd)
+	g.ToWait(unix.SECCOMP_FILTER_FLAG_NEW_LISTENER).Into(fd)
 	g.Add("hand over who is asked", unix.SYS_SENDMSG, ControlFD, message, unix.MSG_NOSIGNAL)
 }
 

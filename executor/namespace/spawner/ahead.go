@@ -184,7 +184,7 @@ func (i *instance) wake(p *prepared, fds []int) error {
 		return errGone
 	}
 	p.loaded.notice.Close()
-	i.program, p.loaded.program = p.loaded.program, -1
+	i.program, p.loaded.program, i.waited = p.loaded.program, -1, true
 	return nil
 }
 

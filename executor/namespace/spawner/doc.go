@@ -19,6 +19,8 @@
 //     mounts are cloned per start.
 //   - A prepared environment is a blank that has carried out all of its script but for what
 //     is one instance's alone, up to the execve. It is claimed once.
+//   - An interpreter that is executed ahead waits in a prepared environment as its program, in a system
+//     call that we answer: with what it is to run, and its streams.
 //   - A zygote is an interpreter of Python that has loaded its modules, in an environment
 //     of its own. There are blanks in its namespaces, each with a fork of it beside the
 //     init: what runs in them does so without being executed.

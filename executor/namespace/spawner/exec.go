@@ -43,6 +43,9 @@ func (s *server) exec(gone *withdrawal, i *instance, req *link.Exec, fds []int) 
 	sc.Setup.Add("enter the environment", unix.SYS_SETNS, uintptr(len(fds)), joined)
 	s.scripts.become(sc, s.ids.init())
 	s.scripts.capabilities(sc, &sc.Setup)
+	if i.waited {
+		sc.Program.ToWait(0) // as the first program
+	}
 	if err := s.scripts.program(sc, &i.spec.Limits, i.writable, len(fds)); err != nil {
 		return executor.Exit{}, err
 	}

@@ -32,6 +32,7 @@ type instance struct {
 	ours     int          // processes in it that are not its program's
 	program  int          // pidfd of the program
 	began    time.Time
+	waited   bool          // its program was executed ahead
 	before   time.Duration // processor time that was used in it before
 	writable []rule
 	images   []*image // of its volumes; guarded by volumesMu while it runs
