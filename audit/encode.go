@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"strconv"
 	"time"
-	"unicode"
-	"unicode/utf8"
+
+	"cofferdam/quote"
 )
 
 // timeLayout has a fixed width, so that lines sort and columns stand.
@@ -123,62 +123,8 @@ func appendTime(dst []byte, t time.Time) []byte {
 	return t.UTC().AppendFormat(dst, timeLayout)
 }
 
-// appendString appends s as a JSON string that is also harmless on a terminal:
-// whatever does not print (controls of both sets, bidirectional overrides, line
-// separators) is escaped, and a byte that is not UTF-8 becomes U+FFFD. What the
-// string decodes to has at most MaxField bytes.
-func appendString(dst []byte, s string) []byte {
-	dst = append(dst, '"')
-	if len(s) <= MaxField && plain(s) {
-		dst = append(dst, s...)
-		return append(dst, '"')
-	}
-	const ellipsis = "…"
-	n := 0          // bytes of what was appended, decoded
-	cut := len(dst) // up to here there is room for the ellipsis
-	for i := 0; i < len(s); {
-		r, size := utf8.DecodeRuneInString(s[i:])
-		i += size
-		if n += utf8.RuneLen(r); n > MaxField {
-			dst = append(dst[:cut], ellipsis...)
-			break
-		}
-		dst = appendRune(dst, r)
-		if n <= MaxField-len(ellipsis) {
-			cut = len(dst)
-		}
-	}
-	return append(dst, '"')
-}
-
-// plain tells whether s is ASCII that stands for itself in JSON.
-func plain(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
-			return false
-		}
-	}
-	return true
-}
-
-func appendRune(dst []byte, r rune) []byte {
-	const hex = "0123456789abcdef"
-	switch {
-	case r == '"' || r == '\\':
-		return append(dst, '\\', byte(r))
-	case r == '\n':
-		return append(dst, `\n`...)
-	case r == utf8.RuneError || !unicode.IsPrint(r):
-		if r > 0xffff {
-			// A surrogate pair, RFC 8259 section 7.
-			r -= 0x10000
-			dst = appendRune(dst, 0xd800+(r>>10))
-			r = 0xdc00 + (r & 0x3ff)
-		}
-		return append(dst, '\\', 'u', hex[r>>12&15], hex[r>>8&15], hex[r>>4&15], hex[r&15])
-	}
-	return utf8.AppendRune(dst, r)
-}
+// appendString appends s in quotes, cut to MaxField bytes.
+func appendString(dst []byte, s string) []byte { return quote.AppendMost(dst, s, MaxField) }
 
 // decode reads one line, line feed included. It accepts what appendRecord
 // writes and nothing else, so that no line has two meanings (duplicate keys,

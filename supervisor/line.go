@@ -1,9 +1,10 @@
 package supervisor
 
 import (
-	"bytes"
 	"time"
 	"unicode/utf8"
+
+	"cofferdam/quote"
 )
 
 // OurStream is the stream of lines that no program has printed: what the supervisor has to
@@ -23,52 +24,23 @@ type Line struct {
 type origin struct{ service, instance, stream string }
 
 func (o origin) line(at time.Time, text []byte) Line {
-	return Line{at.UTC(), o.service, o.instance, o.stream, string(bytes.ToValidUTF8(text, []byte("�")))}
+	return Line{at.UTC(), o.service, o.instance, o.stream, valid(string(text))}
 }
 
-// appendJSON appends what [encoding/json] makes of the line, without memory of its own: a gateway prints one
-// for each request.
+// valid is text with U+FFFD for each byte that is not UTF-8.
+func valid(text string) string {
+	if utf8.ValidString(text) {
+		return text
+	}
+	return string([]rune(text))
+}
+
+// appendJSON appends what is read as the line again, without memory of its own: a gateway prints one for each request.
 func (o origin) appendJSON(dst []byte, at time.Time, text []byte) []byte {
 	dst = append(at.UTC().AppendFormat(append(dst, `{"time":"`...), time.RFC3339Nano), `","service":`...)
-	dst = appendString(dst, []byte(o.service))
-	dst = appendString(append(dst, `,"instance":`...), []byte(o.instance))
-	dst = appendString(append(dst, `,"stream":`...), []byte(o.stream))
-	dst = appendString(append(dst, `,"text":`...), text)
+	dst = quote.Append(dst, o.service)
+	dst = quote.Append(append(dst, `,"instance":`...), o.instance)
+	dst = quote.Append(append(dst, `,"stream":`...), o.stream)
+	dst = quote.Append(append(dst, `,"text":`...), text)
 	return append(dst, '}')
-}
-
-// appendString appends text as a string of JSON (RFC 8259 section 7), with U+FFFD for each run of bytes that are no UTF-8.
-func appendString(dst, text []byte) []byte {
-	const hex = "0123456789abcdef"
-	dst = append(dst, '"')
-	from := 0 // what follows is not appended yet
-	for i := 0; i < len(text); {
-		switch c := text[i]; {
-		case c == '"' || c == '\\':
-			dst = append(append(dst, text[from:i]...), '\\')
-			from = i
-			i++
-		case c < ' ':
-			dst = append(append(dst, text[from:i]...), '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
-			i++
-			from = i
-		case c < utf8.RuneSelf:
-			i++
-		default:
-			r, size := utf8.DecodeRune(text[i:])
-			if r != utf8.RuneError || size > 1 {
-				i += size
-				break
-			}
-			dst = append(append(dst, text[from:i]...), "�"...)
-			for i < len(text) {
-				if r, size := utf8.DecodeRune(text[i:]); r != utf8.RuneError || size > 1 {
-					break
-				}
-				i++
-			}
-			from = i
-		}
-	}
-	return append(append(dst, text[from:]...), '"')
 }

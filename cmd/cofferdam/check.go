@@ -84,7 +84,7 @@ func showApp(w io.Writer, app *manifest.App, allowed supervisor.Budget, format s
 		if err != nil {
 			return err
 		}
-		enc := json.NewEncoder(w)
+		enc := newEncoder(w)
 		enc.SetIndent("", "  ")
 		out := map[string]any{"resolved": json.RawMessage(app.ResolvedJSON()), "graph": json.RawMessage(graph)}
 		if app.Labelled() {

@@ -167,7 +167,7 @@ func eventShower(f format) (func(event) error, error) {
 			return err
 		}, nil
 	case "json", "jsonl": // a stream has no end that an array could have
-		enc := json.NewEncoder(stdout)
+		enc := newEncoder(stdout)
 		return func(e event) error {
 			if e.lost > 0 {
 				return enc.Encode(map[string]uint64{"lost": e.lost})

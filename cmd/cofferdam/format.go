@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"cofferdam/quote"
 )
 
 // format is how a command shows rows: --format table, json or jsonl.
@@ -39,14 +41,14 @@ func (f *format) flag(c *cobra.Command, also ...string) {
 func rows[T any](f format, w io.Writer, items []T, header []string, row func(T) []string) error {
 	switch f.name {
 	case "json":
-		enc := json.NewEncoder(w)
+		enc := newEncoder(w)
 		enc.SetIndent("", "  ")
 		if items == nil {
 			items = []T{}
 		}
 		return enc.Encode(items)
 	case "jsonl":
-		enc := json.NewEncoder(w)
+		enc := newEncoder(w)
 		for _, it := range items {
 			if err := enc.Encode(it); err != nil {
 				return err
@@ -127,7 +129,7 @@ func tableLine(cells []string) string {
 
 // one prints a single thing as JSON, over several lines or on one.
 func one(f format, w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
+	enc := newEncoder(w)
 	switch f.name {
 	case "json":
 		enc.SetIndent("", "  ")
@@ -136,6 +138,19 @@ func one(f format, w io.Writer, v any) error {
 		return fmt.Errorf("--format %q: one of table, json, jsonl", f.name)
 	}
 	return enc.Encode(v)
+}
+
+// newEncoder writes JSON in which everything prints: it may be a terminal that shows it.
+func newEncoder(w io.Writer) *json.Encoder { return json.NewEncoder(printing{w}) }
+
+// printing is a writer of whole documents.
+type printing struct{ w io.Writer }
+
+func (p printing) Write(document []byte) (int, error) {
+	if _, err := p.w.Write(quote.AppendPrinting(nil, document)); err != nil {
+		return 0, err
+	}
+	return len(document), nil
 }
 
 // size is a number of bytes for people.

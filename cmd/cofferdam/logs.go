@@ -93,7 +93,7 @@ func lineShower(f format, services []string) (func(supervisor.Line), error) {
 	case "table":
 		return newPrinter(stdout, services).line, nil
 	case "json", "jsonl":
-		enc := json.NewEncoder(stdout)
+		enc := newEncoder(stdout)
 		return func(l supervisor.Line) { enc.Encode(l) }, nil
 	}
 	return nil, fmt.Errorf("--format %q: one of table, json, jsonl", f.name)

@@ -237,7 +237,7 @@ func newRecordWriter(f format, w io.Writer) (*recordWriter, error) {
 		o.tab = tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 		fmt.Fprintln(o.tab, strings.Join(auditHeader, "\t"))
 	case "json", "jsonl":
-		o.enc = json.NewEncoder(w)
+		o.enc = newEncoder(w)
 	default:
 		return nil, fmt.Errorf("--format %q: one of table, json, jsonl", f.name)
 	}

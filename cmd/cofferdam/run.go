@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -130,11 +129,9 @@ func (o *runOptions) run(spec *executor.Spec) error {
 	exit := proc.Exit()
 	ourErr := errors.Join(owners.restore(), log.end(exit))
 	if o.format == "json" {
-		line, err := json.Marshal(runRecord{Instance: spec.Name, Missing: missing, Exit: exit})
-		if err != nil {
+		if err := newEncoder(os.Stderr).Encode(runRecord{Instance: spec.Name, Missing: missing, Exit: exit}); err != nil {
 			return err
 		}
-		fmt.Fprintf(os.Stderr, "%s\n", line)
 	} else if line := limitLine(exit); line != "" && got == 0 {
 		fmt.Fprintf(os.Stderr, "cofferdam: %s\n", line)
 	} else if talk && exit.Code != 0 {

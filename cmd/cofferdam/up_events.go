@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"io"
 	"sync"
 	"time"
@@ -43,7 +42,7 @@ func newUpEvents(w io.Writer) *upEvents {
 	q.more = sync.NewCond(&q.mu)
 	go func() {
 		defer close(q.done)
-		enc := json.NewEncoder(w)
+		enc := newEncoder(w)
 		for {
 			q.mu.Lock()
 			for len(q.queue) == 0 && !q.last {

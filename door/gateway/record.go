@@ -1,11 +1,12 @@
 package gateway
 
 import (
-	"encoding/json"
 	"io"
 	"strconv"
 	"sync"
 	"time"
+
+	"cofferdam/quote"
 )
 
 // statusClientGone stands in the log for a request whose client left before
@@ -29,27 +30,16 @@ func (c *client) record() {
 		{`,"id":`, x.id}, {`,"caller":`, x.caller}, {`,"peer":`, c.from}, {`,"method":`, c.req.method},
 		{`,"path":`, c.req.path}, {`,"service":`, x.service}, {`,"principal":`, x.principal},
 	} {
-		c.line = appendJSON(append(c.line, one.name...), bounded(one.value))
+		c.line = quote.AppendMost(append(c.line, one.name...), one.value, maxLogged)
 	}
 	c.line = strconv.AppendInt(append(c.line, `,"status":`...), int64(x.status), 10)
 	c.line = strconv.AppendInt(append(c.line, `,"bytes":`...), x.bytes, 10)
 	c.line = strconv.AppendFloat(append(c.line, `,"ms":`...), float64(took.Microseconds())/1000, 'f', -1, 64)
 	if x.cause != nil {
-		c.line = appendJSON(append(c.line, `,"error":`...), bounded(x.cause.Error()))
+		c.line = quote.AppendMost(append(c.line, `,"error":`...), x.cause.Error(), maxLogged)
 	}
 	c.line = append(c.line, "}\n"...)
 	c.g.out.Write(c.line)
-}
-
-// appendJSON writes a string.
-func appendJSON(b []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
-			text, _ := json.Marshal(s) // of a string: never fails
-			return append(b, text...)
-		}
-	}
-	return append(append(append(b, '"'), s...), '"')
 }
 
 func bounded(s string) string {
