@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -72,9 +73,10 @@ func Cases() []Case {
 func Run(t *testing.T, factory Factory) {
 	x := factory(t)
 	var sum tally
+	var before *quiet
 	for _, c := range Cases() {
 		t.Run(c.Name, func(t *testing.T) {
-			trial := &Trial{T: t, Executor: x, factory: factory, c: c}
+			trial := &Trial{T: t, Executor: x, factory: factory, c: c, quiet: &before}
 			defer func() { sum.add(trial.tally) }()
 			if c.Outside != nil {
 				c.Outside(trial)
@@ -85,6 +87,11 @@ func Run(t *testing.T, factory Factory) {
 				t.Errorf("%s: nothing was attempted", c.Name)
 			}
 		})
+	}
+	if before != nil {
+		if left := before.left(); len(left) > 0 {
+			t.Errorf("left of the bombs: %s", strings.Join(left, "; "))
+		}
 	}
 	t.Logf("%d cases, %d attempts, %d refused", len(Cases()), sum.attempts, sum.refused)
 }

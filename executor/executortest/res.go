@@ -16,7 +16,7 @@ import (
 var resourceCases = slices.Concat(memoryCases, processCases, fileCases)
 
 // bomb is a program that takes as much as it can of one thing, while a neighbour goes
-// about its business.
+// about its business. What is left of all bombs is looked for after the last one.
 type bomb struct {
 	args   []string
 	change func(*executor.Spec)
@@ -45,8 +45,8 @@ func (t *Trial) enforced(name string) bool {
 
 func (b bomb) outside(t *Trial) {
 	t.Helper()
+	t.quietly()
 	n := t.neighbour()
-	left := t.leftovers(n)
 	spec := t.Spec(b.args...)
 	if b.change != nil {
 		b.change(spec)
@@ -79,33 +79,48 @@ func (b bomb) outside(t *Trial) {
 		t.Logf("%+v\n%s%s", r.Exit, tail(r.Stdout), tail(r.Stderr))
 	}
 	n.answers()
-	t.Check("what is left of it", strings.Join(left(), "; "), "")
 	t.Check("what the neighbour got wrong", strings.Join(n.wrong, "; "), "")
 }
 
 func tail(s string) string { return s[max(0, len(s)-2000):] }
 
-// leftovers takes a census, and returns what there is more of later. The spawner is
-// the parent of the init of n.
-func (t *Trial) leftovers(n *neighbour) func() []string {
+// quiet is what there was before the first bomb, of what may be no more after the last one.
+type quiet struct {
+	scope  *census.Scope
+	before census.Census
+}
+
+// quietly has there be a census before the first bomb: of an executor that has had an environment, and now
+// has none. Blanks that wait ahead come back in their time, and what is kept to be used again is given up in its time, so
+// it is taken once nothing has changed for long: which is why it is not taken for each bomb.
+func (t *Trial) quietly() {
 	t.Helper()
+	if *t.quiet != nil {
+		return
+	}
+	n := t.neighbour()
 	s := &census.Scope{Count: true}
+	// The spawner is the parent of its init.
 	if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", n.Pid())); err == nil {
 		f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
 		s.Apps = []string{"test." + f[1]}
 	}
-	// The blanks that wait ahead come back in their time.
+	n.Kill(executor.CausePolicy, "it has been seen")
+	<-n.Done()
 	before := s.Take()
-	for range 50 {
+	for same := 0; same < 20; same++ {
 		time.Sleep(100 * time.Millisecond)
 		now := s.Take()
-		if len(s.Left(before, now)) == 0 {
-			break
+		if len(s.Left(before, now))+len(s.Left(now, before)) > 0 {
+			same = 0
 		}
 		before = now
 	}
-	return func() []string { return s.Settle(before, patience) }
+	*t.quiet = &quiet{s, before}
 }
+
+// left is what there is more of after all bombs.
+func (q *quiet) left() []string { return q.scope.Settle(q.before, patience) }
 
 // neighbour is an environment that gives back every line it is given.
 type neighbour struct {

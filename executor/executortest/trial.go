@@ -24,6 +24,7 @@ type Trial struct {
 
 	factory Factory
 	c       Case
+	quiet   **quiet // of the whole run
 	tally
 }
 
