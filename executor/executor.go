@@ -43,9 +43,10 @@ type Executor interface {
 	// such a one and any is left, each once, and another one is prepared in its place.
 	// Environments are alike if their specs agree in Mounts, Hosts and Limits, but for the
 	// sources of sockets and volumes, the files in a MountFiles, and the limits Wall and
-	// OutputBytes. Zero ends those that wait. Of what is forked the interpreter waits, and as many
+	// OutputBytes. What was asked for under another Name waits besides. Zero ends what was asked for under this one;
+	// so does an error. Of what is forked the interpreter waits, and as many
 	// forks as [Fork] says. If the spec says Ahead they agree in that, Dir and Handed too, and interpreters
-	// wait in them; an error is about the first one that has not come to, and none waits then.
+	// wait in them.
 	Prepare(ctx context.Context, spec *Spec, n int) error
 
 	// Open opens a directory of the host, an absolute path without links, so

@@ -117,20 +117,23 @@ func (s *Supervisor) keepPrepared(ctx context.Context) {
 				wanted[svc.Name] = preparedShape{spec, shapeText(spec), n, waits(svc, n)}
 			}
 		}
+		forks := false // an interpreter has gone, which another service may have shared
 		for name, old := range p.by {
 			if now, still := wanted[name]; !still || now.text != old.text {
 				s.Executor.Prepare(ctx, old.spec, 0)
 				delete(p.by, name)
+				forks = forks || old.spec.Fork != nil
 			}
 		}
 		p.forget(wanted)
 		for name, now := range wanted {
-			if old, have := p.by[name]; have && old.n == now.n {
+			if old, have := p.by[name]; have && old.n == now.n && !(forks && now.spec.Fork != nil) {
 				continue
 			}
 			// What cannot be prepared is started as it was before.
 			if err := s.Executor.Prepare(ctx, now.spec, now.n); err != nil && ctx.Err() == nil {
 				s.Logger.Error("prepare", "service", name, "error", err)
+				delete(p.by, name)
 				p.tell(name, "nothing waits: "+err.Error())
 				continue
 			}

@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -183,6 +186,147 @@ func TestPreparedMayBeGone(t *testing.T) {
 			t.Errorf("%+v, want what is there now", got)
 		}
 	}
+}
+
+// Whoever kills those that wait, in whatever moment of a claim, or has stopped them: each start has an environment of
+// its own with what is its own, or an error, each comes to its end, and afterwards as many wait as are to.
+func TestPreparedDiesInTheClaim(t *testing.T) {
+	e := open(t)
+	spec := func(n int) *executor.Spec {
+		s := host("cat", "/run/name", "/etc/hostname")
+		s.Name = fmt.Sprintf("one-%d", n)
+		s.Mounts = append(s.Mounts, executor.Mount{Kind: executor.MountFiles, Target: "/run"},
+			executor.Mount{Kind: executor.MountFile, Target: "/run/name", Data: []byte(fmt.Sprintf("file of %d\n", n)), Mode: 0o400})
+		return s
+	}
+	shape := spec(0)
+	shape.Name = "shape"
+	if err := e.Prepare(context.Background(), shape, 3); err != nil {
+		t.Fatal(err)
+	}
+	// strike has one of those that wait killed within the next moments, most often the one that is claimed next.
+	var strikes sync.WaitGroup
+	var killed atomic.Int32
+	strike := func(random *rand.Rand) {
+		all := waiting(t)
+		if len(all) == 0 {
+			return
+		}
+		slices.Sort(all)
+		victim := all[max(random.IntN(2*len(all))-len(all), 0)]
+		if random.IntN(2) == 0 { // its init
+			fmt.Sscan(status(victim, "PPid"), &victim)
+		}
+		after, stopped := time.Duration(random.IntN(2500))*time.Microsecond, time.Duration(random.IntN(2))*3*time.Millisecond
+		strikes.Go(func() {
+			time.Sleep(after)
+			if stopped > 0 {
+				syscall.Kill(victim, syscall.SIGSTOP)
+				time.Sleep(stopped)
+			}
+			if victim > 1 && victim != spawnerPid(t) && syscall.Kill(victim, syscall.SIGKILL) == nil {
+				killed.Add(1)
+			}
+		})
+	}
+	var starts sync.WaitGroup
+	var well, failed, ended atomic.Int32
+	for worker := range 3 {
+		random := rand.New(rand.NewPCG(1, uint64(worker)))
+		starts.Go(func() {
+			for k := range 12 {
+				strike(random)
+				n := 1 + worker*12 + k
+				s := spec(n)
+				var out bytes.Buffer
+				s.Command.Stdout = &out
+				p, err := e.Start(context.Background(), s)
+				if err != nil {
+					failed.Add(1) // it was claimed already, and its program may have run
+					continue
+				}
+				select {
+				case <-p.Done():
+				case <-time.After(time.Minute):
+					t.Errorf("start %d does not end", n)
+					return
+				}
+				want := fmt.Sprintf("file of %d\none-%d\n", n, n)
+				switch got := p.Exit(); {
+				case got.Cause == executor.CauseExit && got.Code == 0 && out.String() == want:
+					well.Add(1)
+				case got.Cause != executor.CauseExit && strings.HasPrefix(want, out.String()):
+					ended.Add(1)
+				default:
+					t.Errorf("start %d: %q, %+v", n, out.String(), got)
+				}
+			}
+		})
+	}
+	starts.Wait()
+	strikes.Wait()
+	t.Logf("%d were killed; %d starts went well, %d failed, %d were ended", killed.Load(), well.Load(), failed.Load(), ended.Load())
+	if killed.Load() == 0 || well.Load() == 0 {
+		t.Error("nothing was tried")
+	}
+	for range 3 { // whoever starts one has what is missing made
+		if got := finish(t, e, spec(0)); got.stdout != "file of 0\none-0\n" {
+			t.Errorf("afterwards: %+v", got)
+		}
+	}
+	awaitWaiting(t, 3)
+}
+
+// awaitWaiting waits until so many wait.
+func awaitWaiting(t *testing.T, want int) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		got := len(waiting(t))
+		if got == want {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d wait, want %d", got, want)
+		}
+	}
+}
+
+// What several want of one shape adds up, each takes back its own alone, and who could not have what he wanted
+// leaves nothing to be prepared later.
+func TestPreparedForSeveral(t *testing.T) {
+	e := open(t)
+	source := filepath.Join(t.TempDir(), "source")
+	prepare := func(name string, n int, more ...executor.Mount) error {
+		spec := host("true")
+		spec.Name = name
+		spec.Mounts = append(spec.Mounts, more...)
+		return e.Prepare(context.Background(), spec, n)
+	}
+	for _, step := range []struct {
+		name          string
+		n, altogether int
+	}{{"a", 1, 1}, {"b", 2, 3}, {"b", 1, 2}, {"c", 1, 3}, {"a", 0, 2}, {"a", 0, 2}, {"c", 0, 1}, {"b", 0, 0}} {
+		if err := prepare(step.name, step.n); err != nil {
+			t.Fatal(err)
+		}
+		awaitWaiting(t, step.altogether)
+	}
+	missing := executor.Mount{Kind: executor.MountBind, Source: source, Target: "/source"}
+	if err := prepare("a", 2, missing); err == nil {
+		t.Error("what is not there is shown in what is prepared")
+	}
+	if err := os.WriteFile(source, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		spec := host("true")
+		spec.Mounts = append(spec.Mounts, missing)
+		finish(t, e, spec)
+	}
+	if err := prepare("b", 1); err != nil {
+		t.Fatal(err)
+	}
+	awaitWaiting(t, 1)
 }
 
 // What cannot be prepared is refused, and started all the same.

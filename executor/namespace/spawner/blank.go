@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"cofferdam/executor/namespace/cgroup"
@@ -251,18 +252,21 @@ func dies(pidfd int, within time.Duration) bool {
 	if err == nil {
 		err = unix.SetNonblock(fd, true) // or the runtime would not poll it
 	}
-	if err != nil {
-		time.Sleep(within / 20)
-		return readable(pidfd)
+	if err == nil {
+		f := os.NewFile(uintptr(fd), "pidfd")
+		defer f.Close()
+		err = f.SetReadDeadline(time.Now().Add(within))
+		var raw syscall.RawConn
+		if err == nil {
+			raw, err = f.SyscallConn()
+		}
+		if err == nil {
+			return raw.Read(func(uintptr) bool { return readable(pidfd) }) == nil
+		}
 	}
-	f := os.NewFile(uintptr(fd), "pidfd")
-	defer f.Close()
-	f.SetReadDeadline(time.Now().Add(within))
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return false
-	}
-	return raw.Read(func(uintptr) bool { return readable(pidfd) }) == nil
+	// There is no descriptor to be had, or the kernel polls no more for us (epoll(7), max_user_watches).
+	time.Sleep(within / 20)
+	return readable(pidfd)
 }
 
 // strayDelay is after how long there may be somebody that nobody waits for.

@@ -46,7 +46,7 @@ type stocks struct {
 // stock are those of one shape.
 type stock struct {
 	spec  *link.Start
-	want  int
+	asked map[string]int // by the name of who wants them: how many
 	ready []*prepared
 	busy  bool      // an interpreter is being loaded for it
 	later time.Time // no further one before, for the last could not be
@@ -118,8 +118,8 @@ func preparable(spec *link.Start) error {
 	return nil
 }
 
-// prepare has n environments of the shape of spec wait from now on, and returns once they do. If an
-// interpreter does not come to wait, none does from now on.
+// prepare has n environments of the shape of spec wait from now on, besides those that others want, and
+// returns once they do. If one cannot be made, none waits for spec from now on.
 func (s *stocks) prepare(spec *link.Start, n int) error {
 	if spec.Fork != nil {
 		return s.server.zygotes.prepare(spec, n)
@@ -138,68 +138,64 @@ func (s *stocks) prepare(spec *link.Start, n int) error {
 			spec.Mounts = append(spec.Mounts, m)
 		}
 	}
+	st, err := s.ask(shape, spec, n)
+	for err == nil && s.missing(st) {
+		err = s.fill(st)
+	}
+	if err != nil {
+		s.ask(shape, spec, 0)
+	}
+	return err
+}
+
+// ask notes that the name of spec wants n of a shape to wait, and ends those that are too many.
+func (s *stocks) ask(shape string, spec *link.Start, n int) (*stock, error) {
 	s.mu.Lock()
-	total := n
-	for key, st := range s.by {
-		if key != shape {
-			total += st.want
-		}
+	st := s.by[shape]
+	if st == nil {
+		st = &stock{asked: map[string]int{}}
+	}
+	total := n - st.asked[spec.Name]
+	for _, other := range s.by {
+		total += other.want()
 	}
 	if total > maxPrepared {
 		s.mu.Unlock()
-		return fmt.Errorf("%d environments to be prepared: at most %d", total, maxPrepared)
+		return nil, fmt.Errorf("%d environments to be prepared: at most %d", total, maxPrepared)
 	}
-	st := s.by[shape]
-	var surplus []*prepared
-	if st == nil {
-		st = &stock{}
-		s.by[shape] = st
-	}
-	st.spec, st.want = spec, n
-	if len(st.ready) > n {
-		surplus, st.ready = st.ready[n:], st.ready[:n]
-	}
+	st.spec, st.asked[spec.Name], s.by[shape] = spec, n, st
 	if n == 0 {
+		delete(st.asked, spec.Name)
+	}
+	if len(st.asked) == 0 {
 		delete(s.by, shape)
+	}
+	var surplus []*prepared
+	if most := st.want(); len(st.ready) > most {
+		surplus, st.ready = st.ready[most:], st.ready[:most]
 	}
 	s.mu.Unlock()
 	s.server.besides.prepared.Store(int64(total)) // is not at the expense of what runs
-	if err := s.server.limitAll(); err != nil {
-		return err
-	}
+	err := s.server.limitAll()
 	for _, p := range surplus {
 		s.drop(p)
 	}
-	for s.missing(st) {
-		if err := s.fill(st); err != nil {
-			if spec.Ahead != nil {
-				s.give(shape, st)
-			}
-			return err
-		}
-	}
-	return nil
+	return st, err
 }
 
-// give ends those that wait of a stock, which is none any more.
-func (s *stocks) give(shape string, st *stock) {
-	s.mu.Lock()
-	all := st.ready
-	st.ready, st.want = nil, 0
-	if s.by[shape] == st {
-		delete(s.by, shape)
+// want is how many are to wait.
+func (st *stock) want() (n int) {
+	for _, asked := range st.asked {
+		n += asked
 	}
-	s.mu.Unlock()
-	for _, p := range all {
-		s.drop(p)
-	}
+	return n
 }
 
 // missing tells whether one more of st is to be made.
 func (s *stocks) missing(st *stock) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.ended && len(st.ready) < st.want
+	return !s.ended && len(st.ready) < st.want()
 }
 
 // fill makes one more of st.
@@ -218,7 +214,7 @@ func (s *stocks) fill(st *stock) error {
 // add puts p where it is wanted, if it is.
 func (s *stocks) add(st *stock, p *prepared) {
 	s.mu.Lock()
-	kept := !s.ended && len(st.ready) < st.want
+	kept := !s.ended && len(st.ready) < st.want()
 	if kept {
 		st.ready = append(st.ready, p)
 	}
@@ -440,7 +436,7 @@ func (s *stocks) lowest() (low *stock, hurry bool) {
 		if st.busy || time.Now().Before(st.later) {
 			continue
 		}
-		if len(st.ready) < st.want && (low == nil || len(st.ready) < len(low.ready)) {
+		if len(st.ready) < st.want() && (low == nil || len(st.ready) < len(low.ready)) {
 			low = st
 		}
 	}
