@@ -60,6 +60,9 @@ func TestPrepared(t *testing.T) {
 			t.Errorf("of %s is told %q", service, got)
 		}
 	}
+	if waiting := a.sup.Queued(); len(waiting) > 0 { // who wants a turn, and not what waits for them
+		t.Errorf("%+v wait for a turn", waiting)
+	}
 	for i, tt := range []struct{ principal, want string }{
 		{"alice", "1 for alice, bound to alice\nexit 0 <nil>"},
 		{"alice", "2 for alice, bound to alice\nexit 0 <nil>"},

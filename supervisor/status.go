@@ -157,7 +157,6 @@ func (s *Supervisor) Queued() (out []Status) {
 		out = append(out, p.queued()...)
 		p.mu.Unlock()
 	}
-	out = append(out, s.preparations.status()...)
 	return append(out, s.admission.status()...)
 }
 
