@@ -173,7 +173,8 @@ type Service struct {
 	Instances       string        // "shared", "per-call" (stdio, always), "per-label" or "per-principal" (a template, always)
 	Idle            time.Duration // of an instance per label or per principal, default 1 min; 0 of others
 	Warm            int           // instances that are ready before anybody asks: spares of those, or a standby of a shared one
-	Fork            *Fork         // nil if the program of an instance is executed
+	Fork            *Interpreter  // nil unless an instance is a fork
+	Ahead           *Interpreter  // nil unless an instance is executed before
 	MaxInstances    int           // of those at a time, default 16; 0 of others
 	Limits          Limits
 	Restart         Restart // Policy "no" and nothing else for templates and stdio

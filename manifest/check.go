@@ -34,6 +34,9 @@ func (r *reader) checkService(v value, s *Service) {
 	if s.Fork != nil {
 		r.checkFork(r.key(v, "warm"), s)
 	}
+	if s.Ahead != nil {
+		r.checkAhead(v, s)
+	}
 	r.checkMarks(v, s)
 	r.checkHealth(r.key(v, "healthcheck"), s)
 	for i, o := range s.Volumes {

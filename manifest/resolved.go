@@ -303,7 +303,10 @@ func (s *Service) node() *yaml.Node {
 		o.add("warm", count(s.Warm))
 	}
 	if s.Fork != nil {
-		o.add("warm", s.Fork.node())
+		o.add("warm", s.Fork.node(byFork))
+	}
+	if s.Ahead != nil {
+		o.add("warm", s.Ahead.node(byExec))
 	}
 	o.add("limits", s.Limits.node())
 	o.add("depends_on", sequence(s.DependsOn, text))

@@ -39,6 +39,9 @@ func BudgetOf(app *manifest.App, host Budget) (Budget, error) {
 			if !prepares(svc) {
 				each = each.plus(c.times(svc.Warm))
 			}
+			if svc.Ahead != nil {
+				each = each.plus(c.times(svc.Ahead.Spares))
+			}
 			continue
 		}
 		c = alwaysOf(svc)
@@ -241,6 +244,18 @@ func (a *admission) take(svc *manifest.Service) bool {
 	defer a.mu.Unlock()
 	next := a.used.plus(costOf(svc))
 	if a.queue.count() > 0 || !a.budget.holds(next) {
+		return false
+	}
+	a.used = next
+	return true
+}
+
+// takeBeside is take for what waits to be somebody's: it leaves as much again for who wants it.
+func (a *admission) takeBeside(svc *manifest.Service) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	next := a.used.plus(costOf(svc))
+	if a.queue.count() > 0 || !a.budget.holds(next.plus(costOf(svc))) {
 		return false
 	}
 	a.used = next

@@ -317,7 +317,7 @@ func (p *pool) close() {
 	p.lives.Wait()
 }
 
-// reclaim ends a spare or, if there is none, the instance of all pools that has been idle for
+// reclaim ends an interpreter that waits, a spare or, if there is none, the instance of all pools that has been idle for
 // longest, if somebody waits for the budget: what nobody uses keeps nobody waiting.
 func (s *Supervisor) reclaim() {
 	if !s.admission.starved() {
@@ -325,6 +325,9 @@ func (s *Supervisor) reclaim() {
 	}
 	s.reclaiming.Lock()
 	defer s.reclaiming.Unlock()
+	if s.preparations.giveWay() {
+		return // and when it has gone this is asked again
+	}
 	for _, p := range s.now().pools {
 		if p.giveWay() {
 			return // and when it has gone this is asked again

@@ -23,8 +23,9 @@ type preparations struct {
 	changed chan struct{}            // has one if it is to be looked
 	by      map[string]preparedShape // by service; of the goroutine that keeps it
 
-	mu   sync.Mutex
-	told map[string]string // by service: what an operator is told of it
+	mu    sync.Mutex
+	told  map[string]string        // guarded by mu, by service: what an operator is told of it
+	ahead map[string]*interpreters // guarded by mu, by service
 }
 
 // preparedShape is what was asked of the executor.
@@ -36,7 +37,7 @@ type preparedShape struct {
 }
 
 func newPreparations() preparations {
-	return preparations{changed: make(chan struct{}, 1), by: make(map[string]preparedShape), told: make(map[string]string)}
+	return preparations{changed: make(chan struct{}, 1), by: make(map[string]preparedShape), told: make(map[string]string), ahead: make(map[string]*interpreters)}
 }
 
 // prepares tells whether environments of svc wait, rather than instances.
@@ -74,8 +75,53 @@ func (p *preparations) forget(wanted map[string]preparedShape) {
 	defer p.mu.Unlock()
 	maps.DeleteFunc(p.told, func(name, _ string) bool {
 		_, still := wanted[name]
-		return !still
+		return !still && p.ahead[name] == nil
 	})
+}
+
+// giveWay has an interpreter that waits end, if there is one.
+func (p *preparations) giveWay() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, k := range p.ahead {
+		if k.giveWay() {
+			return true
+		}
+	}
+	return false
+}
+
+// keepAhead has interpreters wait of those services of the lineup that say so.
+func (p *preparations) keepAhead(ctx context.Context, s *Supervisor) {
+	wanted := make(map[string]*interpreters)
+	for _, svc := range s.now().app.Services {
+		if svc.Ahead == nil {
+			continue
+		}
+		spec, err := s.shapeOf(svc)
+		if err != nil {
+			s.Logger.Error("prepare", "service", svc.Name, "error", err)
+			continue
+		}
+		wanted[svc.Name] = &interpreters{svc: svc, spec: spec, text: shapeText(spec)}
+	}
+	p.mu.Lock()
+	old := maps.Clone(p.ahead)
+	p.mu.Unlock()
+	for name, k := range old {
+		if now := wanted[name]; now == nil || now.text != k.text || now.svc.Ahead.Spares != k.svc.Ahead.Spares || costOf(now.svc) != costOf(k.svc) {
+			k.end()
+			delete(old, name)
+		}
+	}
+	for name, now := range wanted {
+		if old[name] == nil {
+			old[name] = s.keepAhead(ctx, now.svc, now.spec, now.text)
+		}
+	}
+	p.mu.Lock()
+	p.ahead = old
+	p.mu.Unlock()
 }
 
 // waits says what is told of a service, for which n are to wait.
@@ -104,8 +150,15 @@ func (s *Supervisor) keepPrepared(ctx context.Context) {
 		select {
 		case <-p.changed:
 		case <-ctx.Done():
+			p.mu.Lock()
+			ahead := maps.Clone(p.ahead)
+			p.mu.Unlock()
+			for _, k := range ahead {
+				k.end()
+			}
 			return
 		}
+		p.keepAhead(ctx, s)
 		wanted := make(map[string]preparedShape)
 		for _, svc := range s.now().app.Services {
 			if n := ahead(svc); n > 0 {
@@ -163,6 +216,9 @@ func shapeText(spec *executor.Spec) string {
 	text := fmt.Sprintf("%v %+v %v %q", spec.Hosts, spec.Limits, spec.Mounts, spec.AllowDegraded)
 	if spec.Fork != nil {
 		text += fmt.Sprintf(" %+v", *spec.Fork)
+	}
+	if spec.Ahead != nil {
+		text += fmt.Sprintf(" %q %q %t", *spec.Ahead, spec.Command.Dir, spec.Handed)
 	}
 	return text
 }

@@ -62,7 +62,10 @@ func (s *Supervisor) specOf(svc *manifest.Service, in *instance, l launch, paths
 	}
 	if f := svc.Fork; f != nil {
 		// What waits is nobody's: it has what the manifest says, and nothing of the launch.
-		spec.Fork = &executor.Fork{Interpreter: f.Interpreter, Modules: f.Modules, Env: append(append([]string{}, baseEnv...), svc.Environment...), Spares: f.Spares}
+		spec.Fork = &executor.Fork{Interpreter: f.Command, Modules: f.Modules, Env: append(append([]string{}, baseEnv...), svc.Environment...), Spares: f.Spares}
+	}
+	if a := svc.Ahead; a != nil {
+		spec.Ahead = &executor.Ahead{Interpreter: a.Command, Modules: a.Modules, Env: append(append([]string{}, baseEnv...), svc.Environment...)}
 	}
 	if l.stdin != nil {
 		spec.Command.Stdin = l.stdin
