@@ -50,6 +50,9 @@ func aheadCommand(spec *link.Start) link.Command {
 	return c
 }
 
+// aheadOfNode tells whether nodeFile is part of the file tree.
+func aheadOfNode(spec *link.Start) bool { return spec.Ahead != nil && spec.Ahead.Node() }
+
 // said is a pipe into which an interpreter talks before it waits, and what of that is kept.
 type said struct {
 	in   int // its end, -1 once closed

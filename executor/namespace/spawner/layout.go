@@ -160,7 +160,7 @@ type layouts struct {
 // tree returns a detached copy of the file tree for spec.
 func (l *layouts) tree(spec *link.Start, mounts []placed) (int, error) {
 	var key strings.Builder
-	fmt.Fprintf(&key, "%q %t", spec.Hosts, spec.Ahead != nil)
+	fmt.Fprintf(&key, "%q %t", spec.Hosts, aheadOfNode(spec))
 	for _, m := range mounts {
 		if m.elsewhere(mounts) {
 			continue
@@ -269,7 +269,7 @@ func (l *layouts) base(root int, spec *link.Start) error {
 			return err
 		}
 	}
-	if spec.Ahead != nil && spec.Ahead.Node() {
+	if aheadOfNode(spec) {
 		if err := makeFile(root, nodeFile[1:], []byte(nodeText), 0o444); err != nil {
 			return err
 		}
