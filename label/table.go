@@ -44,9 +44,3 @@ func (t *table[T]) forget(hash uint64) {
 		delete(t.byHash, hash)
 	}
 }
-
-func (t *table[T]) size() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return len(t.byHash)
-}

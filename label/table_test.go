@@ -123,3 +123,9 @@ func TestRemembered(t *testing.T) {
 		}
 	}
 }
+
+func (t *table[T]) size() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.byHash)
+}

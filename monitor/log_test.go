@@ -35,8 +35,8 @@ func TestWithoutALogNothingIsAllowed(t *testing.T) {
 			if got := tryAttach(l, front, "inside"); got != "closed" {
 				t.Errorf("attach gives %v, want closed", got)
 			}
-			if err := l.m.open(front, opCall, "bank.balance", 1); !errors.Is(err, ErrDenied) {
-				t.Errorf("open = %v, want %v", err, ErrDenied)
+			if err := l.m.conclude(front, opCall, "bank.balance", 1, Verdict{Allowed: true}); !errors.Is(err, ErrDenied) {
+				t.Errorf("conclude = %v, want %v", err, ErrDenied)
 			}
 			select {
 			case r := <-l.spawner.asked:
@@ -69,7 +69,7 @@ func fillDisk(t *testing.T, l *lab) {
 	t.Cleanup(func() { syscall.Setrlimit(syscall.RLIMIT_FSIZE, &was) })
 	// What was permitted within the last 10 ms may still be in the buffer.
 	if err := l.log.Flush(); err == nil {
-		l.m.open(l.m.envs["front-1"], opCall, "absent", 0)
+		l.m.conclude(l.m.envs["front-1"], opCall, "absent", 0, Verdict{})
 	}
 	if err := l.log.Flush(); !errors.Is(err, syscall.EFBIG) {
 		t.Fatalf("the log could be written: %v", err)

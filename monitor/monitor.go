@@ -3,8 +3,8 @@
 // Every environment is a subject here ([Env]), known by the socket it was born
 // with and never by what it says. All that leaves an environment is one of the
 // operations in the table of policy.go: a call, a connection, a spawn, a mount,
-// a way out. Each passes [Monitor.open], which finds the grant, records the
-// decision, and only then hands the object over. What is not granted is denied,
+// a way out. Each is decided by grants and labels, and the decision is recorded
+// ([Monitor.conclude]) before anything is handed over. What is not granted is denied,
 // and an absent name and a forbidden one give the same answer.
 //
 // Goroutines: a few readers for all wire connections, which decide and write to the

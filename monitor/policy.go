@@ -424,14 +424,9 @@ func (p Policy) DecideAddress(service, to string, addr netip.Addr, bound bool) (
 	return v, nil
 }
 
-// open decides whether e may do o to object and records the answer. Only a nil
+// conclude records the decision on what e wants to do to object, and returns it. Only a nil
 // error permits; an error of the log forbids like any other. Who is refused again
 // and again waits for it (see ration).
-func (m *Monitor) open(e *Env, o op, object string, call uint64) error {
-	return m.conclude(e, o, object, call, e.rights.Load().grants.decide(o, object, len(e.id.Bound) > 0))
-}
-
-// conclude is the end of open, for a decision that took more than the grants.
 func (m *Monitor) conclude(e *Env, o op, object string, call uint64, v Verdict) error {
 	return m.concludeLabels(e, o, object, call, v, nil)
 }
