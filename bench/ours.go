@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"strconv"
 	"strings"
@@ -31,6 +32,9 @@ type shape struct {
 // asks.
 func starting(name, how string, s shape, p program, at pace) contestant {
 	return contestant{name: name, how: how, open: func() (runner, error) {
+		if err := found(p.args[0]); err != nil {
+			return runner{}, err
+		}
 		x, err := namespace.New(namespace.Options{Executable: []string{binary, "spawner"}, App: "bench", Warm: s.blanks})
 		if err != nil {
 			return runner{}, err
@@ -80,12 +84,29 @@ func outside(name, how string, measure func(p own.Program, count int) (own.Readi
 	}}
 }
 
-// snippets is ours as an application whose template runs Python.
-func snippets(name, how, extra string, workers int) contestant {
-	manifest := strings.Replace(own.Snippets, "SNIPPET", snippetText, 1) + extra
-	return up(name, how, manifest, func(a *own.App, count int) (own.Reading, error) {
-		return a.Spawn(workers, count, snippet.want)
+// snippets is ours as an application whose template runs a program.
+func snippets(name, how, extra string, p program, at pace) contestant {
+	command, err := json.Marshal(p.args)
+	if err != nil {
+		panic(err)
+	}
+	manifest := strings.NewReplacer("[COMMAND]", string(command), "LIMITS", p.limits).Replace(own.Snippets) + extra
+	c := up(name, how, manifest, func(a *own.App, count int) (own.Reading, error) {
+		return a.Spawn(at.workers, count, at.pause, p.want)
 	})
+	open := c.open
+	c.open = func() (runner, error) {
+		if err := found(p.args[0]); err != nil {
+			return runner{}, err
+		}
+		return open()
+	}
+	return c
+}
+
+// ahead has an interpreter be executed before it is wanted, with all of its arguments.
+func ahead(spec *executor.Spec) {
+	spec.Ahead = &executor.Ahead{Interpreter: spec.Command.Args, Env: spec.Command.Env}
 }
 
 // site is ours as a gateway and a service behind it.

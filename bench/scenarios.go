@@ -43,6 +43,7 @@ func scenarios() []scenario {
 	for _, workers := range []int{1, 2, 8} {
 		all = append(all, pythons(workers))
 	}
+	all = append(all, nodes(1), nodes(2))
 	small := calling(64)
 	many := up("cofferdam", "as the kernel places them", own.Pair, func(a *own.App, n int) (own.Reading, error) { return a.Calls(64, n) })
 	manyOnOne := pinned([]contestant{many})[0]
@@ -124,8 +125,8 @@ func pythons(workers int) scenario {
 	sc := scenario{
 		name: "python", what: "python3 -I -c 'print(6*7)' in an environment of its own", unit: "ms", rounds: 5, count: 30,
 		contestants: []contestant{
-			snippets(fork, "a service spawns a template through the monitor, warm: {by: fork, spares: 8}", "    warm: {by: fork, spares: 8}\n", workers),
-			snippets(executed, "the same, without warm", "", workers),
+			snippets(fork, "a service spawns a template through the monitor, warm: {by: fork, spares: 8}", "    warm: {by: fork, spares: 8}\n", snippet, at),
+			snippets(executed, "the same, without warm", "", snippet, at),
 			starting(alone, "the executor asked for forks of an interpreter that waits", shape{as: forked}, snippet, at),
 			bwrap.contestant(snippet, at), judge(snippet, at), forkExec(snippet, at),
 		},
@@ -141,6 +142,30 @@ func pythons(workers int) scenario {
 	}
 	if workers == 2 {
 		sc.ratios[0].least, sc.ratios[1].least = 6, 5
+	}
+	return sc
+}
+
+// nodePause is long enough for Node.js to be executed once more, on a machine that has other things to do.
+const nodePause = 150 * time.Millisecond
+
+// nodes are scripts of Node.js, each in an environment of its own.
+func nodes(workers int) scenario {
+	at := pace{workers: workers, rate: workers > 1, pause: nodePause}
+	const ready, executed, alone = "cofferdam", "cofferdam, executed", "cofferdam, executor alone"
+	sc := scenario{
+		name: "node", what: "node -e 'console.log(6*7)' in an environment of its own, after a pause of 150 ms", unit: "ms", rounds: 5, count: 12,
+		contestants: []contestant{
+			snippets(ready, "a service spawns a template through the monitor, warm: {by: exec, spares: 4}", "    warm: {by: exec, spares: 4}\n", script, at),
+			snippets(executed, "the same, without warm", "", script, at),
+			starting(alone, "the executor asked for an interpreter that was executed before", shape{prepared: 4, as: ahead}, script, at),
+			bwrap.contestant(script, at), judge(script, at), forkExec(script, at),
+		},
+		ratios: []pair{{of: ready, to: executed}, {of: ready, to: "bwrap"}, {of: ready, to: "go-judge"}, {of: ready, to: "fork+exec"}, {of: alone, to: "bwrap"}, {of: executed, to: "bwrap"}},
+	}
+	if workers > 1 {
+		sc.name, sc.unit, sc.more, sc.count = fmt.Sprintf("node-%d", workers), "per s", true, 30
+		sc.what = fmt.Sprintf("the same, asked for by %d at once without a pause: each interpreter is executed all the same", workers)
 	}
 	return sc
 }

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"strconv"
 	"syscall"
+	"time"
 )
 
 // PlayRole is the first argument of a program that is to play.
@@ -104,8 +105,10 @@ func Play(args []string) error {
 		addr, host, conns, n := word(0), word(1), number(2), number(3)
 		measure = func() (Reading, error) { return webLoad(addr, host, conns, n) }
 	case "spawn":
-		workers, n, want := number(0), number(1), word(2)
-		measure = func() (Reading, error) { return spawns(ctx, workers, n, want) }
+		workers, n, want := number(0), number(1), word(3)
+		pause, err := time.ParseDuration(word(2))
+		bad = errors.Join(bad, err)
+		measure = func() (Reading, error) { return spawns(ctx, workers, n, pause, want) }
 	default:
 		return fmt.Errorf("no role %q", role)
 	}
