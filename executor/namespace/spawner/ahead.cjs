@@ -22,6 +22,7 @@ if (list !== undefined && require('worker_threads').isMainThread) {
 		for (name of list.split('\n')) {
 			if (name) load(name);
 		}
+		rehearse();
 		fs.closeSync(2 ** 31 - 1); // here it waits
 	} catch (e) {
 		fs.writeSync(2, `\n${name}: ${e}`.split('\n').slice(0, 2).join('\n'));
@@ -37,4 +38,13 @@ if (list !== undefined && require('worker_threads').isMainThread) {
 		const at = pair.indexOf('=', 1);
 		if (at > 0) process.env[pair.slice(0, at)] = pair.slice(at + 1);
 	}
+}
+
+// rehearse does what scripts do first, to no effect: what Node.js reads and compiles for that is there then.
+function rehearse() {
+	require('net');
+	require('tty');
+	const { Writable } = require('stream');
+	const stdout = new Writable({ write: (text, encoding, done) => done() });
+	new console.Console({ stdout, colorMode: false }).log('%s', 1, { a: [1] }); // 'auto' would open the real stderr
 }
