@@ -83,6 +83,9 @@ func TestScripts(t *testing.T) {
 			switch name {
 			case "root":
 				return os.Getuid() == 0, nil
+			case "node":
+				_, err := os.Stat("/usr/bin/node")
+				return err == nil, nil
 			}
 			return false, fmt.Errorf("unknown condition %q", name)
 		},
