@@ -71,7 +71,7 @@ func TestAheadGivesWay(t *testing.T) {
 	a := start(t, `
   host: {{program}deaf], stop_grace_period: 100ms, uses: [{spawn: word}, {spawn: slow}]}
   word: {runtime: host, command: [/usr/bin/node, -e, "console.log(1)"], template: true, limits: {wall: 20s}, warm: {by: exec, spares: 3}}
-  slow: {runtime: host, command: [/bin/sh, -c, "sleep 2; echo slept"], template: true, limits: {wall: 20s}}
+  slow: {runtime: host, command: [/bin/sh, -c, "sleep 6; echo slept"], template: true, limits: {wall: 20s}}
 budget: {instances: 4, memory: unlimited, pids: unlimited}
 `)
 	told := func(want string) {
