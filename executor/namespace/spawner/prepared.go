@@ -314,6 +314,20 @@ func (p *prepared) closeViews() {
 	p.views = nil
 }
 
+// closeViewsLater is closeViews off the caller's way, for it waits for the kernel. They are nobody's at once: whoever
+// closes what is left of p does not close them too.
+func (p *prepared) closeViewsLater(work *sync.WaitGroup) {
+	views := p.views
+	p.views = nil
+	if len(views) > 0 {
+		work.Go(func() {
+			for _, fd := range views {
+				unix.Close(fd)
+			}
+		})
+	}
+}
+
 // take returns one like spec, nil if none waits. Nobody else gets it. The caller has others made
 // once its own start is over: see refill.
 func (s *stocks) take(spec *link.Start, mounts []placed) *prepared {
@@ -516,9 +530,11 @@ func (i *instance) claim(p *prepared, mounts []placed, fds []int) error {
 		}
 	}
 	if p.loaded != nil {
-		err := i.wake(p, fds)
-		s.work.Go(p.closeViews)
-		return err
+		if err := i.wake(p, fds); err != nil {
+			return err
+		}
+		p.closeViewsLater(&s.work)
+		return nil
 	}
 	if i.ahead(mounts) == nil {
 		s.scripts.restrict(sc, &sc.Claim, i.writable)
@@ -529,9 +545,7 @@ func (i *instance) claim(p *prepared, mounts []placed, fds []int) error {
 	if err := sc.Go(p.ctl, fds); err != nil {
 		return gone(p, err)
 	}
-	if len(p.views) > 0 {
-		s.work.Go(p.closeViews) // which waits for the kernel
-	}
+	p.closeViewsLater(&s.work)
 	err := i.begin()
 	if err != nil && !sc.Claimed() {
 		return gone(p, err)
