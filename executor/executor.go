@@ -83,7 +83,7 @@ type Process interface {
 	// meanwhile. An error that wraps ErrUnsupported is one of the host.
 	Reading(c net.Conn) (read int64, unread int, err error)
 
-	// Hand is Dial for a program of another environment, whose spec says Handed: it may get
+	// Hand is Dial for a program of another environment, whose spec does not say Sendfile: it may get
 	// the socket. Nothing can be done with that in this environment's network but to use and to
 	// end this connection, whatever its holder tries. It may be kept beyond the end of
 	// this environment, whose network then is not to be anybody else's.
@@ -156,10 +156,10 @@ type Spec struct {
 	// Extra.
 	Ahead *Ahead
 
-	// Handed says that its programs may be given sockets of other environments, see
-	// [Process.Hand]. So no call that moves memory by reference is there, between sockets, pipes and files (sendfile,
-	// splice): what was sent would still be its sender's to change.
-	Handed bool
+	// Sendfile says that its programs may move memory by reference, between sockets, pipes and files (sendfile(2),
+	// splice(2), tee(2), MSG_ZEROCOPY). What they send is theirs to change until it is read. So they must not be given
+	// sockets of other environments, see [Process.Hand].
+	Sendfile bool
 
 	// AllowDegraded names protections (see Protection.Name) that may be
 	// missing on this host. Any other missing one makes Start fail.

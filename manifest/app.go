@@ -141,6 +141,7 @@ type Service struct {
 	Command     []string
 	Environment []string // "K=V", sorted
 	WorkingDir  string   // default "/"
+	Sendfile    bool     // its programs may pass memory on by reference
 	Files       []File
 	Volumes     []Volume
 	Tmpfs       []Tmpfs

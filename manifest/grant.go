@@ -64,12 +64,6 @@ func (a *App) granted() *granted {
 	return t
 }
 
-// IsHanded tells whether the manifest lets programs of a service have the sockets of connections.
-func (a *App) IsHanded(service string) bool {
-	s := a.Service(service)
-	return s != nil && slices.ContainsFunc(s.Uses, func(u Use) bool { return u.Direct })
-}
-
 func (a *App) grants() []Grant {
 	var all []Grant
 	uses := make(map[*Service]map[string]*Use) // of who is in a list

@@ -230,6 +230,9 @@ func serviceKeys() table[Service] {
 			{"working_dir", anInsidePath, false, "/", "The directory it starts in.", func(r *reader, v value, s *Service) {
 				s.WorkingDir, _ = r.insidePath(v)
 			}},
+			{"sendfile", aBool, false, "false", "It has sendfile(2), splice(2) and tee(2), which pass memory on instead of what is in it. Programs mostly do without by themselves; one that does not is nginx, unless it is told `sendfile off`. What such a service sends to others over TCP is copied on its way, and takes longer. Not with direct.", func(r *reader, v value, s *Service) {
+				s.Sendfile = r.boolean(v, aBool)
+			}},
 			{"files", someFiles, false, "none", "Host files and directories that it sees, read-only.", readFiles},
 			{"volumes", someVolumes, false, "none", "Storage that stays when it ends.", readVolumes},
 			{"tmpfs", someTmpfs, false, "none", "Scratch space in memory, besides /tmp.", readTmpfs},
@@ -397,7 +400,7 @@ func useKeys() table[Use] {
 		{"deadline", aTime, false, "that of the port", "With connect, unless it is HTTP: how long what is sent there may lie there unread, at most 10m; see tcp. If both say, the shorter holds.", func(r *reader, v value, u *Use) {
 			u.Deadline = r.duration(v, aTime, maxDeadline)
 		}},
-		{"direct", aBool, false, "false", "With connect, unless it is HTTP: a program that dials with the SDK gets the socket itself, at the kernel's speed, where no label can change at either end, no bytes are counted and there is no deadline. Its environment has no sendfile(2) and no splice(2), which programs mostly do without by themselves. See SECURITY.md.", func(r *reader, v value, u *Use) {
+		{"direct", aBool, false, "false", "With connect, unless it is HTTP: a program that dials with the SDK gets the socket itself, at the kernel's speed, where no label can change at either end, no bytes are counted and there is no deadline. Not of a service with sendfile. See SECURITY.md.", func(r *reader, v value, u *Use) {
 			u.Direct = r.boolean(v, aBool)
 		}},
 		{"for", anyoneWord, false, "for whom it runs itself, if for anybody", "With connect, and with share and into: the other service has an instance for each principal, and this one says for each connection and each mount whose is meant. It is believed.", func(r *reader, v value, u *Use) {

@@ -237,6 +237,9 @@ func (r *reader) checkUse(v value, a *App, s *Service, u *Use) {
 			r.refuse(v, "write gateway.limits.answer", "a deadline goes with what is not HTTP: of that the gateway knows when a request is whole")
 		}
 	}
+	if u.Direct && s.Sendfile {
+		r.refuse(v, "drop direct, or sendfile", "a program with sendfile cannot have the socket itself: it would share memory with the other side")
+	}
 	if service, port, ok := splitPort(u.Connect); ok && u.Direct {
 		if to := a.Service(service); to != nil && to.HTTP != 0 && (port == to.HTTP || port == 0 && len(to.TCP) == 0) {
 			r.refuse(v, "drop direct", "direct goes with what is not HTTP: there the gateway puts the caller's name into each request")

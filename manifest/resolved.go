@@ -235,6 +235,9 @@ func (s *Service) node() *yaml.Node {
 	o.add("command", sequence(s.Command, text))
 	o.add("environment", sequence(s.Environment, text))
 	o.add("working_dir", text(s.WorkingDir))
+	if s.Sendfile {
+		o.add("sendfile", truth(s.Sendfile))
+	}
 	o.add("files", sequence(s.Files, func(f File) *yaml.Node {
 		var o object
 		o.add("from", text(f.From))

@@ -54,6 +54,7 @@ func (l *lab) admitAs(service, instance, principal, at string) *Env {
 	if err != nil {
 		l.t.Fatal(err)
 	}
+	l.asStarted(e)
 	l.t.Cleanup(func() { l.m.Remove(e) })
 	return e
 }

@@ -11,9 +11,10 @@ import (
 	"cofferdam/wire"
 )
 
-// Holds says that programs of e may be handed sockets, for they cannot pass on memory by reference
-// (see executor.Spec.Handed).
-func (e *Env) Holds() { e.holder.Store(true) }
+// SendsCopies says that programs of e cannot pass on memory by reference (see executor.Spec.Sendfile): what they
+// have sent is not theirs to change. So they may be handed sockets, and the kernel may move what they send. It
+// comes before any of them runs.
+func (e *Env) SendsCopies() { e.copies.Store(true) }
 
 // Hands says how to connect to e for a program of another environment that is to have the
 // socket. It comes before Listening.
@@ -77,7 +78,7 @@ func (v *visit) handable(object string) bool {
 	asDoor := door.Service == e.id.Service
 	totals := v.has.policy.totals[KindConnect]
 	switch {
-	case !g.Direct || !e.holder.Load():
+	case !g.Direct || !e.copies.Load():
 		return false
 	case v.to.HTTP == v.port && !asDoor:
 		return false // the door puts the caller's name into each request

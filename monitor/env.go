@@ -35,7 +35,7 @@ type Env struct {
 	proxied  atomic.Int64 // connections that are with the egress door
 	turns    turns
 	retired  atomic.Bool // another one is asked in its place
-	holder   atomic.Bool // see Holds
+	copies   atomic.Bool // see SendsCopies
 	hands    hands
 
 	silences map[int]misses // requests to a port that were not answered, see carried; guarded by mu

@@ -39,7 +39,6 @@ func newHandLab(t testing.TB, policy Policy) *handLab {
 	t.Helper()
 	h := &handLab{lab: newLab(t, direct(policy)), in: newInside(t)}
 	h.front, h.bank = h.admit("front", "front-1"), h.admit("bank", "bank-1")
-	h.front.Holds()
 	h.bank.Hands(h.in.dial)
 	h.bank.Listening(h.in.dial)
 	h.p = h.connect(h.front)
@@ -259,7 +258,7 @@ func TestHandedRefusals(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		change func(p *Policy)
-		holds  bool
+		copies bool
 		object string
 		dial   wire.Dial
 		want   wire.Code
@@ -294,10 +293,8 @@ func TestHandedRefusals(t *testing.T) {
 				tt.change(&p)
 			}
 			l, in := newLab(t, p), newInside(t)
+			l.sendfile = !tt.copies
 			front, bank := l.admit("front", "front-1"), l.admit("bank", "bank-1")
-			if tt.holds {
-				front.Holds()
-			}
 			bank.Hands(in.dial)
 			bank.Listening(in.dial)
 			peer := l.connect(front)

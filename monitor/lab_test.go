@@ -31,11 +31,12 @@ const patience = time.Minute // after which a test is stuck, also on an emulated
 // lab is a monitor with a log and a spawner that a test can look into. At its
 // end no goroutine may be left.
 type lab struct {
-	t       testing.TB
-	m       *Monitor
-	log     *audit.Log
-	spawner *fakeSpawner
-	seen    int // lines of the log that decisions has returned
+	t        testing.TB
+	m        *Monitor
+	log      *audit.Log
+	spawner  *fakeSpawner
+	seen     int  // lines of the log that decisions has returned
+	sendfile bool // programs of those that are admitted may pass memory on by reference
 
 	mu        sync.Mutex // for tests that need one
 	instances int
@@ -86,8 +87,16 @@ func (l *lab) admit(service, instance string, bound ...byte) *Env {
 	if err != nil {
 		l.t.Fatal(err)
 	}
+	l.asStarted(e)
 	l.t.Cleanup(func() { l.m.Remove(e) })
 	return e
+}
+
+// asStarted says of an environment what whoever starts it does.
+func (l *lab) asStarted(e *Env) {
+	if !l.sendfile {
+		e.SendsCopies()
+	}
 }
 
 // admitAt is admit for one with labels: its label, its clearance and what it owns,
@@ -99,6 +108,7 @@ func (l *lab) admitAt(service, instance, at, clearance, owns string) *Env {
 	if err != nil {
 		l.t.Fatal(err)
 	}
+	l.asStarted(e)
 	l.t.Cleanup(func() { l.m.Remove(e) })
 	return e
 }

@@ -52,7 +52,6 @@ func quietly(b *testing.B, kind string) {
 	made := 0
 	for i := 0; made < total; i++ {
 		front := l.admit("front", fmt.Sprint("front-", i))
-		front.Holds()
 		p := l.connect(front)
 		byName := listen(b)
 		go front.Relay(byName, "bank", 9000)

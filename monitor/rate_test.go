@@ -105,6 +105,7 @@ func (l *lab) admitFor(service, instance, principal string) *Env {
 	if err != nil {
 		l.t.Fatal(err)
 	}
+	l.asStarted(e)
 	l.t.Cleanup(func() { l.m.Remove(e) })
 	return e
 }

@@ -26,7 +26,6 @@ func TestConnectAsItIsRetired(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t, direct(bank()))
 			front, old, next := l.admit("front", "front-1"), l.admit("bank", "bank-1"), l.admit("bank", "bank-2")
-			front.Holds()
 			atOld, atNext := newInside(t), newInside(t)
 			retiring := func(ctx context.Context, port int) (net.Conn, error) {
 				c, err := atOld.dial(ctx, port)

@@ -12,7 +12,9 @@ import (
 // afterwards, when its connection may be cut and its label another one, is not to be seen at
 // the other end, which looks without taking.
 func TestSentIsACopy(t *testing.T) {
-	_, _, _, near, far := relayPair(t)
+	l := newLab(t, bank())
+	l.sendfile = true
+	_, _, _, near, far := relayPairOf(l)
 	for name, ends := range map[string][2]*net.TCPConn{"what is asked": {near, far}, "what is answered": {far, near}} {
 		t.Run(name, func(t *testing.T) {
 			from, to := ends[0], ends[1]

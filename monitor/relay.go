@@ -405,6 +405,7 @@ func (e *Env) relay(ctx context.Context, r *relay, to string, port int) {
 		return // it has changed since it was chosen, at its own request
 	}
 	r.at(v.meter)
+	r.out.moves, r.in.moves = e.copies.Load(), by.copies.Load()
 	defer v.traffic.counts(r)()
 	if v.limit > 0 && v.by.self == v.to {
 		defer by.watch(r, e.id.Instance, port, v.limit)()

@@ -61,7 +61,12 @@ func relayed(t testing.TB, e *Env, to string, port int) func() *net.TCPConn {
 // relayPair is an established connection from front to bank.
 func relayPair(t testing.TB) (l *lab, front, bankEnv *Env, near, far *net.TCPConn) {
 	t.Helper()
-	l = newLab(t, bank())
+	return relayPairOf(newLab(t, bank()))
+}
+
+func relayPairOf(l *lab) (_ *lab, front, bankEnv *Env, near, far *net.TCPConn) {
+	t := l.t
+	t.Helper()
 	in := newInside(t)
 	front, bankEnv = l.admit("front", "front-1"), l.admit("bank", "bank-1")
 	bankEnv.Listening(in.dial)

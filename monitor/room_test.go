@@ -521,7 +521,6 @@ func TestBytesOfAPort(t *testing.T) {
 	p.ported("bank", 9000, Rates{Bytes: Rate{Amount: 64 << 10, Per: time.Second, Burst: 64 << 10}})
 	l, in := newLab(t, p), newInside(t)
 	front, bank := l.admit("front", "front-1"), l.admit("bank", "bank-1")
-	front.Holds()
 	bank.Hands(in.dial)
 	bank.Listening(in.dial)
 	peer := l.connect(front)

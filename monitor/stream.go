@@ -50,10 +50,10 @@ func (x *side) halfClose() {
 // stream is one direction of a relay: what the program at from writes, on its way to
 // the one at to.
 //
-// Its bytes are copied. The kernel would move them from socket to socket without (splice(2)),
-// but by reference: what a program sends from a file (sendfile(2)) would stay its own memory
-// until it is read at the other end, which then would see what is written there after
-// the stream was cut.
+// Few bytes are copied, and where there are many the kernel moves them from socket to socket (splice(2)). It does so by
+// reference: what a program sends from a file (sendfile(2)) stays its own memory until it is read at the
+// other end, which then sees what is written there after the stream was cut. So of a program that may do that
+// all is copied.
 type stream struct {
 	from, to *side
 	through  *meter // that counts the bytes; nil for none
@@ -73,8 +73,15 @@ type stream struct {
 	rest  []byte     // but for this,
 	keeps *store     // which is counted here
 
-	buf  *[chunk]byte // what take has read into; nil as long as there is nothing
-	late *late        // where bytes wait for a reader that is hidden; nil as long as it is not
+	step    func(fd uintptr) bool // read, made once for all that take asks of
+	limit   int                   // that read asks for
+	n       int                   // that it got
+	readErr error                 // or why not
+	buf     *[chunk]byte          // what it has read into; nil as long as there is nothing
+	hose    *hose                 // the same, if the kernel moves it
+	moves   bool                  // what the writer sends is no memory that it can still change: the kernel may move it
+
+	late *late // where bytes wait for a reader that is hidden; nil as long as it is not
 }
 
 const (
@@ -139,6 +146,7 @@ func (s *stream) isCut() bool {
 // run moves bytes until the writer ends, or is cut, or nobody is left to read.
 func (s *stream) run() error {
 	defer s.close()
+	defer s.drop()
 	for {
 		if s.late == nil && s.to.hidden.Load() {
 			s.startLate()
@@ -146,14 +154,14 @@ func (s *stream) run() error {
 		if rest, cut := s.last(); cut {
 			return s.giveRest(rest)
 		}
-		b, err := s.take()
-		if len(b) > 0 {
+		n, err := s.take()
+		if n > 0 {
 			if s.count != nil {
-				s.count.Add(uint64(len(b)))
+				s.count.Add(uint64(n))
 			}
-			failed := s.pass(b)
-			chunks.Put(s.buf)
-			if s.buf = nil; failed != nil {
+			failed := s.pass(n)
+			s.drop()
+			if failed != nil {
 				return &readerGone{failed}
 			}
 		}
@@ -164,7 +172,7 @@ func (s *stream) run() error {
 }
 
 // pass is give, seen by who watches how the connection goes on.
-func (s *stream) pass(b []byte) error {
+func (s *stream) pass(n int) error {
 	switch {
 	case s.answers != nil:
 		s.answers.holds(true)
@@ -173,7 +181,10 @@ func (s *stream) pass(b []byte) error {
 		s.pace.gives() // which may take as long as the reader likes
 		defer s.pace.gives()
 	}
-	return s.give(b)
+	if s.hose != nil {
+		return s.pump()
+	}
+	return s.give(s.buf[:n])
 }
 
 // giveRest is the end of a stream that was cut.
@@ -192,48 +203,87 @@ type readerGone struct{ err error }
 
 func (e *readerGone) Error() string { return e.err.Error() }
 
-// take reads some of what there is; after a cut, nothing. What it returns is in buf.
-func (s *stream) take() (b []byte, err error) {
-	limit := chunk
+// take reads n bytes of what there is, into buf or the hose; after a cut, none.
+func (s *stream) take() (n int, err error) {
+	if much := s.n >= chunk; much && s.moves && s.through == nil && s.late == nil {
+		s.hose = takeHose()
+	}
+	s.limit = chunk
 	if s.late != nil {
-		limit = readChunk
+		s.limit = readChunk
 	}
 	if s.through != nil {
-		limit = s.through.chunk
+		s.limit = s.through.chunk
+	}
+	if s.step == nil {
+		s.step = s.read
 	}
 	for {
-		n := 0
-		rawErr := s.from.raw.Read(func(fd uintptr) bool {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			if s.cut {
-				n, err = 0, errCut
-				return true
-			}
-			s.buf = chunks.Get().(*[chunk]byte)
-			if n, err = unix.Read(int(fd), s.buf[:limit]); n <= 0 {
-				chunks.Put(s.buf)
-				s.buf = nil
-			}
-			return err != unix.EAGAIN
-		})
+		rawErr := s.from.raw.Read(s.step)
 		switch {
 		case errors.Is(rawErr, os.ErrDeadlineExceeded) && s.from.hidden.Load():
 			s.from.SetReadDeadline(time.Time{}) // it was to be woken; see stop
 			continue
 		case rawErr != nil:
-			return nil, rawErr
-		case err == unix.EINTR:
+			return 0, rawErr
+		case s.readErr == unix.EINTR:
 			continue
-		case err == nil && n <= 0:
-			return nil, io.EOF
+		case s.readErr == nil && s.n <= 0:
+			return 0, io.EOF
 		}
-		if n > 0 {
+		if s.n > 0 {
 			s.taken()
-			b = s.buf[:n]
 		}
-		return b, err
+		return max(s.n, 0), s.readErr
 	}
+}
+
+// read is one try of take. It returns false if there is nothing yet.
+func (s *stream) read(fd uintptr) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cut {
+		s.n, s.readErr = 0, errCut
+		return true
+	}
+	if s.hose != nil {
+		if s.n, s.readErr = s.hose.fill(int(fd)); s.n <= 0 {
+			s.drop() // whoever waits has none
+		}
+		return s.readErr != unix.EAGAIN
+	}
+	s.buf = chunks.Get().(*[chunk]byte)
+	if s.n, s.readErr = unix.Read(int(fd), s.buf[:s.limit]); s.n <= 0 {
+		chunks.Put(s.buf)
+		s.buf = nil
+	}
+	return s.readErr != unix.EAGAIN
+}
+
+// drop lets go of what has been passed on, or cannot be.
+func (s *stream) drop() {
+	if s.buf != nil {
+		chunks.Put(s.buf)
+		s.buf = nil
+	}
+	if s.hose != nil {
+		giveHose(s.hose)
+		s.hose = nil
+	}
+}
+
+// pump is give for what is in the hose.
+func (s *stream) pump() error {
+	err := s.hose.empty(s.to)
+	if err == nil || !s.woken(err) {
+		return err
+	}
+	b, err := s.hose.rest()
+	if err != nil {
+		return err
+	}
+	s.startLate()
+	return s.late.put(b)
 }
 
 // taken notes that something has come.

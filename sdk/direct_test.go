@@ -58,7 +58,7 @@ func newDialWorld(t *testing.T, direct bool) *dialWorld {
 		var d net.Dialer
 		return d.DialContext(ctx, "tcp", w.bank.Addr().String())
 	}
-	front.Holds()
+	front.SendsCopies()
 	bank.Hands(dial)
 	bank.Listening(dial)
 	byName := listen(t)

@@ -40,7 +40,7 @@ type instance struct {
 	watching sync.Once
 
 	mountPoints bool // shares can be mounted in it; fixed
-	handed      bool // its programs may be handed sockets of others; fixed
+	copies      bool // its programs cannot pass memory on by reference; fixed
 
 	begun reach   // what it could connect to when it began; fixed
 	under *lineup // when it began; fixed
@@ -141,7 +141,7 @@ func (in *instance) begin(ctx context.Context, l launch, paths reach) error {
 	if err != nil {
 		return err
 	}
-	in.handed = spec.Handed
+	in.copies = !spec.Sendfile
 	detail := describe(spec, l)
 	if l.spare {
 		// A start that cannot be recorded does not happen.
@@ -198,8 +198,8 @@ func (in *instance) enter(op, detail string, l launch, flow monitor.Flow, volume
 	in.mu.Lock()
 	in.principal = l.principal
 	in.mu.Unlock()
-	if in.handed {
-		in.env.Holds()
+	if in.copies {
+		in.env.SendsCopies()
 	}
 	in.env.Hands(in.hand)
 	for _, v := range volumes {

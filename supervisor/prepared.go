@@ -213,12 +213,12 @@ func (s *Supervisor) shapeOf(svc *manifest.Service) (*executor.Spec, error) {
 
 // shapeText is what of a spec is of the shape.
 func shapeText(spec *executor.Spec) string {
-	text := fmt.Sprintf("%v %+v %v %q", spec.Hosts, spec.Limits, spec.Mounts, spec.AllowDegraded)
+	text := fmt.Sprintf("%v %+v %v %q %t", spec.Hosts, spec.Limits, spec.Mounts, spec.AllowDegraded, spec.Sendfile)
 	if spec.Fork != nil {
 		text += fmt.Sprintf(" %+v", *spec.Fork)
 	}
 	if spec.Ahead != nil {
-		text += fmt.Sprintf(" %q %q %t", *spec.Ahead, spec.Command.Dir, spec.Handed)
+		text += fmt.Sprintf(" %q %q", *spec.Ahead, spec.Command.Dir)
 	}
 	return text
 }

@@ -50,7 +50,7 @@ func (s *Supervisor) specOf(svc *manifest.Service, in *instance, l launch, paths
 		Name:          strings.ReplaceAll(in.name, "_", "-"), // a host name has no underscores
 		Hosts:         paths.hosts,
 		Limits:        limitsOf(svc.Limits),
-		Handed:        svc.Name == gatewayName || s.now().app.IsHanded(svc.Name),
+		Sendfile:      svc.Sendfile,
 		AllowDegraded: s.now().app.AllowDegraded,
 		Command: executor.Command{
 			Args:   append(append([]string{}, svc.Command...), l.args...),

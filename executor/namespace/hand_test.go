@@ -59,7 +59,7 @@ func TestHandedSocket(t *testing.T) {
 		}
 	}()
 
-	holder := newHolder(t, e, true)
+	holder := newHolder(t, e, false)
 	granted := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), grantedPort)
 	locked := func() *net.TCPConn {
 		c, err := victim.Hand(ctx, granted)
@@ -130,8 +130,8 @@ func TestHandedSocket(t *testing.T) {
 		}
 	}
 
-	// A program whose spec does not say so has the calls.
-	other := newHolder(t, e, false)
+	// A program whose spec says so has the calls.
+	other := newHolder(t, e, true)
 	if got := other.does("sendfile", locked()); got != "sent" {
 		t.Errorf("sendfile elsewhere: %q", got)
 	}
@@ -147,7 +147,7 @@ type holder struct {
 	r *bufio.Reader
 }
 
-func newHolder(t *testing.T, e executor.Executor, handed bool) *holder {
+func newHolder(t *testing.T, e executor.Executor, sendfile bool) *holder {
 	t.Helper()
 	dir := t.TempDir()
 	for d := dir; d != "/" && d != os.TempDir(); d = filepath.Dir(d) {
@@ -161,7 +161,7 @@ func newHolder(t *testing.T, e executor.Executor, handed bool) *holder {
 	defer l.Close()
 	os.Chmod(path, 0o666)
 	spec := probing(t, "holder")
-	spec.Handed = handed
+	spec.Sendfile = sendfile
 	spec.Mounts = append(spec.Mounts, executor.Mount{Kind: executor.MountSocket, Source: path, Target: "/run/s"})
 	p, err := e.Start(context.Background(), spec)
 	if err != nil {

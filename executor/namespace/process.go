@@ -28,7 +28,6 @@ type Process struct {
 	pid       int
 	listeners []net.Listener
 	streams   *streams
-	holds     bool          // it may be handed sockets
 	ports     lastPort      // of sockets that are handed
 	ready     chan struct{} // closed once Start has filled in the rest
 	done      chan struct{}
@@ -57,7 +56,7 @@ func (e *Executor) Start(ctx context.Context, spec *executor.Spec) (executor.Pro
 	if err != nil {
 		return nil, err
 	}
-	p := &Process{e: e, holds: spec.Handed, ready: make(chan struct{}), done: make(chan struct{}), sockets: map[bool][]int{}}
+	p := &Process{e: e, ready: make(chan struct{}), done: make(chan struct{}), sockets: map[bool][]int{}}
 	e.mu.Lock()
 	e.nextEnv++
 	p.env = e.nextEnv
@@ -180,7 +179,7 @@ func checkSpec(spec *executor.Spec) (*link.Start, error) {
 	}
 	s := &link.Start{
 		Fork: spec.Fork, Ahead: spec.Ahead,
-		Name: spec.Name, Command: command(&spec.Command, spec.Handed), Mounts: slices.Clone(spec.Mounts), Hosts: spec.Hosts,
+		Name: spec.Name, Command: command(&spec.Command), Sendfile: spec.Sendfile, Mounts: slices.Clone(spec.Mounts), Hosts: spec.Hosts,
 		Listen: spec.Listen, Limits: complete(spec.Limits), AllowDegraded: spec.AllowDegraded,
 	}
 	for n := range s.Mounts {
@@ -218,8 +217,8 @@ func checkReach(hosts []executor.Host, listen []netip.AddrPort) error {
 	return nil
 }
 
-func command(c *executor.Command, handed bool) link.Command {
-	return link.Command{Args: c.Args, Env: c.Env, Dir: c.Dir, Handed: handed}
+func command(c *executor.Command) link.Command {
+	return link.Command{Args: c.Args, Env: c.Env, Dir: c.Dir}
 }
 
 // complete replaces zero limits by the defaults.
@@ -413,7 +412,7 @@ func (p *Process) Exec(ctx context.Context, cmd *executor.Command) (executor.Exi
 		return executor.Exit{}, errors.New("no program to run")
 	}
 	limit := p.streams.limit
-	req := &link.Request{Exec: &link.Exec{Env: p.env, Command: command(cmd, p.holds)}}
+	req := &link.Request{Exec: &link.Exec{Env: p.env, Command: command(cmd)}}
 	over := make(chan struct{}, 1)
 	s, err := openStreams(cmd, limit, func() { over <- struct{}{} })
 	if err != nil {

@@ -89,6 +89,7 @@ type Start struct {
 	Limits        executor.Limits // complete: no zero field
 	AllowDegraded []string
 	Fork          *executor.Fork // nil to execute
+	Sendfile      bool
 	Ahead         *executor.Ahead
 }
 
@@ -102,7 +103,6 @@ type Prepare struct {
 type Command struct {
 	Args, Env []string
 	Dir       string
-	Handed    bool // as the environment's spec says
 }
 
 // Kill ends one.

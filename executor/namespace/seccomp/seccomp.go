@@ -82,8 +82,8 @@ var socketOptions = []levelOptions{
 // bufferOptions would have a socket buffer megabytes, which nobody sees.
 var bufferOptions = levelOptions{unix.SOL_SOCKET, []uint32{unix.SO_SNDBUF, unix.SO_RCVBUF}}
 
-// shareOptions have memory shared with the kernel, or of it kept by a socket, or tell of the
-// network that a socket is in; see Handed.
+// shareOptions have memory shared with the kernel, or of it kept by a socket; tellOptions tell of the
+// network that a socket is in, or show what has come instead of reading it. See Sendfile.
 var (
 	shareOptions = []levelOptions{{unix.SOL_SOCKET, []uint32{unix.SO_ZEROCOPY, unix.SO_RESERVE_MEM}}}
 	tellOptions  = []levelOptions{
@@ -92,8 +92,9 @@ var (
 	}
 )
 
-// byReference are the calls that pass on pages instead of what is in them. To libraries they
-// look like calls for which these are the wrong kinds of files, so that they copy.
+// byReference are the calls that pass on pages instead of what is in them: of a file or a pipe that somebody
+// may write to, into a socket that somebody else reads, and into what the kernel believed to be its own
+// (CVE-2022-0847). To libraries they look like calls for which these are the wrong kinds of files, so that they copy.
 var byReference = []uint32{unix.SYS_SENDFILE, unix.SYS_SPLICE, unix.SYS_TEE}
 
 type levelOptions struct {
@@ -106,8 +107,9 @@ type levelOptions struct {
 var hidden = []uint32{unix.SYS_MEMFD_CREATE, unix.SYS_MEMFD_SECRET, unix.SYS_SHMGET, unix.SYS_MSGGET, unix.SYS_SEMGET}
 
 // Program is the filter for programs. accounted says that the kernel counts all
-// their memory, mapped or not.
-func Program(accounted bool) []unix.SockFilter {
+// their memory, mapped or not; sendfile that they may pass memory on by reference, and so have no sockets
+// of other environments.
+func Program(accounted, sendfile bool) []unix.SockFilter {
 	rules := map[uint32][]unix.SockFilter{}
 	for _, nr := range append(slices.Clone(allowed), allowedHere...) {
 		rules[nr] = ret(allow)
@@ -120,7 +122,7 @@ func Program(accounted bool) []unix.SockFilter {
 		oneOf(2, unix.EPROTONOSUPPORT, protocols...))
 	rules[unix.SYS_SOCKET] = sockets
 	rules[unix.SYS_SOCKETPAIR] = sockets
-	rules[unix.SYS_SETSOCKOPT] = noneOfPairs(1, 2, unix.ENOPROTOOPT, socketOptions)
+	setOptions := slices.Clone(socketOptions)
 	rules[unix.SYS_CLONE] = noneOfBits(0, namespaceFlags)
 	// Only the low half of the number is compared, as the kernel does; to
 	// compare all 64 bits is CVE-2019-10063.
@@ -150,23 +152,17 @@ func Program(accounted bool) []unix.SockFilter {
 			delete(rules, nr)
 		}
 		rules[unix.SYS_MMAP] = notBothBits(3, unix.MAP_SHARED, unix.MAP_ANONYMOUS)
-		rules[unix.SYS_SETSOCKOPT] = noneOfPairs(1, 2, unix.ENOPROTOOPT, append(slices.Clone(socketOptions), bufferOptions))
+		setOptions = append(setOptions, bufferOptions)
 	}
+	if !sendfile {
+		for _, nr := range byReference {
+			rules[nr] = ret(errnoAction | uint32(unix.EINVAL))
+		}
+		setOptions = append(setOptions, shareOptions...)
+		rules[unix.SYS_GETSOCKOPT] = noneOfPairs(1, 2, unix.ENOPROTOOPT, tellOptions)
+	}
+	rules[unix.SYS_SETSOCKOPT] = noneOfPairs(1, 2, unix.ENOPROTOOPT, setOptions)
 	return assemble(rules, ret(errnoAction|uint32(unix.ENOSYS)))
-}
-
-// Handed is one more filter, for programs that may have sockets of another environment,
-// through which they are to share nothing but what they send. Of two filters the kernel does what
-// the stricter one says.
-func Handed() []unix.SockFilter {
-	rules := map[uint32][]unix.SockFilter{
-		unix.SYS_SETSOCKOPT: noneOfPairs(1, 2, unix.ENOPROTOOPT, shareOptions),
-		unix.SYS_GETSOCKOPT: noneOfPairs(1, 2, unix.ENOPROTOOPT, tellOptions),
-	}
-	for _, nr := range byReference {
-		rules[nr] = ret(errnoAction | uint32(unix.EINVAL))
-	}
-	return assemble(rules, ret(allow))
 }
 
 // Init is the filter for the init of an environment: wait, report, end.

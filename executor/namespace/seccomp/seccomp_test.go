@@ -55,8 +55,8 @@ const (
 )
 
 func TestProgram(t *testing.T) {
-	prog := Program(true)
-	if len(prog) > 340 {
+	prog := Program(true, false)
+	if len(prog) > 360 {
 		t.Errorf("filter of %d instructions: its length is paid for at every start", len(prog))
 	}
 	for _, tt := range []struct {
@@ -151,8 +151,11 @@ func TestEveryNumber(t *testing.T) {
 		}
 		want[nr] = eperm
 	}
-	special := map[uint32]bool{unix.SYS_SOCKET: true, unix.SYS_SETSOCKOPT: true, unix.SYS_SOCKETPAIR: true, unix.SYS_CLONE: true, unix.SYS_IOCTL: true, unix.SYS_PERSONALITY: true, unix.SYS_PRLIMIT64: true}
-	prog := Program(true)
+	for _, nr := range byReference {
+		want[nr] = errnoAction | uint32(unix.EINVAL)
+	}
+	special := map[uint32]bool{unix.SYS_SOCKET: true, unix.SYS_SETSOCKOPT: true, unix.SYS_GETSOCKOPT: true, unix.SYS_SOCKETPAIR: true, unix.SYS_CLONE: true, unix.SYS_IOCTL: true, unix.SYS_PERSONALITY: true, unix.SYS_PRLIMIT64: true}
+	prog := Program(true, false)
 	for nr := uint32(0); nr < 1024; nr++ {
 		if special[nr] {
 			continue
@@ -169,7 +172,7 @@ func TestEveryNumber(t *testing.T) {
 
 // Without accounting, memory that no process maps cannot be had.
 func TestUnaccounted(t *testing.T) {
-	prog := Program(false)
+	prog := Program(false, false)
 	const mmap = unix.SYS_MMAP
 	for _, tt := range []struct {
 		name string
@@ -210,14 +213,13 @@ func TestInit(t *testing.T) {
 
 func BenchmarkProgram(b *testing.B) {
 	for b.Loop() {
-		Program(true)
+		Program(true, false)
 	}
 }
 
-// Who may have sockets of others cannot pass memory on by reference; of all else the
-// other filter decides.
-func TestHanded(t *testing.T) {
-	free, handed := Program(true), Handed()
+// No program passes memory on by reference, unless its manifest says so.
+func TestSendfile(t *testing.T) {
+	free, plain := Program(true, true), Program(true, false)
 	for _, tt := range []struct {
 		name string
 		nr   uint32
@@ -236,11 +238,11 @@ func TestHanded(t *testing.T) {
 		{"nodelay", unix.SYS_SETSOCKOPT, []uint64{3, unix.SOL_TCP, unix.TCP_NODELAY}, allow},
 		{"read", unix.SYS_READ, nil, allow},
 	} {
-		if got := run(t, handed, auditArch, tt.nr, tt.args...); got != tt.want {
+		if got := run(t, plain, auditArch, tt.nr, tt.args...); got != tt.want {
 			t.Errorf("%s: action %#x, want %#x", tt.name, got, tt.want)
 		}
 		if got := run(t, free, auditArch, tt.nr, tt.args...); got != allow {
-			t.Errorf("%s, where nothing is handed: action %#x, want it allowed", tt.name, got)
+			t.Errorf("%s, with sendfile: action %#x, want it allowed", tt.name, got)
 		}
 	}
 	// By what other calls memory would go on, the other filter refuses to all.

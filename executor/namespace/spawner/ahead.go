@@ -40,7 +40,7 @@ const (
 // aheadCommand is what is executed: the interpreter of spec with what has it load its modules, and wait.
 func aheadCommand(spec *link.Start) link.Command {
 	a := spec.Ahead
-	c := link.Command{Env: a.Env, Dir: spec.Command.Dir, Handed: spec.Command.Handed}
+	c := link.Command{Env: a.Env, Dir: spec.Command.Dir}
 	if a.Node() {
 		c.Args = slices.Concat(a.Interpreter[:1], []string{"--require", nodeFile}, a.Interpreter[1:])
 		c.Env = append(slices.Clone(c.Env), "COFFERDAM_AHEAD="+strings.Join(a.Modules, "\n"))

@@ -46,7 +46,7 @@ func (s *server) exec(gone *withdrawal, i *instance, req *link.Exec, fds []int) 
 	if i.waited {
 		sc.Program.ToWait(0) // as the first program
 	}
-	if err := s.scripts.program(sc, &i.spec.Limits, i.writable, len(fds)); err != nil {
+	if err := s.scripts.program(sc, i.spec, i.writable, len(fds)); err != nil {
 		return executor.Exit{}, err
 	}
 	if err := s.scripts.execute(sc, &req.Command); err != nil {

@@ -337,18 +337,18 @@ func (i *instance) setUp(mounts []placed, fds []int, waits stop) (_ *setting, er
 	switch {
 	case waits == asked:
 		sc.Program.Listen()
-		l := spec.Limits
-		if l.CPU > 0 {
-			l.CPU += aheadTime
+		longer := *spec
+		if longer.Limits.CPU > 0 {
+			longer.Limits.CPU += aheadTime
 		}
-		return set, s.scripts.program(sc, &l, i.writable, len(fds))
+		return set, s.scripts.program(sc, &longer, i.writable, len(fds))
 	case waits == beforeExec:
 		// What is open in the program's process is what it will be given.
-		return set, s.scripts.program(sc, &spec.Limits, i.ahead(mounts), nothing)
+		return set, s.scripts.program(sc, spec, i.ahead(mounts), nothing)
 	case spec.Fork != nil:
 		return set, s.scripts.fork(sc, spec, i.writable, len(fds))
 	default:
-		return set, s.scripts.program(sc, &spec.Limits, i.writable, len(fds))
+		return set, s.scripts.program(sc, spec, i.writable, len(fds))
 	}
 }
 

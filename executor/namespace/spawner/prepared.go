@@ -63,7 +63,7 @@ func shapeOf(spec *link.Start) string {
 	var b strings.Builder
 	l := spec.Limits
 	l.Wall, l.OutputBytes = 0, 0 // are counted from outside
-	fmt.Fprintf(&b, "%q\n%+v", spec.Hosts, l)
+	fmt.Fprintf(&b, "%q\n%+v %t", spec.Hosts, l, spec.Sendfile)
 	for n, m := range spec.Mounts {
 		if m.Kind == executor.MountFile && inFiles(spec.Mounts, n) {
 			continue // comes with the claim
@@ -74,7 +74,7 @@ func shapeOf(spec *link.Start) string {
 		fmt.Fprintf(&b, "\n%d %q %q %t %q %o %d %d", m.Kind, m.Source, m.Target, m.Writable, m.Data, m.Mode, m.SizeBytes, m.Inodes)
 	}
 	if spec.Ahead != nil {
-		fmt.Fprintf(&b, "\n%+q %q %t", *spec.Ahead, spec.Command.Dir, spec.Command.Handed)
+		fmt.Fprintf(&b, "\n%+q %q", *spec.Ahead, spec.Command.Dir)
 	}
 	return b.String()
 }

@@ -24,7 +24,7 @@ type scripts struct {
 	ids         *ids
 	landlock    int // ABI, 0 without
 	filter      []unix.SockFilter
-	handed      []unix.SockFilter // besides, for who may be handed sockets
+	sendfile    []unix.SockFilter // instead, for who may pass memory on by reference
 	initFilter  []unix.SockFilter
 	lastCap     uintptr
 	hardLimits  map[int]uint64
@@ -199,10 +199,10 @@ const nothing = -1
 // program writes the steps of the program's process, up to where it executes the program. keep
 // descriptors stay open; nothing says that it waits there to be claimed. No rules say
 // that Landlock comes only then.
-func (w *scripts) program(s *linux.Script, l *executor.Limits, rules []rule, keep int) error {
+func (w *scripts) program(s *linux.Script, spec *link.Start, rules []rule, keep int) error {
 	g := &s.Program
 	g.Add("begin a session", unix.SYS_SETSID)
-	w.rlimits(s, l)
+	w.rlimits(s, &spec.Limits)
 	g.Add("take the program's group", unix.SYS_SETRESGID, programID, programID, programID)
 	g.Add("take the program's user", unix.SYS_SETRESUID, programID, programID, programID)
 	noCapabilities(s, g)
@@ -217,7 +217,11 @@ func (w *scripts) program(s *linux.Script, l *executor.Limits, rules []rule, kee
 	} else {
 		g.Add("close descriptors", unix.SYS_CLOSE_RANGE, uintptr(keep), uintptr(^uint32(0)), 0)
 	}
-	g.Add("filter system calls", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, s.Filter(w.filter))
+	filter := w.filter
+	if spec.Sendfile {
+		filter = w.sendfile
+	}
+	g.Add("filter system calls", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, s.Filter(filter))
 	w.seal(s)
 	return s.Err()
 }
@@ -230,9 +234,6 @@ func (w *scripts) arrive(s *linux.Script, g *linux.Stage, c *link.Command) {
 		dir = "/"
 	}
 	g.Add("go to directory "+dir, unix.SYS_CHDIR, s.String(dir))
-	if c.Handed {
-		g.Add("filter what passes memory on", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, s.Filter(w.handed))
-	}
 	g.UnblockSignals()
 }
 
@@ -256,7 +257,7 @@ func (w *scripts) fork(s *linux.Script, spec *link.Start, writable []rule, keep 
 		g.Add("enter the environment's "+ns.name+" namespace", unix.SYS_SETNS, uintptr(keep+1+n), ns.kind)
 	}
 	w.capabilities(s, g)
-	if err := w.program(s, &spec.Limits, writable, keep+1); err != nil {
+	if err := w.program(s, spec, writable, keep+1); err != nil {
 		return err
 	}
 	w.arrive(s, g, &spec.Command)

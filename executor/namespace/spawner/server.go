@@ -147,7 +147,7 @@ func newServer(hello *link.Hello, conn *link.Conn) (*server, error) {
 	memoryGroup := s.cgroups != nil && !missing(s.cgroups, "memory")
 	s.scripts = &scripts{
 		ids: s.ids, landlock: linux.LandlockABI(), lastCap: lastCapability(),
-		filter: seccomp.Program(memoryGroup), handed: seccomp.Handed(), initFilter: seccomp.Init(), hardLimits: hardLimits(),
+		filter: seccomp.Program(memoryGroup, false), sendfile: seccomp.Program(memoryGroup, true), initFilter: seccomp.Init(), hardLimits: hardLimits(),
 		memoryGroup: memoryGroup,
 		pidsGroup:   s.cgroups != nil && !missing(s.cgroups, "pids"),
 	}

@@ -1,0 +1,118 @@
+package monitor
+
+import (
+	"bytes"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"cofferdam/wire"
+)
+
+// pattern is n bytes of which no two stretches are alike.
+func pattern(n int) []byte {
+	b := make([]byte, n)
+	rand.NewChaCha8([32]byte{byte(n)}).Read(b)
+	return b
+}
+
+// What the kernel moves arrives as it was sent: both ways at a time, in pieces of any size, to readers that
+// stop now and then, and with the ends of both directions.
+func TestMovedAsSent(t *testing.T) {
+	_, _, _, near, far := relayPair(t)
+	ends := make(chan error, 4)
+	send := func(c *net.TCPConn, b []byte) {
+		for len(b) > 0 {
+			n := min(1+rand.IntN(1<<uint(rand.IntN(22))), len(b))
+			if _, err := c.Write(b[:n]); err != nil {
+				ends <- err
+				return
+			}
+			b = b[n:]
+			if rand.IntN(8) == 0 {
+				time.Sleep(time.Millisecond)
+			}
+		}
+		ends <- c.CloseWrite()
+	}
+	receive := func(c *net.TCPConn, want []byte) {
+		var got bytes.Buffer
+		for {
+			_, err := io.CopyN(&got, c, 1<<20)
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				ends <- err
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if !bytes.Equal(got.Bytes(), want) {
+			t.Errorf("%d bytes came of %d, or not those that were sent", got.Len(), len(want))
+		}
+		ends <- nil
+	}
+	there, back := pattern(24<<20), pattern(24<<20+1)
+	go send(near, there)
+	go receive(far, there)
+	go send(far, back)
+	go receive(near, back)
+	for range cap(ends) {
+		if err := <-ends; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A stream that is cut while the kernel moves it ends with something that was sent before, all of it in order,
+// and its reader sees no more than that it has ended. Who has risen writes on and sees nothing.
+func TestMovedUntilCut(t *testing.T) {
+	v := visitOf(t, meeting{front: "True %% True < alice %% True"})
+	sent := pattern(64 << 20)
+	wrote := make(chan error, 1)
+	go func() {
+		_, err := v.near.Write(sent)
+		wrote <- err
+	}()
+	got := make([]byte, 4<<20)
+	if _, err := io.ReadFull(v.far, got); err != nil {
+		t.Fatal(err)
+	}
+	v.frontWire.does(wire.OpRaise, up(t))
+	v.far.SetReadDeadline(time.Now().Add(patience))
+	rest, err := io.ReadAll(v.far)
+	if err != nil {
+		t.Errorf("the reader sees %v, want the end", err)
+	}
+	if got = append(got, rest...); len(got) >= len(sent) || !bytes.Equal(got, sent[:len(got)]) {
+		t.Errorf("%d bytes came of %d, or not the first of them", len(got), len(sent))
+	}
+	if err := <-wrote; err != nil {
+		t.Errorf("who has risen cannot write on: %v", err)
+	}
+}
+
+// Whoever waits for more, after much has come, keeps no descriptors.
+func TestNoHosesAtRest(t *testing.T) {
+	before := descriptors(t)
+	_, _, _, near, far := relayPair(t)
+	const pairs = 2 + 4 // of sockets and listeners that a pair takes, about
+	for range 20 {
+		b := pattern(1 << 20)
+		go near.Write(b)
+		wantBytes(t, far, string(b))
+	}
+	eventually(t, "descriptors are given back", func() bool { return descriptors(t) <= before+pairs+2*maxSpare })
+}
+
+func descriptors(t *testing.T) int {
+	all, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(all)
+}
