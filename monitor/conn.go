@@ -73,6 +73,8 @@ func newConn(e *Env, nc *net.UnixConn) (*conn, error) {
 func (c *conn) begin() {
 	if c.env.m.readFrom(c) != nil {
 		c.close()
+	} else if c.isClosed() {
+		c.env.m.leave(c) // whoever closed it, since its environment ended, may have done so before it was there
 	}
 }
 

@@ -70,6 +70,52 @@ func TestIdleConnections(t *testing.T) {
 	}
 }
 
+// A connection whose environment ends before it is read from has no place with the readers, however
+// far its end has come by then.
+func TestEndBeforeReading(t *testing.T) {
+	l := newLab(t, bank())
+	places := func() int {
+		l.m.reading.Lock()
+		defer l.m.reading.Unlock()
+		if l.m.readers == nil {
+			return 0
+		}
+		return l.m.readers.conns
+	}
+	_, theirs := socketpair(t)
+	c, err := newConn(l.admit("front", "front-1"), theirs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.mu.Lock()
+	c.closed = true // and close has taken it out already, and goes on later
+	c.mu.Unlock()
+	c.begin()
+	if n := places(); n != 0 {
+		t.Errorf("%d places are taken", n)
+	}
+	c.mu.Lock()
+	c.closed = false
+	c.mu.Unlock()
+	c.close()
+
+	for n := range 200 {
+		e := l.admit("front", fmt.Sprint("front-", n+2))
+		_, theirs := socketpair(t)
+		if c, err = newConn(e, theirs); err != nil {
+			t.Fatal(err)
+		}
+		removed := make(chan bool)
+		go func() { l.m.Remove(e); close(removed) }()
+		c.begin()
+		<-removed
+		<-c.over
+	}
+	if n := places(); n != 0 {
+		t.Errorf("%d places are taken by those who have ended", n)
+	}
+}
+
 // What takes its time is done apart: here it waits for a lock that the test holds.
 func TestSlowRequestHoldsUpNobody(t *testing.T) {
 	l := newLab(t, bank())
