@@ -69,9 +69,9 @@ func TestMustNotWorkAhead(t *testing.T) {
 // Nothing is left of what was executed ahead, however it comes and goes.
 func TestNothingIsLeftAhead(t *testing.T) {
 	forked(t)
-	starts := 500
+	starts := 150 // for each executes an interpreter first
 	if testing.Short() {
-		starts = 100
+		starts = 60
 	}
 	nothingIsLeft(t, starts, func(e *namespace.Executor) executor.Executor { return &earlier{Executor: e} })
 }
