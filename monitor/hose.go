@@ -2,7 +2,7 @@ package monitor
 
 import (
 	"io"
-	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,30 +14,23 @@ type hose struct {
 	held    int // bytes in it
 }
 
-// hoseSize is what fits in one, if the kernel allows that much.
-const hoseSize = 1 << 20
+const (
+	// hoseSize is what fits in one, if the kernel allows that much.
+	hoseSize = 256 << 10
 
-// spare are hoses that nobody uses, and that are empty: a stream has one only while there is something in it.
-var spare struct {
-	sync.Mutex
-	all []*hose
-}
+	// maxHoses is how many there may be, each with two descriptors and what is in it, which no environment's memory
+	// has room for. Beyond that streams copy.
+	maxHoses = 64
+)
 
-// maxSpare is how many are kept.
-const maxSpare = 16
+// hoses is how many there are.
+var hoses atomic.Int32
 
-// takeHose returns an empty one, or nil if there are no descriptors for it.
-func takeHose() *hose {
-	spare.Lock()
-	if n := len(spare.all); n > 0 {
-		h := spare.all[n-1]
-		spare.all = spare.all[:n-1]
-		spare.Unlock()
-		return h
-	}
-	spare.Unlock()
+// newHose returns one, or nil if there are too many, or no descriptors for it.
+func newHose() *hose {
 	var fds [2]int
-	if unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK) != nil {
+	if hoses.Add(1) > maxHoses || unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK) != nil {
+		hoses.Add(-1)
 		return nil
 	}
 	h := &hose{in: fds[1], out: fds[0]}
@@ -45,20 +38,11 @@ func takeHose() *hose {
 	return h
 }
 
-// giveHose takes one back. What is left in it nobody gets.
-func giveHose(h *hose) {
-	if h.held == 0 {
-		spare.Lock()
-		if len(spare.all) < maxSpare {
-			spare.all = append(spare.all, h)
-			h = nil
-		}
-		spare.Unlock()
-	}
-	if h != nil {
-		unix.Close(h.in)
-		unix.Close(h.out)
-	}
+// close drops what is left in it.
+func (h *hose) close() {
+	unix.Close(h.in)
+	unix.Close(h.out)
+	hoses.Add(-1)
 }
 
 // fill moves what is in the socket fd into an empty hose.

@@ -78,7 +78,7 @@ type stream struct {
 	n       int                   // that it got
 	readErr error                 // or why not
 	buf     *[chunk]byte          // what it has read into; nil as long as there is nothing
-	hose    *hose                 // the same, if the kernel moves it
+	hose    *hose                 // the same, while the kernel moves what comes
 	moves   bool                  // what the writer sends is no memory that it can still change: the kernel may move it
 
 	late *late // where bytes wait for a reader that is hidden; nil as long as it is not
@@ -146,7 +146,7 @@ func (s *stream) isCut() bool {
 // run moves bytes until the writer ends, or is cut, or nobody is left to read.
 func (s *stream) run() error {
 	defer s.close()
-	defer s.drop()
+	defer s.closeHose()
 	for {
 		if s.late == nil && s.to.hidden.Load() {
 			s.startLate()
@@ -205,8 +205,8 @@ func (e *readerGone) Error() string { return e.err.Error() }
 
 // take reads n bytes of what there is, into buf or the hose; after a cut, none.
 func (s *stream) take() (n int, err error) {
-	if much := s.n >= chunk; much && s.moves && s.through == nil && s.late == nil {
-		s.hose = takeHose()
+	if much := s.n >= chunk; s.hose == nil && much && s.moves && s.through == nil && s.late == nil {
+		s.hose = newHose()
 	}
 	s.limit = chunk
 	if s.late != nil {
@@ -248,7 +248,7 @@ func (s *stream) read(fd uintptr) bool {
 	}
 	if s.hose != nil {
 		if s.n, s.readErr = s.hose.fill(int(fd)); s.n <= 0 {
-			s.drop() // whoever waits has none
+			s.closeHose() // whoever waits has none
 		}
 		return s.readErr != unix.EAGAIN
 	}
@@ -260,14 +260,17 @@ func (s *stream) read(fd uintptr) bool {
 	return s.readErr != unix.EAGAIN
 }
 
-// drop lets go of what has been passed on, or cannot be.
+// drop lets go of the buffer.
 func (s *stream) drop() {
 	if s.buf != nil {
 		chunks.Put(s.buf)
 		s.buf = nil
 	}
+}
+
+func (s *stream) closeHose() {
 	if s.hose != nil {
-		giveHose(s.hose)
+		s.hose.close()
 		s.hose = nil
 	}
 }
@@ -279,6 +282,7 @@ func (s *stream) pump() error {
 		return err
 	}
 	b, err := s.hose.rest()
+	s.closeHose()
 	if err != nil {
 		return err
 	}
