@@ -45,7 +45,7 @@ type Executor interface {
 	// sources of sockets and volumes, the files in a MountFiles, and the limits Wall and
 	// OutputBytes. What was asked for under another Name waits besides. Zero ends what was asked for under this one;
 	// so does an error. Of what is forked the interpreter waits, and as many
-	// forks as [Fork] says. If the spec says Ahead they agree in that, Dir and Handed too, and interpreters
+	// forks as [Fork] says. If the spec says Ahead they agree in that, Dir and Sendfile too, and interpreters
 	// wait in them.
 	Prepare(ctx context.Context, spec *Spec, n int) error
 

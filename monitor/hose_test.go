@@ -95,6 +95,64 @@ func TestMovedUntilCut(t *testing.T) {
 	}
 }
 
+// A reader that rises in the midst of much, and reads no more, does not have its writer wait: not for what is in the
+// hose, nor for what would be next.
+func TestHiddenReaderOfMuch(t *testing.T) {
+	for range 20 {
+		v := visitOf(t, meeting{front: "True %% True < alice %% True"})
+		wrote := make(chan error, 1)
+		go func() {
+			_, err := v.far.Write(make([]byte, 64<<20))
+			wrote <- err
+		}()
+		if _, err := io.ReadFull(v.near, make([]byte, rand.IntN(4<<20))); err != nil {
+			t.Fatal(err)
+		}
+		v.frontWire.does(wire.OpRaise, up(t))
+		select {
+		case err := <-wrote:
+			if err != nil {
+				t.Fatalf("the writer sees %v", err)
+			}
+		case <-time.After(patience):
+			t.Fatal("the writer waits for a reader that it may not know of")
+		}
+		v.m.Remove(v.front)
+		v.m.Remove(v.back)
+	}
+}
+
+// Its hose is let go of before anything else is read for it.
+func TestHiddenReaderHasNoHose(t *testing.T) {
+	v := visitOf(t, meeting{front: "True %% True < alice %% True"})
+	l := listen(t)
+	there, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer there.Close()
+	here, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer here.Close()
+	from, err := newSide(here)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to, err := newSide(v.near)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &stream{from: from, to: to, moves: true, n: chunk, hose: newHose()}
+	s.startLate()
+	defer s.close()
+	io.WriteString(there, "more")
+	if n, err := s.take(); n != 4 || err != nil || s.hose != nil {
+		t.Errorf("took %d bytes, %v, through a hose: %v", n, err, s.hose != nil)
+	}
+}
+
 // Whoever waits for more, after much has come, keeps no hose; and of those whose readers do not read, no more have
 // one than there may be.
 func TestHosesAreFew(t *testing.T) {

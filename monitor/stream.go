@@ -205,6 +205,9 @@ func (e *readerGone) Error() string { return e.err.Error() }
 
 // take reads n bytes of what there is, into buf or the hose; after a cut, none.
 func (s *stream) take() (n int, err error) {
+	if s.late != nil {
+		s.closeHose() // the writer must not be made to wait for who reads
+	}
 	if much := s.n >= chunk; s.hose == nil && much && s.moves && s.through == nil && s.late == nil {
 		s.hose = newHose()
 	}
