@@ -3,8 +3,6 @@ package namespace
 import (
 	"errors"
 	"fmt"
-	"path"
-	"slices"
 	"strings"
 
 	"cofferdam/executor"
@@ -16,13 +14,10 @@ func checkAhead(spec *executor.Spec) error {
 	if a == nil {
 		return nil
 	}
+	if err := checkInterpreter(a.Interpreter, spec.Command.Args, "is executed ahead"); err != nil {
+		return err
+	}
 	n := len(a.Interpreter)
-	if n == 0 || !path.IsAbs(a.Interpreter[0]) {
-		return errors.New("the interpreter to execute ahead is not an absolute path")
-	}
-	if len(spec.Command.Args) < n || !slices.Equal(a.Interpreter, spec.Command.Args[:n]) {
-		return fmt.Errorf("the command %q does not begin with the interpreter %q that is executed ahead", spec.Command.Args, a.Interpreter)
-	}
 	if a.Node() && n == 1 {
 		return fmt.Errorf("%q is executed ahead without a script", a.Interpreter[0])
 	}

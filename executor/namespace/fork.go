@@ -1,7 +1,6 @@
 package namespace
 
 import (
-	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -16,19 +15,28 @@ const (
 	maxForks   = 64
 )
 
+// checkInterpreter checks that one which waits is what a command begins with; what says what for.
+func checkInterpreter(interpreter, args []string, what string) error {
+	n := len(interpreter)
+	if n == 0 || !path.IsAbs(interpreter[0]) {
+		return fmt.Errorf("the interpreter that %s is not an absolute path", what)
+	}
+	if len(args) < n || !slices.Equal(interpreter, args[:n]) {
+		return fmt.Errorf("the command %q does not begin with the interpreter %q that %s", args, interpreter, what)
+	}
+	return nil
+}
+
 // checkFork checks what a spec says of the interpreter that it is forked from.
 func checkFork(spec *executor.Spec) error {
 	f := spec.Fork
 	if f == nil {
 		return nil
 	}
+	if err := checkInterpreter(f.Interpreter, spec.Command.Args, "it is forked from"); err != nil {
+		return err
+	}
 	n := len(f.Interpreter)
-	if n == 0 || !path.IsAbs(f.Interpreter[0]) {
-		return errors.New("the interpreter to fork is not an absolute path")
-	}
-	if len(spec.Command.Args) < n || !slices.Equal(f.Interpreter, spec.Command.Args[:n]) {
-		return fmt.Errorf("the command %q does not begin with the interpreter %q that it is forked from", spec.Command.Args, f.Interpreter)
-	}
 	if rest := spec.Command.Args[n:]; len(rest) > 0 && strings.HasPrefix(rest[0], "-") && !slices.Contains([]string{"-", "-c", "-m"}, rest[0]) {
 		return fmt.Errorf("option %q comes too late for an interpreter that runs already: options are part of the zygote's command", rest[0])
 	}
