@@ -64,9 +64,7 @@ A manifest with errors gives one line for each, and exit code 78.`,
 			return p.showLive(stdout)
 		},
 	}
-	c.Flags().StringVar(&f.name, "format", "table", "table, yaml, json, dot, mermaid")
-	c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(
-		[]string{"table", "yaml", "json", "dot", "mermaid"}, cobra.ShellCompDirectiveNoFileComp))
+	f.flagOf(c, "", "table", "yaml", "json", "dot", "mermaid")
 	c.Flags().StringArrayVar(&asserts, "assert", nil, "also: FROM -/-> TO, or FROM -/-> TO except NAME, as assert in the manifest; exit code 1 if it does not hold")
 	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "only say what is wrong")
 	return c
@@ -74,8 +72,6 @@ A manifest with errors gives one line for each, and exit code 78.`,
 
 func showApp(w io.Writer, app *manifest.App, allowed supervisor.Budget, format string) error {
 	switch format {
-	case "table":
-		return showSummary(w, app, allowed)
 	case "yaml":
 		_, err := w.Write(app.Resolved())
 		return err
@@ -102,7 +98,7 @@ func showApp(w io.Writer, app *manifest.App, allowed supervisor.Budget, format s
 		_, err = io.WriteString(w, graph)
 		return err
 	}
-	return fmt.Errorf("--format %q: one of table, yaml, json, dot, mermaid", format)
+	return showSummary(w, app, allowed)
 }
 
 // showSummary is the manifest in two tables: what each service has, and who may

@@ -38,10 +38,7 @@ and cofferdam audit query still has it.`,
   cofferdam events --since 10m --service bank --format jsonl`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			show, err := eventShower(f)
-			if err != nil {
-				return err
-			}
+			show := eventShower(f)
 			since, err := parseWhen("--since", sinceText, time.Now())
 			if err != nil {
 				return err
@@ -150,30 +147,27 @@ func (p *project) replay(req *admin.Request, since time.Time, last uint64, show 
 
 // eventShower prints events one by one. Columns have a width that most fit in: what
 // comes is not known.
-func eventShower(f format) (func(event) error, error) {
-	switch f.name {
-	case "table":
-		return func(e event) error {
-			if e.lost > 0 {
-				_, err := fmt.Fprintf(stdout, "(%s lost here, because they were not read in time)\n", plural(int(e.lost), "event"))
-				return err
-			}
-			cells := auditRow(e.Record)
-			for i, c := range cells {
-				cells[i] = printable(c)
-			}
-			line := fmt.Sprintf("%-6s %s %-8s %-12s %-8s %-20s %-6s %s", cells[0], cells[1], cells[2], cells[3], cells[4], cells[5], cells[6], cells[7])
-			_, err := fmt.Fprintln(stdout, strings.TrimRight(line, " "))
-			return err
-		}, nil
-	case "json", "jsonl": // a stream has no end that an array could have
+func eventShower(f format) func(event) error {
+	if f.name != "table" { // a line each also as json: a stream has no end that an array could have
 		enc := newEncoder(stdout)
 		return func(e event) error {
 			if e.lost > 0 {
 				return enc.Encode(map[string]uint64{"lost": e.lost})
 			}
 			return enc.Encode(e.Record)
-		}, nil
+		}
 	}
-	return nil, fmt.Errorf("--format %q: one of table, json, jsonl", f.name)
+	return func(e event) error {
+		if e.lost > 0 {
+			_, err := fmt.Fprintf(stdout, "(%s lost here, because they were not read in time)\n", plural(int(e.lost), "event"))
+			return err
+		}
+		cells := auditRow(e.Record)
+		for i, c := range cells {
+			cells[i] = printable(c)
+		}
+		line := fmt.Sprintf("%-6s %s %-8s %-12s %-8s %-20s %-6s %s", cells[0], cells[1], cells[2], cells[3], cells[4], cells[5], cells[6], cells[7])
+		_, err := fmt.Fprintln(stdout, strings.TrimRight(line, " "))
+		return err
+	}
 }

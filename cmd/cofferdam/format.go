@@ -31,13 +31,35 @@ func (f *format) wideFlag(c *cobra.Command, drop ...string) {
 	f.drop = drop
 }
 
-func (f *format) flag(c *cobra.Command, also ...string) {
-	words := append([]string{"table", "json", "jsonl"}, also...)
-	c.Flags().StringVar(&f.name, "format", "table", strings.Join(words, ", "))
+func (f *format) flag(c *cobra.Command) { f.flagOf(c, "", "table", "json", "jsonl") }
+
+// flagOf gives a command the flag --format with these words, of which the first is the default. what
+// says what is shown by them, unless it is all.
+func (f *format) flagOf(c *cobra.Command, what string, words ...string) {
+	f.name = words[0]
+	c.Flags().Var(&choice{&f.name, words}, "format", what+strings.Join(words, ", "))
 	c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// rows prints items: as an array, a line each, or by table.
+// choice is the value of a flag that is one of a few words: another one is refused before
+// anything is done.
+type choice struct {
+	word *string
+	of   []string
+}
+
+func (c *choice) String() string { return *c.word }
+func (c *choice) Type() string   { return "string" }
+
+func (c *choice) Set(word string) error {
+	if !slices.Contains(c.of, word) {
+		return fmt.Errorf("one of %s", strings.Join(c.of, ", "))
+	}
+	*c.word = word
+	return nil
+}
+
+// rows prints items: as an array, a line each, or as a table.
 func rows[T any](f format, w io.Writer, items []T, header []string, row func(T) []string) error {
 	switch f.name {
 	case "json":
@@ -55,18 +77,16 @@ func rows[T any](f format, w io.Writer, items []T, header []string, row func(T) 
 			}
 		}
 		return nil
-	case "table":
-		lines := [][]string{header}
-		for _, it := range items {
-			lines = append(lines, row(it))
-		}
-		tw := tabwriter.NewWriter(w, 0, 8, columnGap, ' ', 0)
-		for _, cells := range f.fit(lines) {
-			fmt.Fprintln(tw, tableLine(cells))
-		}
-		return tw.Flush()
 	}
-	return fmt.Errorf("--format %q: one of table, json, jsonl", f.name)
+	lines := [][]string{header}
+	for _, it := range items {
+		lines = append(lines, row(it))
+	}
+	tw := tabwriter.NewWriter(w, 0, 8, columnGap, ' ', 0)
+	for _, cells := range f.fit(lines) {
+		fmt.Fprintln(tw, tableLine(cells))
+	}
+	return tw.Flush()
 }
 
 // columnGap is how many spaces there are between two columns, leastColumn how much is left of one that
@@ -127,15 +147,11 @@ func tableLine(cells []string) string {
 	return strings.Join(cells, "\t")
 }
 
-// one prints a single thing as JSON, over several lines or on one.
+// one prints a single thing as JSON: on one line for jsonl, otherwise over several.
 func one(f format, w io.Writer, v any) error {
 	enc := newEncoder(w)
-	switch f.name {
-	case "json":
+	if f.name != "jsonl" {
 		enc.SetIndent("", "  ")
-	case "jsonl":
-	default:
-		return fmt.Errorf("--format %q: one of table, json, jsonl", f.name)
 	}
 	return enc.Encode(v)
 }

@@ -39,10 +39,7 @@ func logsCommand(p *project) *cobra.Command {
 			if err := checkService(app, service); err != nil {
 				return err
 			}
-			show, err := lineShower(f, serviceNames(app))
-			if err != nil {
-				return err
-			}
+			show := lineShower(f, serviceNames(app))
 			var live *admin.Client
 			if follow { // first, so that no line falls between
 				if live, err = p.ask(admin.Request{Op: admin.OpLogs, Service: service}); err != nil {
@@ -50,7 +47,11 @@ func logsCommand(p *project) *cobra.Command {
 				}
 				defer live.Close()
 			}
-			lines, err := readLogs(filepath.Join(dirsOf(app.Name).State, "logs"), service)
+			state := dirsOf(app.Name).State
+			if _, err := os.Stat(state); errors.Is(err, os.ErrNotExist) {
+				return fmt.Errorf("nothing is kept at %s: the application was never started by this user", state)
+			}
+			lines, err := readLogs(filepath.Join(state, "logs"), service)
 			if err != nil {
 				return err
 			}
@@ -88,15 +89,12 @@ func checkService(app *manifest.App, name string) error {
 	return fmt.Errorf("application %q has no service %q; it has %s", app.Name, name, strings.Join(serviceNames(app), ", "))
 }
 
-func lineShower(f format, services []string) (func(supervisor.Line), error) {
-	switch f.name {
-	case "table":
-		return newPrinter(stdout, services).line, nil
-	case "json", "jsonl":
-		enc := newEncoder(stdout)
-		return func(l supervisor.Line) { enc.Encode(l) }, nil
+func lineShower(f format, services []string) func(supervisor.Line) {
+	if f.name == "table" {
+		return newPrinter(stdout, services).line
 	}
-	return nil, fmt.Errorf("--format %q: one of table, json, jsonl", f.name)
+	enc := newEncoder(stdout)
+	return func(l supervisor.Line) { enc.Encode(l) }
 }
 
 // readLogs reads what is kept of one service, or of all, in order of time.

@@ -67,13 +67,18 @@ func run(args []string) int {
 	if err == nil {
 		return 0
 	}
+	if _, _, unknown := root.Find(args); unknown != nil {
+		err = fmt.Errorf("%w\nsee cofferdam --help", err)
+	}
 	var exit *exitError
 	if !errors.As(err, &exit) {
 		exit = &exitError{code: codeOurs, err: err}
 	}
 	if exit.err != nil {
 		for line := range strings.SplitSeq(exit.err.Error(), "\n") {
-			fmt.Fprintf(os.Stderr, "cofferdam: %s\n", line)
+			if line != "" { // cobra has empty lines, and tabs, around what it suggests
+				fmt.Fprintf(os.Stderr, "cofferdam: %s\n", strings.ReplaceAll(line, "\t", "  "))
+			}
 		}
 	}
 	return exit.code
@@ -153,6 +158,9 @@ run and exec what their help says.`,
 	add("look", psCommand(p), topCommand(p), statsCommand(p), grantsCommand(p), logsCommand(p), auditCommand(p), eventsCommand(p), doctorCommand(), benchCommand(), versionCommand())
 	add("explain", checkCommand(p), planCommand(p), whyCommand(p), flowCommand(), labelCommand())
 	sayUsage(root)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return fmt.Errorf("%w; see %s --help", err, c.CommandPath())
+	})
 	return root
 }
 

@@ -27,6 +27,9 @@ func (p *project) load() (*manifest.App, error) {
 		return nil, err
 	}
 	app, err := manifest.Load(p.file)
+	if errors.Is(err, os.ErrNotExist) {
+		err = fmt.Errorf("%w\ngo to where the manifest is, or name it: --file FILE", err)
+	}
 	if err != nil {
 		return nil, &exitError{code: codeBadConfig, err: err}
 	}

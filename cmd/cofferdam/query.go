@@ -177,12 +177,10 @@ The log is of the application, running or not, or the copy that --log names.`,
 			if err := q.parse(time.Now()); err != nil {
 				return err
 			}
-			out, err := newRecordWriter(f, stdout)
-			if err != nil {
-				return err
-			}
+			out := newRecordWriter(f, stdout)
 			path := file
 			if path == "" {
+				var err error
 				if path, err = p.auditLog(); err != nil {
 					return err
 				}
@@ -230,18 +228,13 @@ type recordWriter struct {
 // width: it need not be kept.
 const tableRows = 200
 
-func newRecordWriter(f format, w io.Writer) (*recordWriter, error) {
-	o := &recordWriter{format: f, w: w}
-	switch f.name {
-	case "table":
+func newRecordWriter(f format, w io.Writer) *recordWriter {
+	o := &recordWriter{format: f, w: w, enc: newEncoder(w)}
+	if f.name == "table" {
 		o.tab = tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 		fmt.Fprintln(o.tab, strings.Join(auditHeader, "\t"))
-	case "json", "jsonl":
-		o.enc = newEncoder(w)
-	default:
-		return nil, fmt.Errorf("--format %q: one of table, json, jsonl", f.name)
 	}
-	return o, nil
+	return o
 }
 
 func (o *recordWriter) write(r audit.Record) error {

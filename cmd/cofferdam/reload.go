@@ -17,7 +17,8 @@ import (
 )
 
 func planCommand(p *project) *cobra.Command {
-	return &cobra.Command{
+	var f format
+	c := &cobra.Command{
 		Use:   "plan",
 		Short: "Say what up would change in the running application",
 		Long: `Plan compares the manifest with the one that the running application goes by, and says
@@ -25,15 +26,17 @@ what cofferdam up would do: what is in force at once, which instances are replac
 and because of which key, and what cannot change while it runs, and why. It changes nothing.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			_, err := p.reload(0, true)
+			_, err := p.reload(0, true, f)
 			return err
 		},
 	}
+	f.flag(c)
+	return c
 }
 
-// reload makes the manifest that of the running application, or says what that takes. It reports
-// false if none runs.
-func (p *project) reload(within time.Duration, dryRun bool) (running bool, err error) {
+// reload makes the manifest that of the running application, or says what that takes, in that format. It
+// reports false if none runs.
+func (p *project) reload(within time.Duration, dryRun bool, show format) (running bool, err error) {
 	app, err := p.load()
 	if err != nil {
 		return false, err
@@ -47,10 +50,14 @@ func (p *project) reload(within time.Duration, dryRun bool) (running bool, err e
 	socket := adminSocket(dirsOf(app.Name))
 	c, err := admin.Ask(socket, admin.Request{Op: admin.OpStatus})
 	if errors.Is(err, admin.ErrNotRunning) || errors.Is(err, os.ErrNotExist) {
-		if dryRun {
-			fmt.Fprintf(os.Stderr, "%s is not running: up would start all of it\n", app.Name)
+		if !dryRun {
+			return false, nil
 		}
-		return false, nil
+		fmt.Fprintf(os.Stderr, "%s is not running: up would start all of it\n", app.Name)
+		if show.name == "table" {
+			return false, nil
+		}
+		return false, one(show, stdout, nil) // null is not [], of one that runs and stays as it is
 	}
 	if errors.Is(err, os.ErrPermission) {
 		return true, &exitError{code: codeDenied, err: fmt.Errorf("application %q belongs to another user: %w", app.Name, err)}
@@ -77,42 +84,58 @@ func (p *project) reload(within time.Duration, dryRun bool) (running bool, err e
 			return true, refused(err)
 		case r.Done:
 			return true, nil
+		case r.Plan != nil && dryRun && show.name != "table":
+			if err := rows(show, stdout, changesOf(r.Plan), nil, nil); err != nil {
+				return true, err
+			}
 		case r.Plan != nil && r.Plan.Empty():
 			fmt.Fprintf(os.Stderr, "%s runs (process %d), and by this manifest: nothing is to change\n", app.Name, status.App.Pid)
 		case r.Plan != nil && dryRun:
-			showPlan(stdout, r.Plan)
+			showChanges(stdout, changesOf(r.Plan))
 		case r.Plan != nil:
-			showPlan(os.Stderr, r.Plan)
+			showChanges(os.Stderr, changesOf(r.Plan))
 		default:
 			fmt.Fprintln(os.Stderr, printable(r.Said))
 		}
 	}
 }
 
-// showPlan says what changes, in the order of what it costs.
-func showPlan(w io.Writer, plan *supervisor.Plan) {
-	line := func(how, what, why string) {
-		if why != "" {
-			why = ": " + why
+// change is something that a plan does.
+type change struct {
+	How  string `json:"how"`
+	What string `json:"what"`
+	Why  string `json:"why,omitempty"`
+}
+
+func showChanges(w io.Writer, changes []change) {
+	for _, c := range changes {
+		why := ""
+		if c.Why != "" {
+			why = ": " + c.Why
 		}
-		fmt.Fprintf(w, "%-9s %s%s\n", how, printable(what), printable(why))
+		fmt.Fprintf(w, "%-9s %s%s\n", c.How, printable(c.What), printable(why))
 	}
+}
+
+// changesOf is what a plan does, in the order of what it costs.
+func changesOf(plan *supervisor.Plan) (changes []change) {
+	add := func(how, what, why string) { changes = append(changes, change{how, what, why}) }
 	grant := func(g manifest.Grant) string { return g.From + " " + g.Kind + " " + g.Object() }
 	for _, c := range plan.Fixed {
-		line("cannot", c.Name, c.Why)
+		add("cannot", c.Name, c.Why)
 	}
 	for _, c := range plan.Replaced {
 		why := strings.Join(c.Keys, ", ")
 		if c.Why != "" {
 			why += " (" + c.Why + ")"
 		}
-		line("replaced", c.Name, why)
+		add("replaced", c.Name, why)
 	}
 	for _, name := range plan.Added {
-		line("started", name, "")
+		add("started", name, "")
 	}
 	for _, name := range plan.Removed {
-		line("stopped", name, "")
+		add("stopped", name, "")
 	}
 	before := make(map[string]manifest.Grant) // what there was of each; what only changed is neither given nor taken
 	for _, g := range plan.Revoked {
@@ -121,7 +144,7 @@ func showPlan(w io.Writer, plan *supervisor.Plan) {
 	for _, g := range plan.Granted {
 		was, ok := before[grant(g)]
 		if !ok {
-			line("granted", grant(g), "")
+			add("granted", grant(g), "")
 			continue
 		}
 		delete(before, grant(g))
@@ -129,20 +152,21 @@ func showPlan(w io.Writer, plan *supervisor.Plan) {
 		if now := g.AtMost(); now != was.AtMost() {
 			why = fmt.Sprintf("at most %s, before %s", cmp.Or(now, "what there is"), cmp.Or(was.AtMost(), "what there is"))
 		}
-		line("changed", grant(g), why)
+		add("changed", grant(g), why)
 	}
 	for _, g := range plan.Revoked {
 		if _, ok := before[grant(g)]; ok {
-			line("revoked", grant(g), "")
+			add("revoked", grant(g), "")
 		}
 	}
 	for _, m := range plan.Mailboxes {
-		line("emptied", "mailbox "+m, "")
+		add("emptied", "mailbox "+m, "")
 	}
 	for _, key := range plan.Live {
-		line("live", key, "")
+		add("live", key, "")
 	}
 	for _, note := range plan.Notes {
-		line("note", note, "")
+		add("note", note, "")
 	}
+	return changes
 }

@@ -51,9 +51,6 @@ end and limits of every run are recorded: cofferdam -p run audit.`,
   cofferdam run --memory 64M --wall 5s --ro ./data:/data -- wc -l /data/words`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			if o.format != "table" && o.format != "json" {
-				return fmt.Errorf("--format %q: one of table, json", o.format)
-			}
 			spec, err := o.spec(args)
 			if err != nil {
 				return err
@@ -98,7 +95,7 @@ func (o *runOptions) run(spec *executor.Spec) error {
 		return notKept(err, exec.Protections(), "--allow-degraded NAME")
 	}
 	missing := lacking(exec.Protections())
-	talk := o.format == "table" && !o.quiet && term.IsTerminal(int(os.Stderr.Fd()))
+	talk := o.format.name == "table" && !o.quiet && term.IsTerminal(int(os.Stderr.Fd()))
 	if talk {
 		o.summary(os.Stderr, spec, missing)
 	}
@@ -128,7 +125,7 @@ func (o *runOptions) run(spec *executor.Spec) error {
 	got := await(proc, signals, spec.Command)
 	exit := proc.Exit()
 	ourErr := errors.Join(owners.restore(), log.end(exit))
-	if o.format == "json" {
+	if o.format.name == "json" {
 		if err := newEncoder(os.Stderr).Encode(runRecord{Instance: spec.Name, Missing: missing, Exit: exit}); err != nil {
 			return err
 		}

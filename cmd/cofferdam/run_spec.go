@@ -35,7 +35,7 @@ type runOptions struct {
 	workdir            string
 	allowDegraded      []string
 	noRuntime, quiet   bool
-	format             string
+	format             format
 }
 
 func (o *runOptions) flags(c *cobra.Command) {
@@ -63,8 +63,7 @@ func (o *runOptions) flags(c *cobra.Command) {
 	f.StringArrayVar(&o.allowDegraded, "allow-degraded", nil, "NAME of a protection that may be missing on this host")
 	f.BoolVar(&o.noRuntime, "no-runtime", false, "do not show the host's programs and libraries")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "do not say at the start what the program can reach")
-	f.StringVar(&o.format, "format", "table", "how the end is told on stderr: table, json")
-	c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	o.format.flagOf(c, "how the end is told on stderr: ", "table", "json")
 }
 
 // runEnv is all that a program gets beside --env.

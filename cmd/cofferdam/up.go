@@ -53,11 +53,8 @@ gone stopped; the others are not touched. A manifest with errors, or an instance
 become ready, leaves everything as it was. --dry-run says what it would take.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			if running, err := p.reload(within, dryRun); running || err != nil || dryRun {
+			if running, err := p.reload(within, dryRun, f); running || err != nil || dryRun {
 				return err
-			}
-			if f.name != "table" && f.name != "json" && f.name != "jsonl" {
-				return fmt.Errorf("--format %q: one of table, json, jsonl", f.name)
 			}
 			if detach {
 				return p.upDetached(f)
