@@ -40,7 +40,9 @@ func greet(fd int) (*server, error) {
 	if err != nil || first.Hello == nil {
 		return nil, fmt.Errorf("the first message is no greeting: %v", err)
 	}
+	ready := overdue("it is not ready", greetTimeout)
 	s, err := newServer(first.Hello, conn)
+	ready()
 	reply := link.Reply{ID: first.ID, Err: link.FromError(err)}
 	if err == nil {
 		reply.Protections = s.protections
@@ -60,12 +62,7 @@ func (s *server) run() error {
 	err := s.serve()
 	// The trusted process has gone, or wants us to go. What remains to be done waits for
 	// the kernel alone; should that hang, everything ends with us at once.
-	time.AfterFunc(closeTimeout, func() {
-		stacks := make([]byte, 256<<10)
-		stacks = stacks[:runtime.Stack(stacks, true)]
-		fmt.Fprintf(os.Stderr, "spawner: not everything was taken down after %v\n%s", closeTimeout, stacks)
-		unix.Kill(os.Getpid(), unix.SIGKILL)
-	})
+	overdue("not everything was taken down", closeTimeout)
 	s.close()
 	if errors.Is(err, io.EOF) || errors.Is(err, os.ErrClosed) || errors.Is(err, unix.ECONNRESET) {
 		return nil
@@ -73,8 +70,22 @@ func (s *server) run() error {
 	return err
 }
 
-// closeTimeout bounds the end of a spawner.
-const closeTimeout = 15 * time.Second
+// What bounds the beginning of a spawner, before who started it gives it up, and the end of one.
+const (
+	greetTimeout = 25 * time.Second
+	closeTimeout = 15 * time.Second
+)
+
+// overdue ends the spawner, and says where it stood, unless what it returns is called in time.
+func overdue(what string, after time.Duration) (done func()) {
+	t := time.AfterFunc(after, func() {
+		stacks := make([]byte, 256<<10)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		fmt.Fprintf(os.Stderr, "spawner: %s after %v\n%s", what, after, stacks)
+		unix.Kill(os.Getpid(), unix.SIGKILL)
+	})
+	return func() { t.Stop() }
+}
 
 // server answers the requests of the trusted process.
 type server struct {

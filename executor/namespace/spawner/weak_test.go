@@ -94,6 +94,9 @@ func TestMain(m *testing.M) {
 				fmt.Fprintln(os.Stderr, "weak spawner:", err)
 			}
 			os.Exit(0)
+		case "overdue":
+			overdue("it waits in vain", time.Millisecond)
+			select {}
 		case "role":
 			os.Exit(canary.Main(os.Args[2:]))
 		}
@@ -183,5 +186,19 @@ func TestAsOrdinaryUser(t *testing.T) {
 	}
 	if err != nil || !strings.Contains(string(out), "--- PASS: TestCanaryFindsWeakness/seccomp") {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestOverdue: a spawner that hangs ends, and says where it stood.
+func TestOverdue(t *testing.T) {
+	cmd := exec.Command("/proc/self/exe", "overdue")
+	out, err := cmd.CombinedOutput()
+	if err == nil || cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Errorf("it ended with %v", err)
+	}
+	for _, want := range []string{"spawner: it waits in vain after 1ms", "spawner.TestMain"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("it said %q, without %q", out, want)
+		}
 	}
 }
