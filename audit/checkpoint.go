@@ -44,7 +44,7 @@ const (
 
 // checkpoint signs what was recorded so far. The caller holds mu.
 func (l *Log) checkpoint(why Why) {
-	if l.err != nil {
+	if l.failed() != nil {
 		return
 	}
 	c := Checkpoint{Why: why, Segment: l.segment, Begin: l.begin, After: l.signed, Key: l.key.String()}

@@ -66,12 +66,14 @@ type Log struct {
 	file  file
 	seq   uint64   // of the last record
 	prev  [64]byte // hash of the last line, in hex
-	buf   []byte   // whole lines, not yet written
+	buf   []byte   // whole lines, not yet written,
+	done  int      // but for so many bytes
 	timer *time.Timer
 	armed bool  // the timer will flush
 	low   bool  // the disk was nearly full when last looked at
 	told  bool  // and that is in the log
 	err   error // once set, nothing is recorded any more
+	stuck *jam  // nil while what is in the buffer can be written
 
 	signed    uint64 // number of the last checkpoint
 	unsigned  int    // records since
@@ -137,7 +139,8 @@ func newLog(f *os.File, opts Options, signer ed25519.PrivateKey, e end) *Log {
 //
 // After the first error of the file it records nothing more and returns that
 // error for ever: whoever must not act without a record stops acting. What
-// stood in the buffer then, at most 10 ms of permissions, may be lost.
+// stood in the buffer then, at most 10 ms of permissions, may be lost. While the disk is full
+// it records nothing either, and goes on once there is room, see jam.
 //
 // While the disk is nearly full it returns [ErrFull] for permissions and starts:
 // what a program may do, it can do until the log has filled the disk of the host.
@@ -148,6 +151,10 @@ func (l *Log) Append(r Record) (uint64, error) {
 
 	if l.err != nil {
 		return 0, l.err
+	}
+	if l.stuck != nil && !l.goOn() {
+		l.stuck.lost++
+		return 0, l.failed()
 	}
 	if (r.Verdict == Allow || r.Kind == KindStart) && l.low && l.isFull() {
 		return 0, ErrFull
@@ -187,6 +194,10 @@ func (l *Log) append(r Record) (uint64, error) {
 	for _, w := range l.watchers {
 		w.offer(r, line)
 	}
+	if l.stuck != nil { // it will be in the file, and who asked is told that it is not
+		l.stuck.undone = r.Seq
+		return 0, l.failed()
+	}
 	return r.Seq, nil
 }
 
@@ -195,7 +206,7 @@ func (l *Log) Flush() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.flush()
-	return l.err
+	return l.failed()
 }
 
 // Head hands to the kernel what is in the buffer, and returns where the log ends.
@@ -203,7 +214,7 @@ func (l *Log) Head() (Head, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.flush()
-	return Head{l.seq, string(l.prev[:])}, l.err
+	return Head{l.seq, string(l.prev[:])}, l.failed()
 }
 
 // Appended is how many records this log has taken since it was opened.
@@ -234,11 +245,14 @@ func (l *Log) Close() error {
 	}
 	l.timer.Stop()
 	l.signTimer.Stop()
+	if l.stuck != nil {
+		l.goOn()
+	}
 	if l.seq > 0 && l.last != WhyClose {
 		l.checkpoint(WhyClose)
 	}
 	l.flush()
-	if l.err == nil {
+	if l.err = l.failed(); l.err == nil {
 		if err := l.file.Sync(); err != nil {
 			l.err = fmt.Errorf("audit log: %w", err)
 		}
@@ -260,6 +274,10 @@ func (l *Log) tick() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.armed = false
+	if l.stuck != nil {
+		l.goOn()
+		return
+	}
 	l.flush()
 }
 
@@ -268,13 +286,18 @@ func (l *Log) flush() {
 	if l.err != nil || len(l.buf) == 0 {
 		return
 	}
-	n, err := l.file.Write(l.buf)
+	n, err := l.file.Write(l.buf[l.done:])
+	l.size += int64(n)
+	l.low = l.nearlyFull()
+	if noRoom(err) {
+		l.done += n
+		l.jam(err)
+		return
+	}
 	if err != nil {
 		l.err = fmt.Errorf("audit log: %w", err)
 	}
-	l.size += int64(n)
-	l.buf = l.buf[:0]
-	l.low = l.nearlyFull()
+	l.buf, l.done = l.buf[:0], 0
 	if l.size >= l.full && l.err == nil && !l.closing {
 		l.full = math.MaxInt64 // once
 		l.moving.Add(1)

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"encoding/hex"
 	"errors"
@@ -447,7 +448,7 @@ func TestDiskFull(t *testing.T) {
 }
 
 // A disk that fills up in the middle of a line, for real: what was written up
-// to there counts, and when there is room again the log goes on.
+// to there counts, and when there is room again the log is taken up.
 func TestDiskFillsUp(t *testing.T) {
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=16k"); err != nil {
@@ -483,6 +484,79 @@ func TestDiskFillsUp(t *testing.T) {
 	// A checkpoint, what was found, what was repaired, the refusal, the close.
 	if report := verifiedAt(t, path, Check{}); report.Damaged > 0 || !report.Closed || report.Last != last+5 {
 		t.Errorf("Verify after the repair = %+v, want record %d last", report, last+5)
+	}
+}
+
+// The same, and the log is not closed meanwhile: nothing is recorded or permitted, the file goes on where it
+// ended once there is room, and says what was not recorded. Whoever reads along misses nothing.
+func TestDiskFullForAWhile(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=16k"); err != nil {
+		t.Skip("needs root: to mount a tmpfs: ", err)
+	}
+	t.Cleanup(func() { must(t, syscall.Unmount(dir, 0)) })
+	path := filepath.Join(dir, "audit.jsonl")
+	l, err := Open(path, Options{})
+	must(t, err)
+	w, head, err := l.Watch(func(Record) bool { return true })
+	must(t, err)
+	deny := decision
+	deny.Verdict = Deny
+	size := 16
+	for round := range 3 {
+		var last uint64
+		for err == nil {
+			var seq uint64
+			if seq, err = l.Append(deny); err == nil {
+				last = seq
+			}
+		}
+		for _, r := range []Record{decision, deny, {Kind: KindStart}, {Kind: KindExit}} {
+			if seq, err := l.Append(r); seq != 0 || !errors.Is(err, syscall.ENOSPC) {
+				t.Errorf("round %d: Append of %q on a full disk = %d, %v", round, r.Kind, seq, err)
+			}
+		}
+		if _, _, err := l.Watch(func(Record) bool { return true }); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("Watch on a full disk: %v", err)
+		}
+		if report := verifiedAt(t, path, Check{}); report.Damaged > 0 || report.Last != last {
+			t.Errorf("Verify on a full disk = %+v, want record %d last", report, last)
+		}
+		size += 16
+		must(t, syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT, fmt.Sprintf("size=%dk", size)))
+		if round == 1 { // nobody has anything to record: it goes on by itself
+			for end := time.Now().Add(20 * time.Second); l.Flush() != nil; time.Sleep(50 * time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatal("it does not go on by itself")
+				}
+			}
+		}
+		seq, again := l.Append(decision)
+		if again != nil || seq != last+3 { // after the one that was torn, and what is said of it
+			t.Fatalf("Append when there is room = %d, %v, want record %d", seq, again, last+3)
+		}
+		must(t, l.Flush())
+		var said string
+		must(t, Scan(path, func(r Record) error {
+			if r.Seq == last+2 {
+				said = r.Op + " " + r.Detail
+			}
+			return nil
+		}))
+		if want := fmt.Sprintf(": 4 records could not be made, and of record %s it was said that it could not", ID(last+1)); !strings.HasPrefix(said, "resume the disk was full since 2") || !strings.HasSuffix(said, want) {
+			t.Errorf("record %d says %q, want … %q", last+2, said, want)
+		}
+		err = nil
+	}
+	must(t, l.Close())
+	report := verifiedAt(t, path, Check{Keys: []Key{l.Key()}})
+	if report.Verdict != Complete || !report.Closed {
+		t.Errorf("Verify after all = %+v", report)
+	}
+	lines, lost, err := w.Next(t.Context())
+	must(t, err)
+	if got := uint64(bytes.Count(lines, []byte("\n"))) + lost; got != report.Last-head.Seq-1 { // but for the checkpoint of the end
+		t.Errorf("%d records were watched after %d, want %d", got, head.Seq, report.Last-head.Seq-1)
 	}
 }
 

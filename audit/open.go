@@ -116,8 +116,8 @@ func (l *Log) takeUp(e end, fresh bool) error {
 		l.flush()
 	} else if e.why != WhyClose {
 		l.checkpoint(WhyOpen)
-		if l.flush(); l.err != nil {
-			return l.err
+		if l.flush(); l.failed() != nil {
+			return l.failed()
 		}
 		if err := note("open", fmt.Sprintf("it was not closed: %d records stand after the last checkpoint, record %s", e.seq-e.signed, ID(e.signed))); err != nil {
 			return err
@@ -136,7 +136,7 @@ func (l *Log) takeUp(e end, fresh bool) error {
 	if l.size >= l.rotate {
 		l.moveOnLocked()
 	}
-	return l.err
+	return l.failed()
 }
 
 // end is how a log ends.

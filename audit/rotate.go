@@ -28,7 +28,8 @@ func (l *Log) moveOn() {
 // moveOnLocked is the part of moveOn that needs mu.
 func (l *Log) moveOnLocked() {
 	l.full = math.MaxInt64
-	if l.flush(); l.err != nil {
+	if l.flush(); l.failed() != nil {
+		l.full = l.size + l.rotate/4
 		return
 	}
 	err := l.nextSegment()
@@ -38,7 +39,7 @@ func (l *Log) moveOnLocked() {
 	} else {
 		l.full = l.size + l.rotate/4
 	}
-	if err != nil && l.err == nil {
+	if err != nil && l.failed() == nil {
 		l.append(Record{Kind: KindApp, Op: "rotate", Object: "audit log", Detail: err.Error()})
 	}
 }
@@ -64,8 +65,8 @@ func (l *Log) nextSegment() error {
 		return undo(fmt.Errorf("lock: %w", err))
 	}
 	l.checkpoint(WhyRotate)
-	if l.flush(); l.err != nil {
-		return undo(l.err)
+	if l.flush(); l.failed() != nil {
+		return undo(l.failed())
 	}
 	if err := l.file.Sync(); err != nil {
 		l.err = fmt.Errorf("audit log: %w", err) // nobody knows what of it is on the disk
@@ -108,8 +109,8 @@ func (l *Log) drop() error {
 			return err
 		}
 		l.checkpoint(WhyDrop)
-		if l.flush(); l.err != nil {
-			return l.err
+		if l.flush(); l.failed() != nil {
+			return l.failed()
 		}
 		if err := l.file.Sync(); err != nil {
 			return err

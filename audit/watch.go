@@ -33,8 +33,8 @@ func (l *Log) Watch(want func(Record) bool) (*Watcher, Head, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.flush()
-	if l.err != nil {
-		return nil, Head{}, l.err
+	if err := l.failed(); err != nil {
+		return nil, Head{}, err
 	}
 	if len(l.watchers) == maxWatchers {
 		return nil, Head{}, errors.New("32 watch already, and that is all that can")

@@ -19,6 +19,10 @@ services:
     command: [/app/caller, -again, back.echo]
     files: [caller:/app/caller]
     uses: [{call: back.echo}]
+  asker: # has what it is refused recorded
+    runtime: host
+    command: [/app/caller, -again, back.echo]
+    files: [caller:/app/caller]
   back:
     runtime: host
     command: [/app/answerer, echo]
@@ -27,7 +31,8 @@ services:
 `
 
 // A file system fills up, for real, while a program calls another. Before there is no
-// room to record it, nothing is permitted any more; when there is room again, it is.
+// room to record it, nothing is permitted any more; when there is room again, it is. The same when it was filled
+// to the end in the middle of a record, by whomever.
 func TestDiskFillsUp(t *testing.T) {
 	for name, uid := range users() {
 		t.Run(name, func(t *testing.T) { testDiskFillsUp(t, uid) })
@@ -73,7 +78,7 @@ func testDiskFillsUp(t *testing.T, uid uint32) {
 	}
 	says("back.echo: hello from front")
 
-	// Some is left, and less than the reserve of a twentieth: at no time nothing, for then a record is torn, and the log ends.
+	// Some is left, and less than the reserve of a twentieth.
 	fill := filepath.Join(state, "fill")
 	var has syscall.Statfs_t
 	if err := syscall.Statfs(state, &has); err != nil {
@@ -97,10 +102,37 @@ func testDiskFillsUp(t *testing.T, uid uint32) {
 		t.Errorf("verify: %d\n%s%s", code, out, errs)
 	}
 
+	// Nothing is left, and the file of the log has filled its last page.
+	f, err := os.OpenFile(fill, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for size := 64 << 10; size > 0; size /= 2 {
+		for err = nil; err == nil; {
+			_, err = f.Write(make([]byte, size))
+		}
+	}
+	f.Close()
+	log := filepath.Join(state, "full/audit.jsonl")
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if info, err := os.Stat(log); err == nil && info.Size()%4096 == 0 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("the file of the log does not meet the end of the disk")
+		}
+	}
+	if _, errs, code := s.run("exec", "back", "--", "true"); code != 125 || !strings.Contains(errs, "no space left on device: nothing is permitted until there is room") {
+		t.Errorf("something is started all the same: %d %s", code, errs)
+	}
+
 	if err := os.Remove(fill); err != nil {
 		t.Fatal(err)
 	}
 	says("back.echo: hello from front")
+	if out, _, _ := s.run("audit", "query", "--op", "resume"); strings.Count(out, "the disk was full since") != 1 {
+		t.Errorf("what the log says of it:\n%s", out)
+	}
 	if out, errs, _ := s.run("exec", "back", "--", "echo", "started"); !strings.Contains(out, "started") {
 		t.Errorf("when there is room: %s%s", out, errs)
 	}
