@@ -77,7 +77,7 @@ func (k *interpreters) keep(ctx context.Context) {
 			pause = aheadRoomEvery
 			tell("%d of %d interpreters wait, for the budget has no room for more", want, all)
 		default:
-			tell("%d interpreters wait", want)
+			tell("%s", wait(want, "interpreter"))
 		}
 		said = ""
 		if err != nil {

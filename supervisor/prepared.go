@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"maps"
@@ -127,9 +128,20 @@ func (p *preparations) keepAhead(ctx context.Context, s *Supervisor) {
 // waits says what is told of a service, for which n are to wait.
 func waits(svc *manifest.Service, n int) string {
 	if svc.Fork != nil {
+		if n == 1 {
+			return "an interpreter waits, and 1 fork of it"
+		}
 		return fmt.Sprintf("an interpreter waits, and %d forks of it", n)
 	}
-	return fmt.Sprintf("%d environments wait for a program", n)
+	return wait(n, "environment") + " for a program"
+}
+
+// wait is a sentence.
+func wait(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun + " waits"
+	}
+	return fmt.Sprintf("%d %ss wait", n, noun)
 }
 
 // status is a line for each service of which something waits, or should.
@@ -208,7 +220,18 @@ func (s *Supervisor) shapeOf(svc *manifest.Service) (*executor.Spec, error) {
 		return nil, err
 	}
 	spec.Command.Stdout, spec.Command.Stderr = nil, nil
+	spec.Name = waitsUnder(svc.Name)
 	return spec, nil
+}
+
+// waitsUnder is the name under which the executor has something wait for a service. A host name has no underscores, and
+// those of a_b and a-b must be two: no service's begins with a digit.
+func waitsUnder(service string) string {
+	if !strings.Contains(service, "_") {
+		return service
+	}
+	sum := sha256.Sum256([]byte(service))
+	return fmt.Sprintf("0-%x", sum[:16])
 }
 
 // shapeText is what of a spec is of the shape.

@@ -55,8 +55,8 @@ func TestPrepared(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, service := range []string{"count", "age", "upper"} {
-		if got := toldOf(a, service); !strings.HasSuffix(got, "environments wait for a program") {
+	for service, want := range map[string]string{"count": "2 environments wait", "age": "1 environment waits", "upper": "1 environment waits"} {
+		if got := toldOf(a, service); got != want+" for a program" {
 			t.Errorf("of %s is told %q", service, got)
 		}
 	}
