@@ -287,7 +287,15 @@ type Limits struct {
 	FileBytes   int64         // size of any single file written
 	VolumeBytes int64         // default quota of a writable bind
 	TmpBytes    int64         // size of /tmp and of /dev/shm, each
+	Inotify     int           // instances of inotify(7), with InotifyWatches watches for each; 0 means none, which is the default
 }
+
+// InotifyWatches is how many files can be watched with each instance of inotify, and MaxInotify how many
+// of those there can be: a user of the host has 128, usually, and all environments have their part of that.
+const (
+	InotifyWatches = 1024
+	MaxInotify     = 128
+)
 
 // DefaultLimits is what applies where nothing else is written. CPU and Wall
 // are unlimited: a service may run for ever; `run` and templates set them.

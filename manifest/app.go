@@ -261,7 +261,7 @@ type Use struct {
 	Out, In  Formula // privileges used for it in advance: to release, and to vouch
 }
 
-// Limits as resolved: never zero, Unlimited where that was written. The
+// Limits as resolved: never zero but for Inotify, Unlimited where that was written. The
 // defaults are those of the executor; a template and a stdio service have one
 // minute of CPU and Wall, all others have no end of both.
 type Limits struct {
@@ -274,6 +274,7 @@ type Limits struct {
 	Files    int // open files
 	FileSize int64
 	Tmp      int64
+	Inotify  int // instances; 0 for none
 }
 
 // Restart policy of a service.

@@ -22,7 +22,7 @@ services:
 	d := executor.DefaultLimits()
 	want := manifest.Limits{
 		Memory: d.MemoryBytes, Pids: d.Pids, CPUs: d.CPUs, CPU: d.CPU, Wall: d.Wall,
-		Output: d.OutputBytes, Files: d.OpenFiles, FileSize: d.FileBytes, Tmp: d.TmpBytes,
+		Output: d.OutputBytes, Files: d.OpenFiles, FileSize: d.FileBytes, Tmp: d.TmpBytes, Inotify: d.Inotify,
 	}
 	if got := a.Service("service").Limits; got != want {
 		t.Errorf("limits of a service %+v, want %+v", got, want)

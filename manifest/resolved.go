@@ -350,6 +350,9 @@ func (l Limits) node() *yaml.Node {
 	o.add("files", count(l.Files))
 	o.add("file_size", text(formatSize(l.FileSize)))
 	o.add("tmp", text(formatSize(l.Tmp)))
+	if l.Inotify > 0 {
+		o.add("inotify", count(l.Inotify))
+	}
 	return o.done()
 }
 

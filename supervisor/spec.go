@@ -168,5 +168,6 @@ func limitsOf(l manifest.Limits) executor.Limits {
 		OpenFiles:   l.Files,
 		FileBytes:   l.FileSize,
 		TmpBytes:    l.Tmp,
+		Inotify:     l.Inotify,
 	}
 }

@@ -29,6 +29,7 @@ type runOptions struct {
 	cpu, wall                     timeFlag
 	cpus                          shareFlag
 	pids, files                   countFlag
+	inotify                       int
 
 	readOnly, writable []string
 	env                []string
@@ -56,6 +57,7 @@ func (o *runOptions) flags(c *cobra.Command) {
 	f.Var(&o.files, "files", "open files of one process")
 	f.Var(&o.fileSize, "file-size", "of any file that it writes")
 	f.Var(&o.tmp, "tmp", "of /tmp and of /dev/shm, each")
+	f.IntVar(&o.inotify, "inotify", 0, "instances of inotify, to be told of changed files")
 	f.StringArrayVar(&o.readOnly, "ro", nil, "HOST[:INSIDE], show a file or directory read-only")
 	f.StringArrayVar(&o.writable, "rw", nil, "HOST:INSIDE[:SIZE], show a directory that it may write to, up to SIZE (default 64M)")
 	f.StringArrayVarP(&o.env, "env", "e", nil, "K=V, a variable of its environment")
@@ -107,6 +109,7 @@ func (o *runOptions) spec(args []string) (*executor.Spec, error) {
 			OpenFiles:   int(o.files),
 			FileBytes:   int64(o.fileSize),
 			TmpBytes:    int64(o.tmp),
+			Inotify:     o.inotify,
 		},
 		AllowDegraded: o.allowDegraded,
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // resourceCases are bombs, floods and what is left behind.
-var resourceCases = slices.Concat(memoryCases, processCases, fileCases)
+var resourceCases = slices.Concat(memoryCases, processCases, fileCases, countedCases)
 
 // bomb is a program that takes as much as it can of one thing, while a neighbour goes
 // about its business. What is left of all bombs is looked for after the last one.

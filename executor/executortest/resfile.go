@@ -24,7 +24,6 @@ var fileCases = []Case{
 				"eventfd": func() (int, error) { return unix.Eventfd(0, 0) },
 				"epoll":   func() (int, error) { return unix.EpollCreate1(0) },
 				"timerfd": func() (int, error) { return unix.TimerfdCreate(unix.CLOCK_MONOTONIC, 0) },
-				"inotify": func() (int, error) { return unix.InotifyInit1(0) },
 				"socket":  func() (int, error) { return unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0) },
 				"pidfd":   func() (int, error) { return unix.PidfdOpen(os.Getpid(), 0) },
 			} {

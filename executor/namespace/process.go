@@ -177,6 +177,9 @@ func checkSpec(spec *executor.Spec) (*link.Start, error) {
 	if err := checkAhead(spec); err != nil {
 		return nil, fmt.Errorf("environment %q: %w", spec.Name, err)
 	}
+	if n := spec.Limits.Inotify; n < 0 || n > executor.MaxInotify {
+		return nil, fmt.Errorf("%d instances of inotify: 0 to %d", n, executor.MaxInotify)
+	}
 	s := &link.Start{
 		Fork: spec.Fork, Ahead: spec.Ahead,
 		Name: spec.Name, Command: command(&spec.Command), Sendfile: spec.Sendfile, Mounts: slices.Clone(spec.Mounts), Hosts: spec.Hosts,

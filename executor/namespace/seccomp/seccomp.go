@@ -97,6 +97,16 @@ var (
 // (CVE-2022-0847). To libraries they look like calls for which these are the wrong kinds of files, so that they copy.
 var byReference = []uint32{unix.SYS_SENDFILE, unix.SYS_SPLICE, unix.SYS_TEE}
 
+// watching are the calls of inotify(7). What they make is counted for whoever made the namespace of an environment, so
+// for one user of the host, who has 128 in all: of many environments one would leave none to the others, or to the host.
+var watching = []uint32{unix.SYS_INOTIFY_INIT1, unix.SYS_INOTIFY_ADD_WATCH, unix.SYS_INOTIFY_RM_WATCH}
+
+// May is what some programs may and others may not. The zero value is what most get.
+type May struct {
+	Sendfile bool // pass memory on by reference; they have no sockets of other environments then
+	Inotify  bool // watch files; how much of it is not for a filter to say
+}
+
 type levelOptions struct {
 	level   uint32
 	options []uint32
@@ -107,9 +117,8 @@ type levelOptions struct {
 var hidden = []uint32{unix.SYS_MEMFD_CREATE, unix.SYS_MEMFD_SECRET, unix.SYS_SHMGET, unix.SYS_MSGGET, unix.SYS_SEMGET}
 
 // Program is the filter for programs. accounted says that the kernel counts all
-// their memory, mapped or not; sendfile that they may pass memory on by reference, and so have no sockets
-// of other environments.
-func Program(accounted, sendfile bool) []unix.SockFilter {
+// their memory, mapped or not.
+func Program(accounted bool, may May) []unix.SockFilter {
 	rules := map[uint32][]unix.SockFilter{}
 	for _, nr := range append(slices.Clone(allowed), allowedHere...) {
 		rules[nr] = ret(allow)
@@ -154,7 +163,12 @@ func Program(accounted, sendfile bool) []unix.SockFilter {
 		rules[unix.SYS_MMAP] = notBothBits(3, unix.MAP_SHARED, unix.MAP_ANONYMOUS)
 		setOptions = append(setOptions, bufferOptions)
 	}
-	if !sendfile {
+	if !may.Inotify {
+		for _, nr := range append(slices.Clone(watching), watchingHere...) {
+			delete(rules, nr)
+		}
+	}
+	if !may.Sendfile {
 		for _, nr := range byReference {
 			rules[nr] = ret(errnoAction | uint32(unix.EINVAL))
 		}

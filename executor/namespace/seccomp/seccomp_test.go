@@ -55,7 +55,7 @@ const (
 )
 
 func TestProgram(t *testing.T) {
-	prog := Program(true, false)
+	prog := Program(true, May{})
 	if len(prog) > 360 {
 		t.Errorf("filter of %d instructions: its length is paid for at every start", len(prog))
 	}
@@ -154,8 +154,11 @@ func TestEveryNumber(t *testing.T) {
 	for _, nr := range byReference {
 		want[nr] = errnoAction | uint32(unix.EINVAL)
 	}
+	for _, nr := range append(append([]uint32{}, watching...), watchingHere...) {
+		want[nr] = enosys
+	}
 	special := map[uint32]bool{unix.SYS_SOCKET: true, unix.SYS_SETSOCKOPT: true, unix.SYS_GETSOCKOPT: true, unix.SYS_SOCKETPAIR: true, unix.SYS_CLONE: true, unix.SYS_IOCTL: true, unix.SYS_PERSONALITY: true, unix.SYS_PRLIMIT64: true}
-	prog := Program(true, false)
+	prog := Program(true, May{})
 	for nr := uint32(0); nr < 1024; nr++ {
 		if special[nr] {
 			continue
@@ -172,7 +175,7 @@ func TestEveryNumber(t *testing.T) {
 
 // Without accounting, memory that no process maps cannot be had.
 func TestUnaccounted(t *testing.T) {
-	prog := Program(false, false)
+	prog := Program(false, May{})
 	const mmap = unix.SYS_MMAP
 	for _, tt := range []struct {
 		name string
@@ -213,13 +216,32 @@ func TestInit(t *testing.T) {
 
 func BenchmarkProgram(b *testing.B) {
 	for b.Loop() {
-		Program(true, false)
+		Program(true, May{})
+	}
+}
+
+// No program has inotify, unless its manifest says how much of it.
+func TestInotify(t *testing.T) {
+	free, plain := Program(true, May{Inotify: true}), Program(true, May{})
+	for _, nr := range append(append([]uint32{}, watching...), watchingHere...) {
+		if got := run(t, plain, auditArch, nr); got != enosys {
+			t.Errorf("call %d: action %#x, want %#x", nr, got, enosys)
+		}
+		if got := run(t, free, auditArch, nr); got != allow {
+			t.Errorf("call %d, with inotify: action %#x, want it allowed", nr, got)
+		}
+	}
+	if got := run(t, free, auditArch, unix.SYS_SPLICE); got == allow {
+		t.Error("with inotify there is splice")
+	}
+	if got := run(t, Program(true, May{Sendfile: true}), auditArch, unix.SYS_INOTIFY_INIT1); got != enosys {
+		t.Errorf("with sendfile inotify_init1 gives %#x", got)
 	}
 }
 
 // No program passes memory on by reference, unless its manifest says so.
 func TestSendfile(t *testing.T) {
-	free, plain := Program(true, true), Program(true, false)
+	free, plain := Program(true, May{Sendfile: true}), Program(true, May{})
 	for _, tt := range []struct {
 		name string
 		nr   uint32

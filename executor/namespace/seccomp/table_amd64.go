@@ -15,6 +15,9 @@ var allowedHere = []uint32{
 	unix.SYS_INOTIFY_INIT,
 }
 
+// watchingHere is the older form of one of watching.
+var watchingHere = []uint32{unix.SYS_INOTIFY_INIT}
+
 // refusedHere are the refused calls of this architecture alone.
 var refusedHere = []uint32{
 	unix.SYS_IOPL, unix.SYS_IOPERM, unix.SYS_MODIFY_LDT, unix.SYS_KEXEC_FILE_LOAD, unix.SYS_USELIB,

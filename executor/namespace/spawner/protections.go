@@ -11,6 +11,7 @@ import (
 	"cofferdam/executor"
 	"cofferdam/executor/namespace/cgroup"
 	"cofferdam/executor/namespace/host"
+	"cofferdam/executor/namespace/seccomp"
 	"cofferdam/internal/linux"
 
 	"golang.org/x/sys/unix"
@@ -28,7 +29,7 @@ func (s *server) protect(groupErr error) []executor.Protection {
 		{Name: "uts-namespace", Status: executor.Pass, Detail: "a host name of its own"},
 		{Name: "cgroup-namespace", Status: executor.Pass, Detail: "no cgroups but its own in sight"},
 		{Name: "capabilities", Status: executor.Pass, Detail: "none, and no_new_privs"},
-		{Name: "seccomp", Status: executor.Pass, Detail: fmt.Sprintf("allow list of %d instructions", len(s.scripts.filter))},
+		{Name: "seccomp", Status: executor.Pass, Detail: fmt.Sprintf("allow list of %d instructions", len(s.scripts.filters[seccomp.May{}]))},
 	}
 	all = append(all, host.Landlock(s.scripts.landlock), s.idProtection(), peerProtection(), s.quotaProtection())
 	s.try(all)

@@ -11,6 +11,7 @@ import (
 
 	"cofferdam/executor"
 	"cofferdam/executor/namespace/link"
+	"cofferdam/executor/namespace/seccomp"
 	"cofferdam/internal/linux"
 
 	"golang.org/x/sys/unix"
@@ -23,8 +24,7 @@ const cwd = ^uintptr(99)
 type scripts struct {
 	ids         *ids
 	landlock    int // ABI, 0 without
-	filter      []unix.SockFilter
-	sendfile    []unix.SockFilter // instead, for who may pass memory on by reference
+	filters     map[seccomp.May][]unix.SockFilter
 	initFilter  []unix.SockFilter
 	lastCap     uintptr
 	hardLimits  map[int]uint64
@@ -59,6 +59,10 @@ const (
 func (w *scripts) files(s *linux.Script, spec *link.Start, mounts []placed, tree uintptr, own int, binds map[int]uintptr) {
 	g := &s.Setup
 	empty := s.String("")
+	if n := spec.Limits.Inotify; n > 0 {
+		w.ucount(s, "max_inotify_instances", n)
+		w.ucount(s, "max_inotify_watches", n*executor.InotifyWatches)
+	}
 	if own >= 0 {
 		g.Add("bring the files", unix.SYS_MOVE_MOUNT, uintptr(own), empty, cwd, s.String("/files"), unix.MOVE_MOUNT_F_EMPTY_PATH)
 	}
@@ -95,6 +99,14 @@ func (w *scripts) files(s *linux.Script, spec *link.Start, mounts []placed, tree
 		}
 	}
 	w.leave(s)
+}
+
+// ucount sets a limit of the environment's user namespace, in whose /proc of the program's there is nothing of
+// it: namespaces(7). It counts in those around it as well, where the limits are the host's.
+func (w *scripts) ucount(s *linux.Script, name string, n int) {
+	file, fd, text := "/proc/sys/user/"+name, s.Slot(), strconv.Itoa(n)
+	s.Setup.Add("open "+file+" for limits.inotify", unix.SYS_OPENAT, cwd, s.String(file), unix.O_WRONLY|unix.O_CLOEXEC).Into(fd)
+	s.Setup.Add("write "+text+" to "+file, unix.SYS_WRITE, 0, s.String(text), uintptr(len(text))).From(0, fd)
 }
 
 // enter puts the file tree in its place and goes there.
@@ -217,10 +229,7 @@ func (w *scripts) program(s *linux.Script, spec *link.Start, rules []rule, keep 
 	} else {
 		g.Add("close descriptors", unix.SYS_CLOSE_RANGE, uintptr(keep), uintptr(^uint32(0)), 0)
 	}
-	filter := w.filter
-	if spec.Sendfile {
-		filter = w.sendfile
-	}
+	filter := w.filters[seccomp.May{Sendfile: spec.Sendfile, Inotify: spec.Limits.Inotify > 0}]
 	g.Add("filter system calls", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, s.Filter(filter))
 	w.seal(s)
 	return s.Err()
@@ -318,8 +327,9 @@ func (w *scripts) rlimits(s *linux.Script, l *executor.Limits) {
 	set("open files", unix.RLIMIT_NOFILE, int64(l.OpenFiles), int64(l.OpenFiles))
 	set("file size", unix.RLIMIT_FSIZE, l.FileBytes, l.FileBytes)
 	set("core files", unix.RLIMIT_CORE, 1, 1) // less than any, and no handler either: core(5)
-	set("message queues", unix.RLIMIT_MSGQUEUE, 64<<10, 64<<10)
-	set("timers and signals that wait", unix.RLIMIT_SIGPENDING, 4096, 4096)
+	// These two count for whoever made the namespace as well, who would have none left.
+	set("message queues", unix.RLIMIT_MSGQUEUE, 0, 0) // the filter has none either
+	set("timers and signals that wait", unix.RLIMIT_SIGPENDING, 256, 256)
 	set("locked memory", unix.RLIMIT_MEMLOCK, 64<<10, 64<<10)
 	set("nice", unix.RLIMIT_NICE, 0, 0)
 	set("real-time priority", unix.RLIMIT_RTPRIO, 0, 0)

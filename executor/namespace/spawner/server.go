@@ -158,9 +158,13 @@ func newServer(hello *link.Hello, conn *link.Conn) (*server, error) {
 	memoryGroup := s.cgroups != nil && !missing(s.cgroups, "memory")
 	s.scripts = &scripts{
 		ids: s.ids, landlock: linux.LandlockABI(), lastCap: lastCapability(),
-		filter: seccomp.Program(memoryGroup, false), sendfile: seccomp.Program(memoryGroup, true), initFilter: seccomp.Init(), hardLimits: hardLimits(),
+		filters: map[seccomp.May][]unix.SockFilter{}, initFilter: seccomp.Init(), hardLimits: hardLimits(),
 		memoryGroup: memoryGroup,
 		pidsGroup:   s.cgroups != nil && !missing(s.cgroups, "pids"),
+	}
+	for n := range 4 {
+		may := seccomp.May{Sendfile: n&1 != 0, Inotify: n&2 != 0}
+		s.scripts.filters[may] = seccomp.Program(memoryGroup, may)
 	}
 	room, err := linux.NewRoom(s.visitor.home)
 	if err != nil {

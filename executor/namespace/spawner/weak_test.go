@@ -15,6 +15,7 @@ import (
 	"cofferdam/executor"
 	"cofferdam/executor/canary"
 	"cofferdam/executor/namespace"
+	"cofferdam/executor/namespace/seccomp"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,7 +30,7 @@ var weaknesses = map[string]struct {
 	"nothing": {forget: func(*server) {}},
 	"seccomp": {
 		forget: func(s *server) {
-			s.scripts.filter = []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}}
+			s.scripts.filters[seccomp.May{}] = []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}}
 		},
 		finds: []string{"seccomp"},
 	},
@@ -40,7 +41,7 @@ var weaknesses = map[string]struct {
 				{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_OPENAT2, Jf: 1},
 				{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
 			}
-			s.scripts.filter = append(allow, s.scripts.filter...)
+			s.scripts.filters[seccomp.May{}] = append(allow, s.scripts.filters[seccomp.May{}]...)
 		},
 		finds: []string{"seccomp"},
 	},
