@@ -138,6 +138,55 @@ var ipcCases = []Case{
 		},
 	},
 	{
+		Name: "ipc/shared-sockets", Row: "pathname sockets in what two are shown",
+		Invisible: byKernel,
+		// Who may only read what somebody else may write to is not to be heard there.
+		Outside: func(t *Trial) {
+			if !t.enforced("landlock") {
+				t.Skip("needs landlock: sockets are files like others without it")
+			}
+			dir := t.Dir(nil)
+			os.Chmod(dir, 0o777)
+			writer := t.Spec("writer")
+			Share(writer, dir, "/d", true)
+			s := t.Start(writer)
+			t.waitFor(s, "/tmp/ready")
+			reader := t.Spec("reader")
+			Share(reader, dir, "/d", false)
+			t.Run(reader)
+			if _, err := os.Stat(filepath.Join(dir, "f")); err != nil {
+				t.Error("the writer cannot make files: ", err)
+			}
+			s.Kill(executor.CausePolicy, "it has been seen")
+			s.Wait()
+		},
+		Inside: func(in *Inside) {
+			if in.Part() == "reader" {
+				for _, name := range []string{"/d/s", "/d/datagrams", "/d/node", "/d/moved", "/d/linked"} {
+					_, err := net.Dial("unix", name)
+					in.Attempt("connect to "+name, err, unix.ENOENT)
+				}
+				_, err := os.OpenFile("/d/fifo", os.O_WRONLY|unix.O_NONBLOCK, 0)
+				in.Attempt("write to a pipe", err, unix.EACCES)
+				return
+			}
+			in.Must(os.WriteFile("/d/f", nil, 0o666))
+			in.Must(unix.Mkfifo("/d/fifo", 0o666))
+			in.Must(os.Chmod("/d/fifo", 0o666))
+			_, err := net.Listen("unix", "/d/s")
+			in.Attempt("listen where somebody reads", err, unix.EACCES)
+			_, err = net.ListenPacket("unixgram", "/d/datagrams")
+			in.Attempt("take datagrams there", err, unix.EACCES)
+			in.Attempt("make a socket there", unix.Mknod("/d/node", unix.S_IFSOCK|0o666, 0), unix.EACCES)
+			_, err = net.Listen("unix", "/tmp/s")
+			in.Attempt("listen where nobody else is", err, 0)
+			in.Attempt("move that one there", os.Rename("/tmp/s", "/d/moved"), unix.EXDEV, unix.EACCES)
+			in.Attempt("link it there", os.Link("/tmp/s", "/d/linked"), unix.EXDEV, unix.EACCES)
+			in.Must(os.WriteFile("/tmp/ready", nil, 0o600))
+			time.Sleep(time.Hour)
+		},
+	},
+	{
 		Name: "ipc/network", Row: "proxy variables only; CVE-2024-29021; CVE-2025-9074",
 		Invisible: "there is no route in the network of an environment; the kernel says so by itself",
 		Outside: func(t *Trial) {

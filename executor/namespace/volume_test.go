@@ -73,6 +73,24 @@ func TestVolumeShared(t *testing.T) {
 	<-p.Done()
 }
 
+// Whoever reads a volume that somebody else writes to cannot be heard there, by a socket that lies in it.
+func TestVolumeHasNoSockets(t *testing.T) {
+	_, at := store(t)
+	e := open(t, at)
+	for _, p := range e.Protections() {
+		if p.Name == "landlock" && p.Status != executor.Pass {
+			t.Skip("needs landlock: ", p.Detail)
+		}
+	}
+	if _, err := os.Stat("/usr/bin/python3"); err != nil {
+		t.Skip("needs python3: ", err)
+	}
+	const script = `/usr/bin/python3 -c "import socket; socket.socket(socket.AF_UNIX).bind('/data/s')" 2>&1 | tail -1; ls -A /data; /usr/bin/python3 -c "import socket; socket.socket(socket.AF_UNIX).bind('/tmp/s')" && ls /tmp`
+	if got := finish(t, e, withVolume("v", 1<<20, script)); got.stdout != "PermissionError: [Errno 13] Permission denied\ns\n" {
+		t.Errorf("%+v", got)
+	}
+}
+
 // No more fits into a volume than its size, however fast it is written, and the
 // program is told so by the kernel.
 func TestVolumeIsFull(t *testing.T) {

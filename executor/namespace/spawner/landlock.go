@@ -30,18 +30,21 @@ func handled(abi int) uint64 {
 	}
 }
 
-// rule lets a program do everything below a place.
+// rule lets a program do everything below a place; but where others may see it, it makes no sockets. Whoever only reads
+// there could connect to one, and say, and pass descriptors, what no grant lets it: a mount that is read-only does not
+// keep anybody from that, and labels let those read who must not be heard.
 type rule struct {
-	path  string
-	isDir bool
+	path   string
+	isDir  bool
+	others bool
 }
 
 // writable lists where a program with these mounts may write.
 func writable(mounts []placed) []rule {
-	rules := []rule{{"/tmp", true}, {"/dev/shm", true}}
+	rules := []rule{{"/tmp", true, false}, {"/dev/shm", true, false}}
 	for _, m := range mounts {
 		if m.Writable && (m.Kind == executor.MountBind || m.Kind == executor.MountVolume || m.Kind == executor.MountPoints) || m.Kind == executor.MountTmpfs {
-			rules = append(rules, rule{m.Target, m.isDir})
+			rules = append(rules, rule{m.Target, m.isDir, m.Kind != executor.MountTmpfs})
 		}
 	}
 	return rules
@@ -76,10 +79,13 @@ func (w *scripts) restrict(s *linux.Script, g *linux.Stage, rules []rule) {
 	}
 	add("/proc", fsRead|fsWrite)
 	for _, r := range rules {
-		if r.isDir {
-			add(r.path, all)
-		} else {
+		switch {
+		case !r.isDir:
 			add(r.path, fsFile)
+		case r.others:
+			add(r.path, all&^unix.LANDLOCK_ACCESS_FS_MAKE_SOCK)
+		default:
+			add(r.path, all)
 		}
 	}
 	g.Add("restrict with landlock", unix.SYS_LANDLOCK_RESTRICT_SELF, 0, 0).From(0, ruleset)
