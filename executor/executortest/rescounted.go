@@ -1,13 +1,16 @@
 package executortest
 
 import (
+	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"time"
 
 	"cofferdam/executor"
+	"cofferdam/internal/linux/raw"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,6 +18,41 @@ import (
 // countedCases take what the kernel counts for a user of the host, through all user namespaces: what one
 // environment has of it neither another one nor the host can have.
 var countedCases = []Case{
+	{
+		Name: "res/own-filters", Row: "memory of the kernel for filters runs out", Invisible: byFilter,
+		// Some hundred processes with as many instructions as there may be take all that the host has for them.
+		Inside: func(in *Inside) {
+			prog := make([]byte, 16) // struct sock_fprog
+			code := []byte{unix.BPF_RET | unix.BPF_K, 0, 0, 0, 0, 0, 0xff, 0x7f}
+			binary.NativeEndian.PutUint16(prog, 1)
+			binary.NativeEndian.PutUint64(prog[8:], uint64(raw.Address(code)))
+			for _, flags := range []uintptr{0, unix.SECCOMP_FILTER_FLAG_TSYNC, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER} {
+				in.Attempt("a filter of system calls", raw0(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, prog), unix.ENOSYS)
+			}
+			in.Attempt("the strictest", raw0(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_STRICT, 0, nil), unix.ENOSYS)
+			in.Attempt("a filter, as before", raw0(unix.SYS_PRCTL, unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, prog), unix.EINVAL)
+			in.Attempt("the strictest, as before", raw0(unix.SYS_PRCTL, unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_STRICT), unix.EINVAL)
+			for _, option := range []int{unix.SO_ATTACH_FILTER, unix.SO_ATTACH_REUSEPORT_CBPF, unix.SO_ATTACH_BPF} {
+				s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+				in.Must(err)
+				in.Attempt("a filter of packets", unix.SetsockoptString(s, unix.SOL_SOCKET, option, string(prog)), unix.ENOPROTOOPT)
+			}
+			runtime.KeepAlive(code)
+		},
+	},
+	{
+		Name: "res/huge-pages", Row: "huge pages run out", Invisible: byFilter,
+		Inside: func(in *Inside) {
+			for _, size := range []int{21, 30} {
+				_, err := unix.Mmap(-1, 0, 1<<size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_HUGETLB|size<<unix.MAP_HUGE_SHIFT)
+				in.Attempt(fmt.Sprintf("a page of 2 to the %d bytes", size), err, unix.EPERM)
+			}
+			_, err := unix.MemfdCreate("huge", unix.MFD_HUGETLB)
+			in.Attempt("a file of them", err, unix.EPERM, unix.ENOSYS)
+			_, err = unix.SysvShmGet(unix.IPC_PRIVATE, 2<<20, unix.IPC_CREAT|0o4000|0o600)
+			in.Attempt("a segment of them", err, unix.EPERM, unix.ENOSYS)
+		},
+	},
 	{
 		Name: "res/no-inotify", Row: "instances of inotify run out", Invisible: byFilter,
 		Inside: func(in *Inside) {

@@ -21,6 +21,10 @@
 // a directory of the host lies there without the mount option that makes them void
 // inside, and as an ordinary user it belongs to that user: whoever runs it would be them.
 //
+// A program adds no filters of its own: what the kernel translates them into is memory that it counts for
+// nobody, with one bound for the host (net.core.bpf_jit_limit), and where it is met no filter can be set at all, ours
+// neither. Nor does it take huge pages, which are few, and reserved for somebody else, if there are any.
+//
 // Where no cgroup accounts for memory, somebody has to look at processes to see
 // what they use, and what no process maps is nowhere to be seen: there memory that
 // lives without being mapped cannot be had.
@@ -140,12 +144,16 @@ func Program(accounted bool, may May) []unix.SockFilter {
 	rules[unix.SYS_FCNTL] = noneOf(1, unix.F_SETLEASE, unix.F_NOTIFY)
 	// What would have the scheduler keep neighbours off a core, and pages be shared
 	// with whoever has the same.
-	rules[unix.SYS_PRCTL] = noneOf(0, unix.PR_SCHED_CORE, unix.PR_SET_MEMORY_MERGE)
+	// And filters, which the kernel then says that it was built without.
+	rules[unix.SYS_PRCTL] = append(unlessOneOf(0, unix.EINVAL, unix.PR_SET_SECCOMP), noneOf(0, unix.PR_SCHED_CORE, unix.PR_SET_MEMORY_MERGE)...)
 	rules[unix.SYS_MADVISE] = noneOf(2, unix.MADV_MERGEABLE)
 	// Of other processes it would be the init's, where that has the program's id.
 	rules[unix.SYS_PRLIMIT64] = append(onlyIf(0, unix.EPERM, 0), keptAsIs(1, unix.RLIMIT_CORE, 2, 3)...)
 	rules[unix.SYS_SETRLIMIT] = noneOfAs(0, 0, unix.RLIMIT_CORE)
 	rules[unix.SYS_PERSONALITY] = oneOf(0, unix.EPERM, 0, 0xffffffff)
+	for nr, flags := range huge {
+		rules[nr] = noneOfBits(flags.arg, flags.bits)
+	}
 	for _, table := range []map[uint32]int{modes, modesHere} {
 		for nr, mode := range table {
 			rules[nr] = noneOfBits(mode, setID)
@@ -160,7 +168,7 @@ func Program(accounted bool, may May) []unix.SockFilter {
 		for _, nr := range hidden {
 			delete(rules, nr)
 		}
-		rules[unix.SYS_MMAP] = notBothBits(3, unix.MAP_SHARED, unix.MAP_ANONYMOUS)
+		rules[unix.SYS_MMAP] = append(unlessBits(3, unix.MAP_HUGETLB), notBothBits(3, unix.MAP_SHARED, unix.MAP_ANONYMOUS)...)
 		setOptions = append(setOptions, bufferOptions)
 	}
 	if !may.Inotify {
@@ -209,6 +217,24 @@ func oneOf(arg int, errno unix.Errno, values ...uint32) []unix.SockFilter {
 		code = append(code, jump(unix.BPF_JEQ, v, uint8(len(values)-i), 0))
 	}
 	return append(append(code, ret(errnoAction|uint32(errno))...), ret(allow)...)
+}
+
+// unlessOneOf goes on with what follows if the low half of argument arg is not among values.
+func unlessOneOf(arg int, errno unix.Errno, values ...uint32) []unix.SockFilter {
+	code := []unix.SockFilter{load(uint32(offArg + 8*arg))}
+	for i, v := range values {
+		last := uint8(0)
+		if i == len(values)-1 {
+			last = 1
+		}
+		code = append(code, jump(unix.BPF_JEQ, v, uint8(len(values)-1-i), last))
+	}
+	return append(code, ret(errnoAction|uint32(errno))...)
+}
+
+// unlessBits goes on with what follows if argument arg has none of bits, all in the low half.
+func unlessBits(arg int, bits uint32) []unix.SockFilter {
+	return append([]unix.SockFilter{load(uint32(offArg + 8*arg)), jump(unix.BPF_JSET, bits, 0, 1)}, ret(errnoAction|uint32(unix.EPERM))...)
 }
 
 // onlyIf goes on with what follows if the low half of argument arg is among values.

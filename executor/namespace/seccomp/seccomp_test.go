@@ -56,7 +56,7 @@ const (
 
 func TestProgram(t *testing.T) {
 	prog := Program(true, May{})
-	if len(prog) > 360 {
+	if len(prog) > 400 {
 		t.Errorf("filter of %d instructions: its length is paid for at every start", len(prog))
 	}
 	for _, tt := range []struct {
@@ -108,6 +108,16 @@ func TestProgram(t *testing.T) {
 		{"limits of another", unix.SYS_PRLIMIT64, []uint64{1, unix.RLIMIT_CORE}, eperm},
 		{"a name for a thread", unix.SYS_PRCTL, []uint64{unix.PR_SET_NAME}, allow},
 		{"a core of one's own", unix.SYS_PRCTL, []uint64{unix.PR_SCHED_CORE}, eperm},
+		{"a filter", unix.SYS_PRCTL, []uint64{unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER}, errnoAction | uint32(unix.EINVAL)},
+		{"a filter and high bits", unix.SYS_PRCTL, []uint64{1<<40 | unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER}, errnoAction | uint32(unix.EINVAL)},
+		{"a filter by its own call", unix.SYS_SECCOMP, []uint64{unix.SECCOMP_SET_MODE_FILTER}, enosys},
+		{"memory", unix.SYS_MMAP, []uint64{0, 4096, 3, unix.MAP_SHARED | unix.MAP_ANONYMOUS}, allow},
+		{"huge pages", unix.SYS_MMAP, []uint64{0, 2 << 20, 3, unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_HUGETLB}, eperm},
+		{"huger pages and high bits", unix.SYS_MMAP, []uint64{0, 1 << 30, 3, 1<<40 | unix.MAP_PRIVATE | unix.MAP_HUGETLB | 30<<26}, eperm},
+		{"a file in memory", unix.SYS_MEMFD_CREATE, []uint64{0, unix.MFD_CLOEXEC}, allow},
+		{"a file in huge pages", unix.SYS_MEMFD_CREATE, []uint64{0, unix.MFD_HUGETLB}, eperm},
+		{"a segment", unix.SYS_SHMGET, []uint64{0, 4096, unix.IPC_CREAT | 0o600}, allow},
+		{"a segment of huge pages", unix.SYS_SHMGET, []uint64{0, 2 << 20, unix.IPC_CREAT | 0o4000 | 0o600}, eperm},
 		{"free memory", unix.SYS_MADVISE, []uint64{0, 4096, unix.MADV_DONTNEED}, allow},
 		{"memory shared with whoever has the same", unix.SYS_MADVISE, []uint64{0, 4096, unix.MADV_MERGEABLE}, eperm},
 		{"fionread", unix.SYS_IOCTL, []uint64{0, 0x541b}, allow},
@@ -187,6 +197,7 @@ func TestUnaccounted(t *testing.T) {
 		{"a shared file", mmap, []uint64{0, 4096, 3, unix.MAP_SHARED}, allow},
 		{"shared memory", mmap, []uint64{0, 4096, 3, unix.MAP_SHARED | unix.MAP_ANONYMOUS}, eperm},
 		{"shared and validated memory", mmap, []uint64{0, 4096, 3, 1<<40 | unix.MAP_SHARED_VALIDATE | unix.MAP_ANONYMOUS}, eperm},
+		{"huge pages", mmap, []uint64{0, 2 << 20, 3, unix.MAP_PRIVATE | unix.MAP_HUGETLB}, eperm},
 		{"memfd_create", unix.SYS_MEMFD_CREATE, nil, enosys},
 		{"memfd_secret", unix.SYS_MEMFD_SECRET, nil, enosys},
 		{"shmget", unix.SYS_SHMGET, nil, enosys},

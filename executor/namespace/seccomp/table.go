@@ -47,7 +47,7 @@ var allowed = []uint32{
 	unix.SYS_PSELECT6, unix.SYS_PPOLL, unix.SYS_SET_ROBUST_LIST, unix.SYS_GET_ROBUST_LIST, unix.SYS_SPLICE,
 	unix.SYS_TEE, unix.SYS_TIMERFD_CREATE, unix.SYS_TIMERFD_SETTIME, unix.SYS_TIMERFD_GETTIME,
 	unix.SYS_SIGNALFD4, unix.SYS_EVENTFD2, unix.SYS_PIPE2, unix.SYS_PREADV, unix.SYS_PWRITEV, unix.SYS_PREADV2,
-	unix.SYS_PWRITEV2, unix.SYS_CLOSE_RANGE, unix.SYS_GETCPU, unix.SYS_SECCOMP, unix.SYS_GETRANDOM,
+	unix.SYS_PWRITEV2, unix.SYS_CLOSE_RANGE, unix.SYS_GETCPU, unix.SYS_GETRANDOM,
 	unix.SYS_MEMFD_CREATE, unix.SYS_MEMFD_SECRET, unix.SYS_MEMBARRIER, unix.SYS_COPY_FILE_RANGE,
 	unix.SYS_PKEY_MPROTECT, unix.SYS_PKEY_ALLOC, unix.SYS_PKEY_FREE, unix.SYS_STATX, unix.SYS_RSEQ,
 	unix.SYS_PIDFD_SEND_SIGNAL, unix.SYS_PIDFD_OPEN, unix.SYS_LANDLOCK_CREATE_RULESET,
@@ -72,6 +72,19 @@ var refused = []uint32{
 	unix.SYS_FANOTIFY_INIT, unix.SYS_FANOTIFY_MARK, unix.SYS_MOVE_PAGES, unix.SYS_MIGRATE_PAGES,
 	unix.SYS_VMSPLICE, unix.SYS_LOOKUP_DCOOKIE,
 }
+
+// huge are the calls that can take huge pages, and by which bits of which argument.
+var huge = map[uint32]struct {
+	arg  int
+	bits uint32
+}{
+	unix.SYS_MMAP:         {3, unix.MAP_HUGETLB},
+	unix.SYS_MEMFD_CREATE: {1, unix.MFD_HUGETLB},
+	unix.SYS_SHMGET:       {2, shmHuge},
+}
+
+// shmHuge is SHM_HUGETLB of shmget(2).
+const shmHuge = 0o4000
 
 // modes are the calls with the mode of a file, and which argument it is.
 var modes = map[uint32]int{unix.SYS_FCHMOD: 1, unix.SYS_FCHMODAT: 2, unix.SYS_FCHMODAT2: 2, unix.SYS_MKNODAT: 2}
