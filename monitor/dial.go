@@ -74,7 +74,7 @@ func (v *visit) handable(object string) bool {
 	if !granted || v.to == nil {
 		return true
 	}
-	door := &v.has.policy.door
+	door := &v.has.policy.Door
 	asDoor := door.Service == e.id.Service
 	totals := v.has.policy.totals[KindConnect]
 	switch {
@@ -131,7 +131,7 @@ func (c *conn) hand(ctx context.Context, v *visit, id uint64, object string) {
 	e, h := c.env, v.h
 	defer h.stop()
 	decide := e.visits
-	if door := &v.has.policy.door; door.People != nil && door.Service == e.id.Service {
+	if door := &v.has.policy.Door; door.People != nil && door.Service == e.id.Service {
 		decide = e.visitsFor
 	}
 	v, err := decide(ctx, v, object)
@@ -208,7 +208,7 @@ func (v *visit) over(by *Env) func() {
 		if h.carried.any {
 			by.heard.Add(1)
 		}
-		if v.e.id.Service == v.has.policy.door.Service && v.to.HTTP == v.port {
+		if v.e.id.Service == v.has.policy.Door.Service && v.to.HTTP == v.port {
 			request.sent = h.lastOut
 			request.answered(h.carried.any, h.unanswered)
 		}

@@ -216,8 +216,8 @@ func (e *Env) proxy(ctx context.Context, r *relay) {
 	var toDoor passage
 	toDoor.env = e
 	defer toDoor.end()
-	if p := e.rights.Load().policy; p.services[p.egress.Service] != nil {
-		at := p.services[p.egress.Service].portEndpoint(p.egress.Port)
+	if p := e.rights.Load().policy; p.services[p.Egress.Service] != nil {
+		at := p.services[p.Egress.Service].portEndpoint(p.Egress.Port)
 		if err := e.lastAs("connection to the proxy", label.Privileges{}, at, func() { r.out.stop(&e.held) }, r.nearGone, &toDoor.says, &toDoor.hears); err != nil {
 			v := Verdict{Rule: fmt.Sprintf("labels: %v; %v", err, errViaProxy)}
 			e.m.refuse(e, ViaProxy, 0, v, "", labelsOf(e.at(), label.Privileges{}, at))

@@ -76,7 +76,7 @@ func (b *bridged) of(n uint64) *visit {
 // prefaceTo is what a door reads ahead of a connection that v leads to it.
 func (v *visit) prefaceTo(by *Env) string {
 	line := fmt.Sprintf("COFFERDAM %s %s %d", v.e.id.Service, v.to.Name, v.port)
-	if m := v.e.m; v.has.policy.door.People != nil {
+	if m := v.e.m; v.has.policy.Door.People != nil {
 		v.door = by
 		v.number = m.bridged.add(v)
 		line += fmt.Sprintf(" %d %s", v.number, hexOf(v.principal))
@@ -146,7 +146,7 @@ func (v *visit) onBehalf(line string) (people guard.Endpoint, err error) {
 			return people, errors.New("not in the one way to write it")
 		}
 		v.principal = principal
-		if people, err = v.has.policy.door.People(route, v.to.Name, principal); err != nil {
+		if people, err = v.has.policy.Door.People(route, v.to.Name, principal); err != nil {
 			return people, err
 		}
 		if err := v.chargePerson(principal, people.Request); err != nil {

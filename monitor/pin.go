@@ -110,8 +110,8 @@ func (m *Monitor) resolve(ctx context.Context, name string) (wire.Answer, error)
 }
 
 func (p *policy) egressDoor() (*service, int, error) {
-	if door := p.services[p.egress.Service]; door != nil {
-		return door, p.egress.Port, nil
+	if door := p.services[p.Egress.Service]; door != nil {
+		return door, p.Egress.Port, nil
 	}
 	return nil, 0, errors.New("no door to the Internet")
 }

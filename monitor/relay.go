@@ -364,7 +364,7 @@ func (e *Env) accept(l net.Listener, carry func(context.Context, *relay)) {
 
 func (e *Env) relay(ctx context.Context, r *relay, to string, port int) {
 	v := e.newVisit(r, to, port)
-	door := v.has.policy.door
+	door := v.has.policy.Door
 	forPeople := door.People != nil && door.Service == e.id.Service
 	decide := e.visits
 	if forPeople {
@@ -464,7 +464,7 @@ func (e *Env) holdRelay(r link) bool {
 // mostRelays is how many connections it may have made at a time.
 func (e *Env) mostRelays() int {
 	most := MaxRelays
-	if door := &e.rights.Load().policy.door; door.Service == e.id.Service {
+	if door := &e.rights.Load().policy.Door; door.Service == e.id.Service {
 		most += door.Connections
 	}
 	return most

@@ -253,7 +253,7 @@ func (v *visit) letGo() {
 // HTTP is nothing for the monitor. The door is trusted not to mix what passes
 // it, and is told nothing before the caller may speak to the target.
 func (v *visit) reach(ctx context.Context) (net.Conn, *Env, error) {
-	door := v.has.policy.door
+	door := v.has.policy.Door
 	if v.to.HTTP != v.port || v.e.id.Service == door.Service {
 		return v.dial(ctx)
 	}
