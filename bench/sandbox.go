@@ -96,7 +96,6 @@ var (
 	minijail = sandbox{"minijail0", []string{
 		"-b", "/usr,/usr,1", "-k", "proc,/proc,proc,0xe", "-U", "-v", "-p", "-e", "-l", "--uts", "-n", "-c", "0", "-t", "-T", "static", "--",
 	}, nil}
-	plain = sandbox{"env", []string{"-i"}, nil}
 )
 
 func (s sandbox) contestant(p program, at pace) contestant {

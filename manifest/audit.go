@@ -23,7 +23,7 @@ func auditKeys() table[Audit] {
 			a.Keep = r.countLimit(v, 1<<16)
 		}},
 		{"checkpoint", aCount, false, "1000", "The log is signed after so many records, at most 10000.", func(r *reader, v value, a *Audit) {
-			a.Checkpoint, _ = r.integer(v, aCount, 1, 10_000)
+			a.Checkpoint = r.integer(v, aCount, 1, 10_000)
 		}},
 		{"interval", aTime, false, "10s", "It is signed so long after the first record since, too, at most an hour. What is not signed can be changed by who can write to the log.", func(r *reader, v value, a *Audit) {
 			a.Interval = r.duration(v, aTime, time.Hour)

@@ -24,10 +24,10 @@ func doorKeys() table[Door] {
 			r.portOf(v, &d.To)
 		}},
 		{"connections", aCount, false, "256", "Connections at a time; further ones wait until there is room. Those of all doors together are at most 1024.", func(r *reader, v value, d *Door) {
-			d.Connections, _ = r.integer(v, aCount, 1, maxGuests)
+			d.Connections = r.integer(v, aCount, 1, maxGuests)
 		}},
 		{"per_peer", aCount, false, "64, or connections if that is less", "Of them, how many from one address (of IPv6, one /64); further ones are closed at once.", func(r *reader, v value, d *Door) {
-			d.PerPeer, _ = r.integer(v, aCount, 1, maxGuests)
+			d.PerPeer = r.integer(v, aCount, 1, maxGuests)
 		}},
 		{"idle", aTime, false, "10m", "How long a connection lasts over which nothing comes either way.", func(r *reader, v value, d *Door) {
 			d.Idle = r.duration(v, aTime, maxDuration)

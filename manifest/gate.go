@@ -34,7 +34,7 @@ func gateKeys() table[Gate] {
 			g.Output, g.given = l.text, true
 		}},
 		{"bits", aCount, false, "no bound", "Bound on what an answer may tell: 1 is true or false, n a number below 2^n, at most 62. Any other answer is refused.", func(r *reader, v value, g *Gate) {
-			g.Bits, _ = r.integer(v, aCount, 1, 62)
+			g.Bits = r.integer(v, aCount, 1, 62)
 		}},
 	}}
 }

@@ -56,7 +56,7 @@ func healthKeys() table[Health] {
 			h.Timeout = r.duration(v, aTime, maxDeadline)
 		}},
 		{"retries", aCount, false, "3", "So many that fail in a row, and it is unhealthy.", func(r *reader, v value, h *Health) {
-			h.Retries, _ = r.integer(v, aCount, 1, 1000)
+			h.Retries = r.integer(v, aCount, 1, 1000)
 		}},
 		{"start_period", aTime, false, "none", "Time from its start in which those that fail do not count, as long as none has succeeded.", func(r *reader, v value, h *Health) {
 			h.StartPeriod = r.duration(v, aTime, maxDuration)

@@ -170,7 +170,7 @@ func routeKeys() table[Route] {
 			route.Rate = r.requestRate(v)
 		}},
 		{"websocket", aBool, false, "false", "A request may become a web socket, if its answer is public and the page that asks, if one does, is of the same origin. It counts as a request that goes on until it ends, whatever the timeout is.", func(r *reader, v value, route *Route) {
-			route.WebSocket = r.boolean(v, aBool)
+			route.WebSocket = r.boolean(v)
 		}},
 		{"request", aLabel, false, "True %% {principal} with authenticate, and public from who is not recognised; public without", "Label of what a person sends.", func(r *reader, v value, route *Route) {
 			route.Request = r.label(v)
@@ -202,13 +202,13 @@ func gatewayLimitKeys() table[GatewayLimits] {
 			l.Idle = r.duration(v, aTime, maxDuration)
 		}},
 		{"connections", aCount, false, "512", "Connections at a time.", func(r *reader, v value, l *GatewayLimits) {
-			l.Connections, _ = r.integer(v, aCount, 1, 1<<16)
+			l.Connections = r.integer(v, aCount, 1, 1<<16)
 		}},
 		{"per_peer", aCount, false, "half of connections", "Connections at a time from one address (of IPv6, one /64); further ones get 429. Connections between services: from one service, or one principal that it runs for.", func(r *reader, v value, l *GatewayLimits) {
-			l.PerPeer, _ = r.integer(v, aCount, 1, 1<<16)
+			l.PerPeer = r.integer(v, aCount, 1, 1<<16)
 		}},
 		{"per_principal", aCount, false, "a quarter of connections", "Requests at a time of one principal; further ones get 429.", func(r *reader, v value, l *GatewayLimits) {
-			l.PerPrincipal, _ = r.integer(v, aCount, 1, 1<<16)
+			l.PerPrincipal = r.integer(v, aCount, 1, 1<<16)
 		}},
 		{"rate", aRequestRate, false, "no limit", "Requests from one address, before anybody is asked who it is; further ones get 429.", func(r *reader, v value, l *GatewayLimits) {
 			l.Rate = r.requestRate(v)
@@ -220,7 +220,7 @@ func serviceKeys() table[Service] {
 	return table[Service]{
 		keys: []key[Service]{
 			{"template", aBool, false, "false", "Not started with the others, but by whoever has {spawn: …} among its uses.", func(r *reader, v value, s *Service) {
-				s.Template = r.boolean(v, aBool)
+				s.Template = r.boolean(v)
 			}},
 			{"runtime", aRuntime, false, "no files but those listed", "host shows the host's /usr, /bin, /sbin and /lib*, read-only.", func(r *reader, v value, s *Service) {
 				s.Runtime, _ = r.oneOf(v, aRuntime, "host")
@@ -231,7 +231,7 @@ func serviceKeys() table[Service] {
 				s.WorkingDir, _ = r.insidePath(v)
 			}},
 			{"sendfile", aBool, false, "false", "It has sendfile(2), splice(2) and tee(2), which pass memory on instead of what is in it. Programs mostly do without by themselves; one that does not is nginx, unless it is told `sendfile off`. What such a service sends to others over TCP is copied on its way, and takes longer. Not with direct.", func(r *reader, v value, s *Service) {
-				s.Sendfile = r.boolean(v, aBool)
+				s.Sendfile = r.boolean(v)
 			}},
 			{"files", someFiles, false, "none", "Host files and directories that it sees, read-only.", readFiles},
 			{"volumes", someVolumes, false, "none", "Storage that stays when it ends.", readVolumes},
@@ -259,7 +259,7 @@ func serviceKeys() table[Service] {
 				s.Idle = r.duration(v, aTime, maxDuration)
 			}},
 			{"max_instances", aCount, false, "16", "With an instance for each label or principal: how many run at a time. For one more, that which has been idle for longest ends; if none is, its callers wait in a queue.", func(r *reader, v value, s *Service) {
-				s.MaxInstances, _ = r.integer(v, aCount, 1, 1<<16)
+				s.MaxInstances = r.integer(v, aCount, 1, 1<<16)
 			}},
 			{"warm", aWarm, false, "no", "A number: instances that run and are ready before anybody has asked, and are nobody's until then. With an instance for each label or principal: so many spares, as far as the budget and max_instances have room. With one shared instance: 1, which takes over at once when the other ends. Of a template, or a program per call: so many environments that wait, complete but for the program. The word fork: each instance is a fork of an interpreter of Python that waits, which is faster, and less apart from the others. The word exec: an interpreter of Python or Node.js is executed before and waits, for one use, in a template or a program per call. See below.", readWarm},
 			{"limits", limits, false, "see there", "Bounds of the whole process tree of an instance.", func(r *reader, v value, s *Service) {
@@ -282,7 +282,7 @@ func serviceKeys() table[Service] {
 func fileKeys() table[File] {
 	return table[File]{keys: []key[File]{
 		{"from", aPath, true, "", "On the host, from the manifest's directory on. Links are followed once, when the manifest is read.", readFrom},
-		{"to", anInsidePath, true, "", "Inside.", func(r *reader, v value, f *File) { f.To, _ = r.target(v) }},
+		{"to", anInsidePath, true, "", "Inside.", func(r *reader, v value, f *File) { f.To = r.target(v) }},
 	}, refused: []refusal{
 		{"read_only", "files are read-only always", "for storage use volumes"},
 	}}
@@ -291,7 +291,7 @@ func fileKeys() table[File] {
 func volumeKeys() table[Volume] {
 	return table[Volume]{keys: []key[Volume]{
 		{"name", aVolumeName, true, "", "Its name in the application. {principal} is replaced by whom the instance runs for.", readVolumeName},
-		{"to", anInsidePath, true, "", "Inside.", func(r *reader, v value, o *Volume) { o.To, _ = r.target(v) }},
+		{"to", anInsidePath, true, "", "Inside.", func(r *reader, v value, o *Volume) { o.To = r.target(v) }},
 		{"size", aSizeLimit, false, "64M", "How much fits in: what is more is refused by the kernel where root started the application; elsewhere it is noticed a moment later, which allow_degraded: [disk-quota] must permit.", func(r *reader, v value, o *Volume) {
 			o.SizeBytes = r.sizeLimit(v, 64<<10)
 		}},
@@ -299,7 +299,7 @@ func volumeKeys() table[Volume] {
 			o.Inodes = r.inodes(v)
 		}},
 		{"read_only", aBool, false, "false", "It may not write there.", func(r *reader, v value, o *Volume) {
-			o.ReadOnly = r.boolean(v, aBool)
+			o.ReadOnly = r.boolean(v)
 		}},
 		{"label", aLabel, false, serviceLabel, "Label of what is in it, fixed when it is first made. To write there a service must be at exactly this label; to read, at or above it.", func(r *reader, v value, o *Volume) {
 			o.Label = r.label(v)
@@ -313,7 +313,7 @@ func volumeKeys() table[Volume] {
 
 func tmpfsKeys() table[Tmpfs] {
 	return table[Tmpfs]{keys: []key[Tmpfs]{
-		{"to", anInsidePath, true, "", "Inside.", func(r *reader, v value, t *Tmpfs) { t.To, _ = r.target(v) }},
+		{"to", anInsidePath, true, "", "Inside.", func(r *reader, v value, t *Tmpfs) { t.To = r.target(v) }},
 		{"size", aSize, false, "16M", "How much fits in.", func(r *reader, v value, t *Tmpfs) {
 			t.SizeBytes = r.size(v, aSize, 4<<10)
 		}},
@@ -329,10 +329,10 @@ func shareKeys() table[Share] {
 			s.Name, _ = r.name(v, aName, serviceNames)
 		}},
 		{"from", aPath, true, "", "The directory, from the manifest's directory on. Links are followed once, when the manifest is read; below it none is.", func(r *reader, v value, s *Share) {
-			s.From, _ = r.hostPath(v)
+			s.From = r.hostPath(v)
 		}},
 		{"writable", aBool, false, "false", "Programs may write there, where others than the owner may.", func(r *reader, v value, s *Share) {
-			s.Writable = r.boolean(v, aBool)
+			s.Writable = r.boolean(v)
 		}},
 		{"size", aSizeLimit, false, "64M", "With writable: how much a mounted directory may hold. More is noticed a moment later and ends the instance, which allow_degraded: [disk-quota] must permit.", func(r *reader, v value, s *Share) {
 			s.SizeBytes = r.sizeLimit(v, 64<<10)
@@ -353,7 +353,7 @@ func provideKeys() table[Provide] {
 			p.Deadline = r.duration(v, aTime, maxDeadline)
 		}},
 		{"idempotent", aBool, false, "false", "May be repeated on a new instance when the old one died over it.", func(r *reader, v value, p *Provide) {
-			p.Idempotent = r.boolean(v, aBool)
+			p.Idempotent = r.boolean(v)
 		}},
 		{"request", aLabel, false, serviceLabel, "Label of what is sent in a call.", func(r *reader, v value, p *Provide) {
 			p.Request = r.label(v)
@@ -392,7 +392,7 @@ func useKeys() table[Use] {
 			u.Answer = r.label(v)
 		}},
 		{"private", aBool, false, "false", "With egress: it may lead to this host, its networks, or other addresses that are not of the Internet.", func(r *reader, v value, u *Use) {
-			u.Private = r.boolean(v, aBool)
+			u.Private = r.boolean(v)
 		}},
 		{"rate", someRates, false, "see there", "With all but share: what passes, of all its instances together, or of those that run for the same principal.", func(r *reader, v value, u *Use) {
 			readRates(r, v, &u.Rate)
@@ -401,13 +401,13 @@ func useKeys() table[Use] {
 			u.Deadline = r.duration(v, aTime, maxDeadline)
 		}},
 		{"direct", aBool, false, "false", "With connect, unless it is HTTP: a program that dials with the SDK gets the socket itself, at the kernel's speed, where no label can change at either end, no bytes are counted and there is no deadline. Not of a service with sendfile. See SECURITY.md.", func(r *reader, v value, u *Use) {
-			u.Direct = r.boolean(v, aBool)
+			u.Direct = r.boolean(v)
 		}},
 		{"for", anyoneWord, false, "for whom it runs itself, if for anybody", "With connect, and with share and into: the other service has an instance for each principal, and this one says for each connection and each mount whose is meant. It is believed.", func(r *reader, v value, u *Use) {
 			_, u.ForAnyone = r.oneOf(v, anyoneWord, "anyone")
 		}},
 		{"bound", aBool, false, "false", "With call, in a template: only for instances to which their spawner bound something.", func(r *reader, v value, u *Use) {
-			u.Bound = r.boolean(v, aBool)
+			u.Bound = r.boolean(v)
 		}},
 	}}
 }
@@ -451,7 +451,7 @@ func restartKeys() table[Restart] {
 	return table[Restart]{keys: []key[Restart]{
 		{"policy", aPolicy, false, "always", "When it is started again.", readPolicy},
 		{"intensity", aCount, false, "5", "So many restarts within period, and it is broken.", func(r *reader, v value, s *Restart) {
-			s.Intensity, _ = r.integer(v, aCount, 1, 1000)
+			s.Intensity = r.integer(v, aCount, 1, 1000)
 		}},
 		{"period", aTime, false, "1m", "See intensity.", func(r *reader, v value, s *Restart) {
 			s.Period = r.duration(v, aTime, maxDuration)

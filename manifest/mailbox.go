@@ -64,7 +64,7 @@ func mailboxKeys() table[Mailbox] {
 		}},
 		{"owner", aName, false, "shared: whoever may take from it", "The service that alone receives from it, without a grant. That a message was received is then seen by nobody else.", readOwner},
 		{"messages", aCount, false, "64", "How many of one sender it holds, at most 4096; of all together twice as many. A sender is whom an instance runs for, or its service. None has more there than it leaves for the others.", func(r *reader, v value, m *Mailbox) {
-			m.Messages, _ = r.integer(v, aCount, 1, maxMessages)
+			m.Messages = r.integer(v, aCount, 1, maxMessages)
 		}},
 		{"size", aSize, false, "64K", "Size of one message, at most 1M.", func(r *reader, v value, m *Mailbox) {
 			if m.SizeBytes = r.size(v, aSize, 1); m.SizeBytes > maxMessageSize {

@@ -19,30 +19,30 @@ var taken = []struct{ path, reason string }{
 // hostRuntime are the directories that runtime: host fills.
 var hostRuntime = []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"}
 
-// target reads where inside something appears.
-func (r *reader) target(v value) (string, bool) {
+// target reads where inside something appears, "" if it may not appear there.
+func (r *reader) target(v value) string {
 	to, ok := r.insidePath(v)
 	if !ok {
-		return "", false
+		return ""
 	}
 	switch to {
 	case "/":
 		r.refuse(v, "write a directory below it", "the root itself cannot be replaced")
-		return "", false
+		return ""
 	case "/tmp":
 		r.refuse(v, "its size is limits.tmp", "/tmp is there already")
-		return "", false
+		return ""
 	case "/run":
 		r.refuse(v, "write a directory below it", "/run itself cannot be replaced")
-		return "", false
+		return ""
 	}
 	for _, t := range taken {
 		if within(to, t.path) {
 			r.refuse(v, "", "%q is taken: %s", to, t.reason)
-			return "", false
+			return ""
 		}
 	}
-	return to, true
+	return to
 }
 
 // mount is a thing that appears at a place inside.

@@ -18,7 +18,7 @@ type port struct {
 func portKeys() table[port] {
 	return table[port]{keys: []key[port]{
 		{"port", aPort, true, "", "The port inside.", func(r *reader, v value, p *port) {
-			p.number, _ = r.integer(v, aPort, 1, 65535)
+			p.number = r.integer(v, aPort, 1, 65535)
 		}},
 		{"request", aLabel, false, serviceLabel, "Label of what is sent to it.", func(r *reader, v value, p *port) {
 			p.Request = r.label(v)
@@ -40,7 +40,7 @@ func (r *reader) port(v value, s *Service) int {
 	var p port
 	switch kindOf(v.node) {
 	case isInteger:
-		p.number, _ = r.integer(v, aPort, 1, 65535)
+		p.number = r.integer(v, aPort, 1, 65535)
 	default:
 		if !mapping(r, v, aLabelledPort, portKeys(), &p) {
 			return 0

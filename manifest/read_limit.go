@@ -25,7 +25,7 @@ func (r *reader) countLimit(v value, high int) int {
 	if isUnlimited(v) {
 		return Unlimited
 	}
-	n, _ := r.integer(v, aCountLimit, 1, high)
+	n := r.integer(v, aCountLimit, 1, high)
 	return n
 }
 
@@ -46,6 +46,6 @@ func (r *reader) shareLimit(v value) float64 {
 
 // inodes reads how many files fit in.
 func (r *reader) inodes(v value) int64 {
-	n, _ := r.integer(v, aCount, 16, 1<<22)
+	n := r.integer(v, aCount, 16, 1<<22)
 	return int64(n)
 }

@@ -117,7 +117,7 @@ func (r *reader) shortFile(v value, f *File) {
 	}
 	for i, read := range []func(value){
 		func(v value) { readFrom(r, v, f) },
-		func(v value) { f.To, _ = r.target(v) },
+		func(v value) { f.To = r.target(v) },
 	} {
 		part := *v.node
 		part.Value = parts[i]
@@ -126,23 +126,23 @@ func (r *reader) shortFile(v value, f *File) {
 	}
 }
 
-func readFrom(r *reader, v value, f *File) { f.From, _ = r.hostPath(v) }
+func readFrom(r *reader, v value, f *File) { f.From = r.hostPath(v) }
 
-// hostPath reads the path of something on the host that may be shown.
-func (r *reader) hostPath(v value) (string, bool) {
+// hostPath reads the path of something on the host that may be shown, "" if it is none.
+func (r *reader) hostPath(v value) string {
 	text, ok := r.text(v, aPath)
 	switch {
 	case !ok:
-		return "", false
+		return ""
 	case text == "" || !printable(text):
 		r.refuse(v, "", "%.64q is not %s", text, aPath)
-		return "", false
+		return ""
 	case text == "~" || strings.HasPrefix(text, "~/"):
 		r.refuse(v, "write the path from the manifest's directory on", "~ is not replaced, so that the file means the same for everybody")
-		return "", false
+		return ""
 	case strings.HasPrefix(text, "$"):
 		r.refuse(v, "write the path itself", "variables are not replaced, so that the file alone says what is granted")
-		return "", false
+		return ""
 	}
 	from := text
 	if !filepath.IsAbs(from) {
@@ -155,9 +155,9 @@ func (r *reader) hostPath(v value) (string, bool) {
 	case !printable(from) || strings.Contains(from, "${"):
 		r.refuse(v, "", "%q leads to %q, which cannot be written in a manifest", text, from)
 	default:
-		return from, true
+		return from
 	}
-	return "", false
+	return ""
 }
 
 func readVolumes(r *reader, v value, s *Service) {

@@ -173,21 +173,21 @@ func (r *reader) oneOf(v value, s shape, words ...string) (string, bool) {
 	return "", false
 }
 
-// integer reads a decimal number from low to high.
-func (r *reader) integer(v value, s shape, low, high int) (int, bool) {
+// integer reads a decimal number from low to high; anything else is refused, and read as 0.
+func (r *reader) integer(v value, s shape, low, high int) int {
 	if !r.want(v, isInteger, s) {
-		return 0, false
+		return 0
 	}
 	n, err := strconv.Atoi(v.node.Value)
 	if err != nil || n < low || n > high || strconv.Itoa(n) != v.node.Value {
 		r.refuse(v, "", "%.32s is not %s (%d to %d)", v.node.Value, s, low, high)
-		return 0, false
+		return 0
 	}
-	return n, true
+	return n
 }
 
-func (r *reader) boolean(v value, s shape) bool {
-	return r.want(v, isBool, s) && strings.EqualFold(v.node.Value, "true")
+func (r *reader) boolean(v value) bool {
+	return r.want(v, isBool, aBool) && strings.EqualFold(v.node.Value, "true")
 }
 
 // size reads a number of bytes of at least low.

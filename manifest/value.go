@@ -44,7 +44,7 @@ func ParseShare(s string) (float64, error) {
 	return f, nil
 }
 
-// FormatSize, FormatDuration and FormatShare are the inverses.
+// FormatSize is the text that [ParseSize] reads as n.
 func FormatSize(n int64) string { return formatSize(n) }
 
 // FormatDuration is the text that [ParseDuration] reads as d, which is cut to

@@ -67,7 +67,7 @@ func warmKeys() table[warmth] {
 			w.by, _ = r.oneOf(v, aWarmth, byFork, byExec, noWarm)
 		}},
 		{"spares", aCount, false, "2", "So many forks, or interpreters, wait ahead, each for one use, at most 64.", func(r *reader, v value, w *warmth) {
-			w.spares, _ = r.integer(v, aCount, 1, maxForks)
+			w.spares = r.integer(v, aCount, 1, maxForks)
 		}},
 		{"modules", someModules, false, "none", "What the interpreter loads before it waits: of Python names, or paths inside to files NAME.py; of Node.js what require takes, where the script lies. They are to do nothing but be loaded: of one that is forked all instances find what they keep.", func(r *reader, v value, w *warmth) {
 			r.list(v, someModules, maxModules, func(v value) {
@@ -88,7 +88,7 @@ func readWarm(r *reader, v value, s *Service) {
 			return
 		}
 	case isNumber(v.node.Value):
-		s.Warm, _ = r.integer(v, aCount, 1, maxWarm)
+		s.Warm = r.integer(v, aCount, 1, maxWarm)
 		return
 	default:
 		w.by, _ = r.oneOf(v, aWarm, byFork, byExec, noWarm)
