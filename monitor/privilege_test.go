@@ -145,7 +145,7 @@ func TestDelegatorLetsGo(t *testing.T) {
 	b.owns("True")
 
 	h = a.delegates("alice")
-	atB = a.gives(h, b)
+	a.gives(h, b)
 	b.gives(b.delegates("alice"), c)
 	c.owns("alice")
 	l.m.Remove(b.env)

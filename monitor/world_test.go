@@ -39,7 +39,6 @@ type world struct {
 	step         int
 	actors       []*actor
 	slots        [][]*actor     // whose turn it is, by the number of the turn
-	idle         int            // goroutines when nobody has a child
 	children     []*infant      // that run
 	done         map[string]int // how often it was heard: an operation and what came of it
 

@@ -194,7 +194,9 @@ var attacks = map[string]func() (string, error){
 			if p, err := c.Delegate(context.Background(), sdk.MustFormula("mallory")); err == nil {
 				made++
 				if made%2 == 0 {
-					err = p.Revoke(context.Background())
+					if err := p.Revoke(context.Background()); err != nil {
+						return "", err
+					}
 				}
 			} else if !errors.Is(err, sdk.ErrBusy) {
 				return "", err

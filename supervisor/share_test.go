@@ -3,6 +3,7 @@ package supervisor_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -213,7 +214,9 @@ func TestSharesEnd(t *testing.T) {
 
 	// Two instances of a template, for two principals.
 	for _, principal := range []string{"alice", "bob"} {
-		go a.exec("manager", "spawn", "box", principal)
+		go a.sup.Exec(t.Context(), "manager", executor.Command{ // for as long as the instance runs
+			Args: []string{"/app/p", "program", "spawn", "box", principal}, Stdout: io.Discard, Stderr: io.Discard,
+		})
 	}
 	for end := time.Now().Add(15 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		n := 0

@@ -315,7 +315,8 @@ func (s *crowdSite) honest(t *testing.T, while string) {
 			return err
 		}
 		got := make([]byte, 5)
-		if _, err := io.ReadFull(c, got); err == nil && string(got) != "hello" {
+		_, err = io.ReadFull(c, got)
+		if err == nil && string(got) != "hello" {
 			err = fmt.Errorf("%q", got)
 		}
 		return err

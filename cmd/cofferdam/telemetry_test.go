@@ -120,7 +120,7 @@ func tattler() {
 		say(fmt.Sprintf("asked %d bytes", len(asked)), kinds)
 	}
 	// A descriptor sent along reaches nobody.
-	if _, _, err := feed.(*net.UnixConn).WriteMsgUnix([]byte("n"), syscall.UnixRights(2), nil); err == nil {
+	if _, _, err = feed.(*net.UnixConn).WriteMsgUnix([]byte("n"), syscall.UnixRights(2), nil); err == nil {
 		_, err = answers.ReadBytes('\n')
 	}
 	say("a descriptor", err)
