@@ -442,7 +442,7 @@ func limitKeys() table[Limits] {
 			l.Tmp = r.size(v, aSize, 4<<10)
 		}},
 		{"inotify", aCount, false, "0", "Instances of inotify(7), to be told when a file changes, at most 128, with 1024 files watched by each. What the host lets its user have (`fs.inotify.max_user_instances`, mostly 128) all environments have together. Most programs do without: where there are none the calls look like those of a kernel that has none. Such as wait for a change then look now and then (tail -f, Go and Python mostly), or say that they cannot (Node.js, Java).", func(r *reader, v value, l *Limits) {
-			l.Inotify, _ = r.integer(v, aCount, 0, 128)
+			l.Inotify = r.integer(v, aCount, 0, 128)
 		}},
 	}}
 }
