@@ -117,7 +117,11 @@ func (s *Server) answer(ctx context.Context, user int, req Request, files []*os.
 			reply.send(Response{Error: err.Error(), Code: 125})
 			return
 		}
-		reply.send(Response{Said: fmt.Sprintf("sent to %d", n)})
+		instances := "instances"
+		if n == 1 {
+			instances = "instance"
+		}
+		reply.send(Response{Said: fmt.Sprintf("sent to %d %s", n, instances)})
 		reply.send(Response{Done: true})
 	case OpGrants:
 		given, revoked := s.Supervisor.Live()

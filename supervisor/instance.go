@@ -375,7 +375,7 @@ func (in *instance) end() {
 		Kind:   audit.KindExit,
 		Op:     "exit",
 		Object: string(exit.Cause),
-		Detail: fmt.Sprintf("code %d %s", exit.Code, exit.Detail),
+		Detail: strings.TrimSpace(fmt.Sprintf("code %d %s", exit.Code, exit.Detail)),
 		End:    EndOf(exit),
 	})
 }

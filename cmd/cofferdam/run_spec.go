@@ -62,7 +62,7 @@ func (o *runOptions) flags(c *cobra.Command) {
 	f.StringArrayVar(&o.writable, "rw", nil, "HOST:INSIDE[:SIZE], show a directory that it may write to, up to SIZE (default 64M)")
 	f.StringArrayVarP(&o.env, "env", "e", nil, "K=V, a variable of its environment")
 	f.StringVarP(&o.workdir, "workdir", "w", "/tmp", "the directory inside that it starts in")
-	f.StringArrayVar(&o.allowDegraded, "allow-degraded", nil, "NAME of a protection that may be missing on this host")
+	f.StringArrayVar(&o.allowDegraded, "allow-degraded", nil, "NAME of a protection that may be missing on this host, as doctor has it; cgroup is all of cgroup.*")
 	f.BoolVar(&o.noRuntime, "no-runtime", false, "do not show the host's programs and libraries")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "do not say at the start what the program can reach")
 	o.format.flagOf(c, "how the end is told on stderr: ", "table", "json")
