@@ -41,6 +41,23 @@ func TestRoomsExist(t *testing.T) {
 	}
 }
 
+// TestRoomsBegin finds rooms whose row says to begin at a file that is gone.
+func TestRoomsBegin(t *testing.T) {
+	text, err := os.ReadFile("docs/ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	begins := regexp.MustCompile("(?m)^\\| `([a-z/-]+)` \\| .* \\| `([a-z_0-9]+\\.go)` \\| [^|]+ \\|$").FindAllStringSubmatch(string(text), -1)
+	if len(begins) < 10 {
+		t.Errorf("docs/ARCHITECTURE.md says of %d rooms where to begin", len(begins))
+	}
+	for _, m := range begins {
+		if _, err := os.Stat(filepath.Join(m[1], m[2])); err != nil {
+			t.Errorf("docs/ARCHITECTURE.md says to begin %s at %s: %v", m[1], m[2], err)
+		}
+	}
+}
+
 // TestPathsInDocs finds files that the documents name and that are gone.
 func TestPathsInDocs(t *testing.T) {
 	docs, _ := filepath.Glob("docs/*.md")
@@ -100,7 +117,7 @@ func TestTrustedLinksLittle(t *testing.T) {
 	}
 }
 
-// readArrows reads the rows "| `room` | question | imports |".
+// readArrows reads the rows "| `room` | question | where to begin | imports |".
 func readArrows(t *testing.T) map[string][]string {
 	t.Helper()
 	text, err := os.ReadFile("docs/ARCHITECTURE.md")
