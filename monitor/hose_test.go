@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"cofferdam/wire"
 )
 
@@ -188,4 +190,56 @@ func TestHosesAreFew(t *testing.T) {
 	}
 	l.m.Remove(front)
 	eventually(t, "all are gone", func() bool { return hoses.Load() == 0 })
+}
+
+// Where its user has as much in pipes as he may (fs.pipe-user-pages-soft) a hose is a page or two: what passes is the same.
+func TestSmallHose(t *testing.T) {
+	pair := func() (*net.TCPConn, *net.TCPConn) {
+		l := listen(t)
+		a, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { a.Close(); b.Close() })
+		return a.(*net.TCPConn), b.(*net.TCPConn)
+	}
+	writer, near := pair()
+	far, reader := pair()
+	from, err := newSide(near)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to, err := newSide(far)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHose()
+	if h == nil {
+		t.Fatal("no hose is to be had")
+	}
+	if _, err := unix.FcntlInt(uintptr(h.in), unix.F_SETPIPE_SZ, 4096); err != nil {
+		t.Fatal(err)
+	}
+	s := &stream{from: from, to: to, moves: true, n: chunk, hose: h}
+	ended := make(chan error, 1)
+	go func() {
+		ended <- s.run()
+		far.CloseWrite()
+	}()
+	sent := pattern(8 << 20)
+	go func() {
+		writer.Write(sent)
+		writer.CloseWrite()
+	}()
+	got, err := io.ReadAll(reader)
+	if err != nil || !bytes.Equal(got, sent) {
+		t.Errorf("%d bytes came of %d, %v, or not those that were sent", len(got), len(sent), err)
+	}
+	if err := <-ended; err != io.EOF {
+		t.Errorf("it ended with %v", err)
+	}
 }

@@ -66,7 +66,7 @@ type Factory func(t testing.TB) executor.Executor
 
 // Cases is the table.
 func Cases() []Case {
-	return slices.Concat(procCases, ttyCases, callCases, kernelCases, socketCases, ipcCases, pathCases, platformCases, resourceCases)
+	return slices.Concat(procCases, ttyCases, callCases, kernelCases, socketCases, ipcCases, referenceCases, pathCases, platformCases, resourceCases)
 }
 
 // Run tries every case against the executor that factory makes.
