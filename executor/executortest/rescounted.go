@@ -20,7 +20,8 @@ import (
 var countedCases = []Case{
 	{
 		Name: "res/own-filters", Row: "memory of the kernel for filters runs out", Invisible: byFilter,
-		// Some hundred processes with as many instructions as there may be take all that the host has for them.
+		// A process can have seven of 4090 instructions, which are 240 KiB of the kernel's: some two thousand of them, in all
+		// environments together, take the 504 MiB that a host has for them.
 		Inside: func(in *Inside) {
 			prog := make([]byte, 16) // struct sock_fprog
 			code := []byte{unix.BPF_RET | unix.BPF_K, 0, 0, 0, 0, 0, 0xff, 0x7f}

@@ -73,7 +73,7 @@ func TestVolumeShared(t *testing.T) {
 	<-p.Done()
 }
 
-// Whoever reads a volume that somebody else writes to cannot be heard there, by a socket that lies in it.
+// Whoever reads a volume that somebody else writes to cannot be heard there, by a socket or a pipe that lies in it.
 func TestVolumeHasNoSockets(t *testing.T) {
 	_, at := store(t)
 	e := open(t, at)
@@ -85,7 +85,7 @@ func TestVolumeHasNoSockets(t *testing.T) {
 	if _, err := os.Stat("/usr/bin/python3"); err != nil {
 		t.Skip("needs python3: ", err)
 	}
-	const script = `/usr/bin/python3 -c "import socket; socket.socket(socket.AF_UNIX).bind('/data/s')" 2>&1 | tail -1; ls -A /data; /usr/bin/python3 -c "import socket; socket.socket(socket.AF_UNIX).bind('/tmp/s')" && ls /tmp`
+	const script = `/usr/bin/python3 -c "import socket; socket.socket(socket.AF_UNIX).bind('/data/s')" 2>&1 | tail -1; mkfifo /data/p || ls -A /data; /usr/bin/python3 -c "import socket; socket.socket(socket.AF_UNIX).bind('/tmp/s')" && ls /tmp`
 	if got := finish(t, e, withVolume("v", 1<<20, script)); got.stdout != "PermissionError: [Errno 13] Permission denied\ns\n" {
 		t.Errorf("%+v", got)
 	}

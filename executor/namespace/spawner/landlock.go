@@ -30,9 +30,9 @@ func handled(abi int) uint64 {
 	}
 }
 
-// rule lets a program do everything below a place; but where others may see it, it makes no sockets. Whoever only reads
-// there could connect to one, and say, and pass descriptors, what no grant lets it: a mount that is read-only does not
-// keep anybody from that, and labels let those read who must not be heard.
+// rule lets a program do everything below a place; but where others may see it, it makes no sockets and no pipes. Whoever
+// only reads there could connect to one or write to it, and say, and pass descriptors, what no grant lets it: a mount that is
+// read-only does not keep anybody from that, and labels let those read who must not be heard.
 type rule struct {
 	path   string
 	isDir  bool
@@ -83,7 +83,7 @@ func (w *scripts) restrict(s *linux.Script, g *linux.Stage, rules []rule) {
 		case !r.isDir:
 			add(r.path, fsFile)
 		case r.others:
-			add(r.path, all&^unix.LANDLOCK_ACCESS_FS_MAKE_SOCK)
+			add(r.path, all&^(unix.LANDLOCK_ACCESS_FS_MAKE_SOCK|unix.LANDLOCK_ACCESS_FS_MAKE_FIFO))
 		default:
 			add(r.path, all)
 		}
