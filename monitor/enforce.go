@@ -211,13 +211,7 @@ func (s Service) like(t Service) bool {
 func (s *service) retire() {
 	s.mu.Lock()
 	s.state = Stopped
-	var waiting []*call
-	for _, md := range s.methods {
-		for _, p := range md.all() {
-			waiting = append(waiting, p.queue...)
-			p.queue = nil
-		}
-	}
+	waiting := s.takeWaiting()
 	s.notify()
 	s.mu.Unlock()
 	for _, k := range waiting {

@@ -128,18 +128,25 @@ func (m *Monitor) SetState(name string, state State) {
 	s.state = state
 	var waiting []*call
 	if s.told() != Up {
-		for _, md := range s.methods {
-			for _, p := range md.all() {
-				waiting = append(waiting, p.queue...)
-				p.queue = nil
-			}
-		}
+		waiting = s.takeWaiting()
 	}
 	s.notify()
 	s.mu.Unlock()
 	for _, k := range waiting {
 		k.refuse(state.code(), nil, nil)
 	}
+}
+
+// takeWaiting empties the queues of all methods, and returns the calls that were in them. Called with
+// mu held.
+func (s *service) takeWaiting() (waiting []*call) {
+	for _, md := range s.methods {
+		for _, p := range md.all() {
+			waiting = append(waiting, p.queue...)
+			p.queue = nil
+		}
+	}
+	return waiting
 }
 
 // told is the state as callers may know it. Called with mu held. That instances end

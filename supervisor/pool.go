@@ -142,19 +142,24 @@ func (p *pool) find(ctx context.Context, key monitor.Key) (*member, error) {
 		}
 		changed := p.changed
 		p.mu.Unlock()
-		var later <-chan time.Time
-		if wait > 0 {
-			later = time.After(wait)
-		}
-		select {
-		case <-changed:
-		case <-later:
-		case <-ctx.Done():
-		}
+		awaitChange(ctx, changed, wait)
 		p.mu.Lock()
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
+	}
+}
+
+// awaitChange returns when changed is closed, wait is over (if it is not 0), or ctx has ended.
+func awaitChange(ctx context.Context, changed <-chan struct{}, wait time.Duration) {
+	var later <-chan time.Time
+	if wait > 0 {
+		later = time.After(wait)
+	}
+	select {
+	case <-changed:
+	case <-later:
+	case <-ctx.Done():
 	}
 }
 

@@ -46,21 +46,12 @@ func (p *pool) keepWarm(ctx context.Context) {
 			return
 		}
 	}
-	for {
+	for ctx.Err() == nil {
 		p.mu.Lock()
 		changed := p.changed
 		wait := p.refill()
 		p.mu.Unlock()
-		var later <-chan time.Time
-		if wait > 0 {
-			later = time.After(wait)
-		}
-		select {
-		case <-changed:
-		case <-later:
-		case <-ctx.Done():
-			return
-		}
+		awaitChange(ctx, changed, wait)
 	}
 }
 

@@ -52,14 +52,7 @@ func (b bomb) outside(t *Trial) {
 		b.change(spec)
 	}
 	p := t.Start(spec)
-	for running := true; running; {
-		n.answers()
-		select {
-		case <-p.Done():
-			running = false
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+	n.answersWhile(p)
 	r := p.Wait()
 	want, key, limit := b.ends, b.key, b.limit
 	if b.watched != "" && !t.enforced(b.watched) {
@@ -150,6 +143,18 @@ func (t *Trial) neighbour() *neighbour {
 	outW.Close()
 	t.Cleanup(func() { inW.Close(); outR.Close() })
 	return n
+}
+
+// answersWhile asks for lines back as long as p runs.
+func (n *neighbour) answersWhile(p *Started) {
+	for {
+		n.answers()
+		select {
+		case <-p.Done():
+			return
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 // answers asks for one line back.

@@ -225,14 +225,7 @@ func volumeBomb(t *Trial) {
 	spec := t.Spec()
 	spec.Mounts = append(spec.Mounts, executor.Mount{Kind: executor.MountBind, Source: dir, Target: "/data", Writable: true, SizeBytes: 1 << 20})
 	p := t.Start(spec)
-	for running := true; running; {
-		n.answers()
-		select {
-		case <-p.Done():
-			running = false
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+	n.answersWhile(p)
 	r := p.Wait()
 	if r.Cause == executor.CauseDisk {
 		t.Check("the limit that fired", r.Key+" "+r.Limit, "volumes.size 1MiB")
