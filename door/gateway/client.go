@@ -155,7 +155,6 @@ type client struct {
 	idle     atomic.Bool // no request is on it
 	switched atomic.Bool // it is a web socket
 	writeBy  time.Time   // its deadline for writing, or later
-	peek     peek
 
 	far *far // the connection to a service that the last request left; nil for none
 
@@ -293,50 +292,23 @@ func (c *client) strip() {
 // readFirst reads what has come. As long as nothing has, it needs no buffer for it.
 func (c *client) readFirst(fd uintptr) bool {
 	buf := pieces.Get().(*[pieceSize]byte)
-	n, err := syscall.Read(int(fd), buf[:])
-	for err == syscall.EINTR {
-		n, err = syscall.Read(int(fd), buf[:])
-	}
-	if n <= 0 {
+	n, err := readNow(fd, buf[:])
+	if c.readErr = err; err != nil {
 		pieces.Put(buf)
-		if err == nil {
-			err = io.EOF
-		}
-		c.readErr = err
 		return err != syscall.EAGAIN
 	}
-	c.in.buf, c.in.r, c.in.w, c.readErr = buf[:], 0, n, nil
+	c.in.buf, c.in.r, c.in.w = buf[:], 0, n
 	return true
 }
 
 // gone tells whether the client has ended its side, or broken it: then nobody waits for an answer.
 func (c *client) gone() bool {
-	n, err := c.peek.at(c.raw)
+	var n int
+	var err error
+	if c.raw.Control(func(fd uintptr) { n, err = peekNow(fd) }) != nil {
+		return true
+	}
 	return n == 0 && err != syscall.EAGAIN
-}
-
-// peek looks at what could be read of a socket. It is kept, so that a look allocates nothing.
-type peek struct {
-	look func(fd uintptr)
-	b    [1]byte
-	n    int
-	err  error
-}
-
-// at tells what could be read now: n bytes, its end, or an error, which is EAGAIN for nothing.
-func (p *peek) at(raw syscall.RawConn) (n int, err error) {
-	if p.look == nil {
-		p.look = func(fd uintptr) {
-			p.err = syscall.EINTR
-			for p.err == syscall.EINTR {
-				p.n, _, p.err = syscall.Recvfrom(int(fd), p.b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-			}
-		}
-	}
-	if err := raw.Control(p.look); err != nil {
-		return 0, err
-	}
-	return max(p.n, 0), p.err
 }
 
 // linger lets the last answer arrive, though something may come that nobody reads.

@@ -36,6 +36,8 @@ type far struct {
 	until  time.Time // see keptFor
 	wakes  time.Time // its deadline for reading
 	in     input
+	used   bool // it has carried a request
+	ask    ask  // of the next one
 }
 
 // reach returns a connection on which nothing was sent yet, or one that has been kept, if again
@@ -43,7 +45,7 @@ type far struct {
 func (c *client) reach(again bool) (f *far, line string, err error) {
 	x := &c.x
 	if f := c.far; f != nil {
-		if again && !(c.g.config.Each && x.principal != "") && f.to == x.to && f.behalf == x.behalf && x.start.Before(f.until) && f.quiet() {
+		if again && !(c.g.config.Each && x.principal != "") && f.to == x.to && f.behalf == x.behalf && x.start.Before(f.until) && f.raw != nil {
 			return f, "", nil
 		}
 		c.dropFar()
@@ -81,15 +83,6 @@ func (f *far) unanswered() {
 	}
 }
 
-// quiet tells whether nothing has come that was not asked for, not even the end.
-func (f *far) quiet() bool {
-	if f.raw == nil || len(f.in.waiting()) > 0 {
-		return false
-	}
-	_, err := f.c.peek.at(f.raw)
-	return err == syscall.EAGAIN
-}
-
 // dropFar closes the connection to a service, if there is one.
 func (c *client) dropFar() {
 	if f := c.far; f != nil {
@@ -112,7 +105,7 @@ func (f *far) Read(p []byte) (int, error) {
 		if next := f.c.nextLook(now); f.wakes.After(next) || f.wakes.Before(now.Add(glance/2)) {
 			f.wakeAt(next)
 		}
-		n, err := f.conn.Read(p)
+		n, err := f.read(p)
 		if n > 0 {
 			f.c.heard()
 			return n, nil
@@ -127,6 +120,23 @@ func (f *far) Read(p []byte) (int, error) {
 			return 0, errGone
 		}
 	}
+}
+
+// read reads what has come, after it has asked if that is still to be done.
+func (f *far) read(p []byte) (int, error) {
+	if f.ask.out == nil {
+		return f.conn.Read(p)
+	}
+	n, err := f.ask.on(f.raw, p)
+	if err == errRest {
+		_, err = f.conn.Write(f.ask.out)
+		f.ask.out = nil
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return 0, errLate
+		}
+		return f.conn.Read(p) // also of one that has not taken all: it may have said why
+	}
+	return n, err
 }
 
 func (f *far) wakeAt(t time.Time) {

@@ -111,7 +111,7 @@ func (c *client) find(repeats bool) error {
 func (c *client) try(again bool) (reached bool, err error) {
 	x := &c.x
 	x.heard, x.sending, x.whole = false, nil, time.Time{}
-	f, line, err := c.reach(again && !x.socket)
+	f, line, err := c.reach(again && !x.socket && c.x.body == nil && len(c.kept) <= pieceSize)
 	if err != nil {
 		return false, err
 	}
@@ -119,6 +119,10 @@ func (c *client) try(again bool) (reached bool, err error) {
 		err = errLate
 	} else {
 		err = c.hear(f) // also from one that has not taken all: it may have said why
+	}
+	if err == errNoisy {
+		c.dropFar() // of which nothing was sent on it
+		return c.try(false)
 	}
 	unreached := err == nil && len(c.res.values(headerUnreached)) > 0
 	if err == nil && !unreached {
@@ -166,6 +170,12 @@ func (c *client) send(f *far, line string) error {
 		return nil
 	}
 	c.out = append(c.out, c.kept...)
+	if f.used {
+		f.ask.out = c.out
+		x.whole = time.Now()
+		return nil
+	}
+	f.used = true
 	_, err := f.conn.Write(c.out)
 	x.whole = time.Now()
 	return err
