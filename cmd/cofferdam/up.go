@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -74,150 +75,45 @@ become ready, leaves everything as it was. --dry-run says what it would take.`,
 func (p *project) up(quiet bool, f format) error {
 	began := time.Now()
 	parent, manager := readyPipe(), newNotifier()
-	app, err := p.load()
+	o, err := p.open()
+	defer o.close()
 	if err != nil {
 		return err
 	}
-	allowed, err := budget(app)
+	if err := dropPrivileges(o.exec.MonitorID(), o.Dirs); err != nil {
+		return err
+	}
+	report, err := o.prove()
 	if err != nil {
 		return err
-	}
-	dirs := dirsOf(app.Name)
-	lock, err := prepare(app.Name, dirs)
-	if err != nil {
-		return err
-	}
-	defer lock.Close()
-	if err := reserve(lock, app.Name, dirs, allowed, host()); err != nil {
-		return err
-	}
-
-	gateway, err := listenGateway(app)
-	if err != nil {
-		return err
-	}
-	for _, l := range gateway {
-		defer l.Socket.Close()
-	}
-	url := urlOf(gateway)
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	program, err := doorProgramAt(self)
-	if err != nil {
-		return err
-	}
-	doors, prints := doorsOf(program), app.Prints()
-	door, egress, resolvers, err := doors(app)
-	if err != nil {
-		return err
-	}
-	telemetry, err := telemetryOf(app, self)
-	if err != nil {
-		return err
-	}
-	metrics, shown, err := listenMetrics(app, dirs)
-	if err != nil {
-		return err
-	}
-	if metrics != nil {
-		defer metrics.Close()
-	}
-	proof, err := canaryOptions(self, dirs.Runtime, app.AllowDegraded)
-	if err != nil {
-		return err
-	}
-	volumes, err := prepareVolumes(app.Name, dirs)
-	if err != nil {
-		return err
-	}
-	if err := knownVolumes(volumes, dirs); err != nil {
-		return err
-	}
-	exec, err := namespace.New(namespace.Options{
-		Executable: []string{self, roleSpawner},
-		App:        app.Name,
-		Volumes:    volumes,
-		Lock:       lock,
-		Budget:     namespace.Budget(allowed),
-	})
-	if err != nil {
-		return err
-	}
-	defer exec.Close()
-	degraded := executor.Lacking(exec.Protections(), app.AllowDegraded)
-	log, err := audit.Open(auditLog(dirs), auditOptions(app, degraded))
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	control, err := listenOwned(adminSocket(dirs))
-	if err != nil {
-		return fmt.Errorf("admin socket: %w", err)
-	}
-	defer control.Close()
-	owner := os.Getuid()
-	if err := dropPrivileges(exec.MonitorID(), dirs); err != nil {
-		return err
-	}
-
-	if _, err := log.Append(audit.Record{Kind: audit.KindApp, Op: "up", Object: app.Name, Detail: "manifest " + absolute(p.file)}); err != nil {
-		return err
-	}
-	report, err := prove(exec, proof)
-	if _, logErr := log.Append(canaryRecord(report, err)); logErr != nil {
-		return errors.Join(err, logErr)
-	}
-	if err != nil {
-		os.Remove(adminSocket(dirs))
-		return notKept(err, exec.Protections(), "allow_degraded: [NAME] in the manifest")
 	}
 
 	told := parent
 	if told == nil && f.name != "table" {
 		told = newUpEvents(stdout)
 	}
-	shows := newAscent(app.Name, os.Stderr, told)
-	logger := slog.New(slog.NewTextHandler(shows, nil))
-	go tellTrouble(log, logger)
-	out := newPrinter(os.Stdout, serviceNames(app))
-	print := func(l supervisor.Line) { shows.around(func() { out.line(l) }) }
-	if quiet {
-		print = nil
+	shows := newAscent(o.App.Name, os.Stderr, told)
+	o.Logger = slog.New(slog.NewTextHandler(shows, nil))
+	go tellTrouble(o.Log, o.Logger)
+	if !quiet {
+		out := newPrinter(os.Stdout, serviceNames(o.App))
+		o.Output = func(l supervisor.Line) { shows.around(func() { out.line(l) }) }
 	}
+	o.Progress, o.Version = shows.note, version
 	// A reader of the monitor keeps its place among the goroutines that run while it waits.
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
-	sup, err := supervisor.New(supervisor.Options{
-		App:       app,
-		Executor:  exec,
-		Log:       log,
-		Dirs:      dirs,
-		Gateway:   gateway,
-		Door:      door,
-		Egress:    egress,
-		Telemetry: telemetry,
-		Metrics:   metrics,
-		Resolvers: resolvers,
-		Doors:     doors,
-		Prints:    prints,
-		Budget:    allowed,
-		Logger:    logger,
-		Output:    print,
-		Progress:  shows.note,
-		Version:   version,
-	})
+	sup, err := supervisor.New(o.Options)
 	if err != nil {
 		return err
 	}
-	stopped := make(chan struct{})
+	url, stopped := urlOf(o.Gateway), make(chan struct{})
 	server := &admin.Server{
 		Supervisor: sup,
-		App:        admin.App{Name: app.Name, Manifest: absolute(p.file), Pid: os.Getpid(), URL: url},
-		Owner:      owner,
+		App:        admin.App{Name: o.App.Name, Manifest: o.manifest, Pid: os.Getpid(), URL: url},
+		Owner:      o.owner,
 		Stopped:    stopped,
 	}
-	go server.Serve(control)
+	go server.Serve(o.control)
 
 	manager.say("STATUS=starting services")
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -227,14 +123,14 @@ func (p *project) up(quiet bool, f format) error {
 	go func() {
 		// With the spawner everything has ended, and nothing can be started again: a
 		// daemon that goes on without one would only seem to be alive.
-		<-exec.Gone()
+		<-o.exec.Gone()
 		fail(errSpawnerGone)
 	}()
 	context.AfterFunc(ctx, func() { manager.say("STOPPING=1") })
 	err = sup.Run(ctx, func() {
-		announce(shows, app, gateway, shown, report, degraded, time.Since(began))
+		announce(shows, o.App, o.Gateway, o.shown, report, o.degraded, time.Since(began))
 		shows.end(url, nil)
-		manager.say("READY=1\nSTATUS=" + plural(len(app.Services), "service") + " up")
+		manager.say("READY=1\nSTATUS=" + plural(len(o.App.Services), "service") + " up")
 	})
 	if gone := context.Cause(ctx); errors.Is(gone, errSpawnerGone) {
 		err = gone
@@ -244,16 +140,134 @@ func (p *project) up(quiet bool, f format) error {
 	} else {
 		shows.end(url, err)
 	}
-	log.Append(audit.Record{Kind: audit.KindApp, Op: "down", Object: app.Name})
-	log.Flush()
+	o.Log.Append(audit.Record{Kind: audit.KindApp, Op: "down", Object: o.App.Name})
+	o.Log.Flush()
 	close(stopped)
 	server.Finish(time.Second)
-	os.Remove(adminSocket(dirs))
-	os.Remove(metricsSocket(dirs))
+	os.Remove(adminSocket(o.Dirs))
+	os.Remove(metricsSocket(o.Dirs))
 	if told != nil {
 		told.finish(time.Second)
 	}
 	return err
+}
+
+// opened is an application for which everything is open that takes the rights of whoever started it:
+// from there on the process goes on without them.
+type opened struct {
+	supervisor.Options
+	manifest string
+	exec     *namespace.Executor
+	control  *net.UnixListener // for the operator's commands
+	owner    int               // who started it
+	proof    canary.Options
+	degraded []string // protections that are missing, as the manifest lets them
+	shown    string   // where metrics are
+	open     []io.Closer
+}
+
+// close closes what is open, the last first.
+func (o *opened) close() {
+	for _, c := range slices.Backward(o.open) {
+		c.Close()
+	}
+}
+
+// open reads the manifest, takes the application's lock and its part of the host, and opens sockets, the spawner
+// and the log. What was opened until an error is in what it returns.
+func (p *project) open() (o *opened, err error) {
+	o = &opened{manifest: absolute(p.file), owner: os.Getuid()}
+	if o.App, err = p.load(); err != nil {
+		return o, err
+	}
+	if o.Budget, err = budget(o.App); err != nil {
+		return o, err
+	}
+	o.Dirs = dirsOf(o.App.Name)
+	lock, err := prepare(o.App.Name, o.Dirs)
+	if err != nil {
+		return o, err
+	}
+	o.open = append(o.open, lock)
+	if err := reserve(lock, o.App.Name, o.Dirs, o.Budget, host()); err != nil {
+		return o, err
+	}
+
+	if o.Gateway, err = listenGateway(o.App); err != nil {
+		return o, err
+	}
+	for _, l := range o.Gateway {
+		o.open = append(o.open, l.Socket)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return o, err
+	}
+	program, err := doorProgramAt(self)
+	if err != nil {
+		return o, err
+	}
+	o.Doors, o.Prints = doorsOf(program), o.App.Prints()
+	if o.Door, o.Egress, o.Resolvers, err = o.Doors(o.App); err != nil {
+		return o, err
+	}
+	if o.Telemetry, err = telemetryOf(o.App, self); err != nil {
+		return o, err
+	}
+	if o.Metrics, o.shown, err = listenMetrics(o.App, o.Dirs); err != nil {
+		return o, err
+	}
+	if o.Metrics != nil {
+		o.open = append(o.open, o.Metrics)
+	}
+	if o.proof, err = canaryOptions(self, o.Dirs.Runtime, o.App.AllowDegraded); err != nil {
+		return o, err
+	}
+	volumes, err := prepareVolumes(o.App.Name, o.Dirs)
+	if err != nil {
+		return o, err
+	}
+	if err := knownVolumes(volumes, o.Dirs); err != nil {
+		return o, err
+	}
+	o.exec, err = namespace.New(namespace.Options{
+		Executable: []string{self, roleSpawner},
+		App:        o.App.Name,
+		Volumes:    volumes,
+		Lock:       lock,
+		Budget:     namespace.Budget(o.Budget),
+	})
+	if err != nil {
+		return o, err
+	}
+	o.Executor = o.exec
+	o.open = append(o.open, o.exec)
+	o.degraded = executor.Lacking(o.exec.Protections(), o.App.AllowDegraded)
+	if o.Log, err = audit.Open(auditLog(o.Dirs), auditOptions(o.App, o.degraded)); err != nil {
+		return o, err
+	}
+	o.open = append(o.open, o.Log)
+	if o.control, err = listenOwned(adminSocket(o.Dirs)); err != nil {
+		return o, fmt.Errorf("admin socket: %w", err)
+	}
+	o.open = append(o.open, o.control)
+	return o, nil
+}
+
+// prove has the canary try what must not work, and records what came of it.
+func (o *opened) prove() (canary.Report, error) {
+	if _, err := o.Log.Append(audit.Record{Kind: audit.KindApp, Op: "up", Object: o.App.Name, Detail: "manifest " + o.manifest}); err != nil {
+		return canary.Report{}, err
+	}
+	report, err := prove(o.exec, o.proof)
+	if _, logErr := o.Log.Append(canaryRecord(report, err)); logErr != nil {
+		return report, errors.Join(err, logErr)
+	}
+	if err != nil {
+		os.Remove(adminSocket(o.Dirs))
+		return report, notKept(err, o.exec.Protections(), "allow_degraded: [NAME] in the manifest")
+	}
+	return report, nil
 }
 
 // auditOptions is how the manifest wants the log kept.
