@@ -2,9 +2,11 @@ package monitor
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -241,5 +243,53 @@ func TestSmallHose(t *testing.T) {
 	}
 	if err := <-ended; err != io.EOF {
 		t.Errorf("it ended with %v", err)
+	}
+}
+
+// A label that rises while all is full, the buffers of both sockets and the hose: what was sent by then comes as it was sent, as far as the
+// monitor has room for it, and nothing of what is sent later.
+func TestFullHoseIsCut(t *testing.T) {
+	full := 0
+	for range 4 {
+		v := visitOf(t, meeting{front: "True %% True < alice %% True"})
+		sent := pattern(64 << 20)
+		got := make([]byte, 4<<20)
+		began := make(chan error, 1)
+		go func() {
+			_, err := io.ReadFull(v.far, got)
+			began <- err
+		}()
+		v.near.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+		n, err := v.near.Write(sent)
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("%d bytes go to a reader that reads no more, and then %v", n, err)
+		}
+		if err := <-began; err != nil {
+			t.Fatal(err)
+		}
+		if hoses.Load() == 1 {
+			full++
+		}
+		v.frontWire.does(wire.OpRaise, up(t))
+		v.near.SetWriteDeadline(time.Now().Add(patience))
+		wrote := make(chan error, 1)
+		go func() { // once that is read which was sent before
+			_, err := v.near.Write(bytes.Repeat([]byte("secret "), 1<<20))
+			wrote <- err
+		}()
+		v.far.SetReadDeadline(time.Now().Add(patience))
+		rest, err := io.ReadAll(v.far)
+		if got = append(got, rest...); err != nil || len(got) > n || !bytes.Equal(got, sent[:len(got)]) {
+			t.Errorf("%d bytes came, %v, of %d, or not the first of them", len(got), err, n)
+		}
+		if err := <-wrote; err != nil {
+			t.Errorf("who has risen cannot write on: %v", err)
+		}
+		eventually(t, "its hose is gone", func() bool { return hoses.Load() == 0 })
+		v.m.Remove(v.front)
+		v.m.Remove(v.back)
+	}
+	if full == 0 {
+		t.Error("no hose was full")
 	}
 }
