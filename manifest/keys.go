@@ -441,7 +441,7 @@ func limitKeys() table[Limits] {
 		{"tmp", aSize, false, "16M", "Size of /tmp, and of /dev/shm.", func(r *reader, v value, l *Limits) {
 			l.Tmp = r.size(v, aSize, 4<<10)
 		}},
-		{"inotify", aCount, false, "0", "Instances of inotify(7), to be told when a file changes, at most 128, with 1024 files watched by each. What the host lets its user have (`fs.inotify.max_user_instances`, mostly 128) all environments have together. Most programs do without: where there are none the calls look like those of a kernel that has none. Such as wait for a change then look now and then (tail -f, Go and Python mostly), or say that they cannot (Node.js, Java).", func(r *reader, v value, l *Limits) {
+		{"inotify", aCount, false, "0", "Instances of inotify(7), by which a program is told when a file changes, at most 128, with 1024 watches for each. Without, the calls are those of a kernel that has none (ENOSYS): tail -f looks now and then instead; fs.watch of Node.js (not fs.watchFile) and the watches of Java and GLib fail. What the host lets its user have (`fs.inotify.max_user_instances`, mostly 128) all environments have together.", func(r *reader, v value, l *Limits) {
 			l.Inotify = r.integer(v, aCount, 0, 128)
 		}},
 	}}
