@@ -50,7 +50,7 @@ func exitChild(code uintptr) {
 //
 //go:nosplit
 //go:norace
-func send(a *arena, msg *unix.Msghdr) {
+func send(msg *unix.Msghdr) {
 	_, _, errno := syscall.RawSyscall(unix.SYS_SENDMSG, ControlFD, uintptr(unsafe.Pointer(msg)), unix.MSG_NOSIGNAL)
 	if errno != 0 {
 		exitChild(1)
@@ -64,7 +64,7 @@ func failChild(a *arena, stage, at int32, errno uintptr) {
 	a.report.stage = stage
 	a.report.step = at
 	a.report.errno = int32(errno)
-	send(a, &a.repMsg)
+	send(&a.repMsg)
 	exitChild(1)
 }
 
@@ -107,7 +107,7 @@ func runCradle(a *arena) {
 		if kind == messageSteps {
 			at, errno := runSteps(a, &a.setup[0], a.count[stageSetup])
 			a.report.Kind, a.report.stage, a.report.step, a.report.errno = reportDone, stageSetup, at, int32(errno)
-			send(a, &a.repMsg)
+			send(&a.repMsg)
 			syscall.RawSyscall(unix.SYS_CLOSE_RANGE, 0, ControlFD-1, 0)
 			continue
 		}
@@ -134,9 +134,9 @@ func runCradle(a *arena) {
 		}
 		a.report.Kind, a.report.status, a.report.errno = reportBorn, int32(pid), int32(errno)
 		if errno == 0 {
-			send(a, &a.pidMsg)
+			send(&a.pidMsg)
 		} else {
-			send(a, &a.repMsg)
+			send(&a.repMsg)
 		}
 		syscall.RawSyscall(unix.SYS_CLOSE_RANGE, 0, ControlFD-1, 0)
 	}
@@ -194,7 +194,7 @@ func runChild(a *arena) {
 	var pid uintptr
 	if a.adopts != 0 {
 		a.report.Kind = ReportReady
-		send(a, &a.repMsg)
+		send(&a.repMsg)
 		await(a, 0)
 		pid = uintptr(a.message.pid)
 	} else {
@@ -211,7 +211,7 @@ func runChild(a *arena) {
 			exitChild(0) // it was ended while it waited
 		}
 		a.report.Kind = ReportStarted
-		send(a, &a.pidMsg)
+		send(&a.pidMsg)
 	}
 	at, errno = runSteps(a, &a.seal[0], a.count[stageSeal]) // whoever waits need not wait for this
 	if at >= 0 {
@@ -244,7 +244,7 @@ func runChild(a *arena) {
 			break
 		}
 	}
-	send(a, &a.repMsg)
+	send(&a.repMsg)
 	exitChild(0) // of a pid 1 this ends everything in its namespace
 }
 
@@ -287,7 +287,7 @@ func runProgram(a *arena) {
 	if at < 0 {
 		if a.waits != 0 {
 			a.report.Kind = ReportReady
-			send(a, &a.repMsg)
+			send(&a.repMsg)
 			await(a, 127)
 			a.claimed = 1
 		}
