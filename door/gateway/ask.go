@@ -5,6 +5,8 @@ import (
 	"io"
 	"os"
 	"syscall"
+
+	"cofferdam/internal/linux"
 )
 
 // ask sends a request on a connection that has carried another one, and reads the first of what comes: a look, a
@@ -57,9 +59,9 @@ func (a *ask) next(fd uintptr) (last bool) {
 	if _, err := peekNow(fd); err != syscall.EAGAIN {
 		return true
 	}
-	n, _ := syscall.Write(int(fd), a.out)
+	n, _ := linux.WriteNow(int(fd), a.out)
 	if n < len(a.out) {
-		a.out, a.err = a.out[max(n, 0):], errRest // an error as well: it comes again with the rest
+		a.out, a.err = a.out[n:], errRest // an error as well: it comes again with the rest
 		return true
 	}
 	a.out, a.err = nil, nil
@@ -68,15 +70,12 @@ func (a *ask) next(fd uintptr) (last bool) {
 
 // readNow reads what has come. The error is EAGAIN for nothing.
 func readNow(fd uintptr, p []byte) (int, error) {
-	n, err := syscall.Read(int(fd), p)
-	for err == syscall.EINTR {
-		n, err = syscall.Read(int(fd), p)
-	}
+	n, err := linux.ReadNow(int(fd), p)
 	switch {
 	case err == syscall.EAGAIN:
 		return 0, err
 	case err != nil:
-		return 0, os.NewSyscallError("read", err)
+		return 0, os.NewSyscallError("recv", err)
 	case n == 0:
 		return 0, io.EOF
 	}
@@ -84,11 +83,7 @@ func readNow(fd uintptr, p []byte) (int, error) {
 }
 
 // peekNow tells what could be read now: up to one byte, 0 for the end, or an error, which is EAGAIN for nothing.
-func peekNow(fd uintptr) (n int, err error) {
+func peekNow(fd uintptr) (int, error) {
 	var one [1]byte
-	err = syscall.EINTR
-	for err == syscall.EINTR {
-		n, _, err = syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-	}
-	return max(n, 0), err
+	return linux.PeekNow(int(fd), one[:])
 }

@@ -98,6 +98,7 @@ func TestAskLooksFirst(t *testing.T) {
 				if got, err := a.send("request"); err != errNoisy {
 					t.Fatalf("the ask got %q, %v, want errNoisy", got, err)
 				}
+				a.here.(interface{ CloseWrite() error }).CloseWrite()
 				if got, err := io.ReadAll(a.there); len(got) > 0 {
 					t.Errorf("the service was sent %q, %v", got, err)
 				}

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"io"
 	"net"
@@ -11,6 +12,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"cofferdam/internal/linux"
 )
 
 const (
@@ -79,7 +82,7 @@ func (e *entry) admit(conn net.Conn) *client {
 		c.addr = at.AddrPort().Addr().Unmap().String()
 	}
 	c.in.c = tcp
-	c.read = c.readFirst
+	c.read, c.say = c.readFirst, c.sayNow
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.draining.Load() {
@@ -148,6 +151,9 @@ type client struct {
 	in       input
 	read     func(fd uintptr) bool // readFirst
 	readErr  error
+	say      func(fd uintptr) bool // sayNow
+	sayErr   error
+	unsaid   []byte
 	any      atomic.Bool // a request has come
 	bare     bool        // nothing of it is left
 	until    time.Time   // when the next one has to have come
@@ -322,8 +328,26 @@ func (c *client) linger() {
 
 // write writes all of b to the client.
 func (c *client) write(b []byte) error {
-	_, err := c.tcp.Write(b)
-	return err
+	c.unsaid, c.sayErr = b, nil
+	err := c.raw.Write(c.say)
+	c.unsaid = nil
+	return cmp.Or(err, c.sayErr)
+}
+
+// sayNow writes what there is room for.
+func (c *client) sayNow(fd uintptr) (all bool) {
+	for len(c.unsaid) > 0 {
+		n, err := linux.WriteNow(int(fd), c.unsaid)
+		if err != nil {
+			if err == syscall.EAGAIN {
+				return false
+			}
+			c.sayErr = os.NewSyscallError("send", err)
+			return true
+		}
+		c.unsaid = c.unsaid[n:]
+	}
+	return true
 }
 
 // serveOne serves one request, and tells whether another one may come on this connection.

@@ -15,6 +15,13 @@ func ReadNow(fd int, b []byte) (int, error) {
 	return now(unix.SYS_RECVFROM, fd, b, unix.MSG_DONTWAIT)
 }
 
+// PeekNow is ReadNow of a socket, but what it reads is there afterwards as well.
+//
+// Source: recv(2).
+func PeekNow(fd int, b []byte) (int, error) {
+	return now(unix.SYS_RECVFROM, fd, b, unix.MSG_DONTWAIT|unix.MSG_PEEK)
+}
+
 // TakeNow is ReadNow of a Unix socket. It reports more if it has stopped before the end of what
 // has come, at descriptors, which it drops: nobody has asked for any.
 //
