@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // App is an application that runs while it is measured.
@@ -135,9 +136,11 @@ func reading(cmd *exec.Cmd, role string) (Reading, error) {
 	return r, nil
 }
 
-// Outside has a player play a role on the host, without any environment.
+// Outside has a player play a role on the host, without any environment. It ends with us, however we do.
 func (p Program) Outside(role string, args ...string) *exec.Cmd {
-	return exec.Command(p.Player, append([]string{PlayRole, role}, args...)...)
+	cmd := exec.Command(p.Player, append([]string{PlayRole, role}, args...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return cmd
 }
 
 // Read runs a command of [Program.Outside] that prints what it found.
