@@ -14,12 +14,11 @@ import (
 )
 
 func main() {
-	if err := run(); err != nil {
-		fmt.Fprintln(os.Stderr, "manager:", err)
-		os.Exit(1)
-	}
+	fmt.Fprintln(os.Stderr, "manager:", run())
+	os.Exit(1)
 }
 
+// run serves until something is wrong.
 func run() error {
 	limits := manager.Defaults()
 	listen := flag.String("listen", "127.0.0.1:4711", "`address` to listen at")
