@@ -262,11 +262,11 @@ func TestCheck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	report := regexp.MustCompile(`(?m)^    (service inbox: .*(?:\n      .*)+)\n`).FindSubmatch(readme)
+	report := regexp.MustCompile("(?s)```text\n(service inbox: .*?)```").FindSubmatch(readme)
 	if report == nil {
 		t.Fatal("README.md shows no report")
 	}
-	want := strings.ReplaceAll(string(report[1]), "\n    ", "\n") + "\n"
+	want := string(report[1])
 	if got := a.Output(t, "check"); !strings.Contains(got, want) {
 		t.Errorf("check says\n%s\nand not\n%s", got, want)
 	}
