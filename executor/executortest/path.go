@@ -364,7 +364,7 @@ var pathCases = []Case{
 				in.Attempt(fmt.Sprintf("open %o", mode), err, unix.EPERM)
 				_, err = unix.Open("/rw", unix.O_TMPFILE|unix.O_WRONLY, mode)
 				in.Attempt(fmt.Sprintf("open without a name %o", mode), err, unix.EPERM)
-				in.Attempt(fmt.Sprintf("creat %o", mode), raw0(unix.SYS_CREAT, "/rw/c", mode), unix.EPERM)
+				in.Attempt(fmt.Sprintf("creat %o", mode), creat("/rw/c", mode), unix.EPERM)
 			}
 			// VFS_CAP_REVISION_2 with everything.
 			in.Attempt("give a file capabilities", unix.Setxattr("/rw/f", "security.capability", append([]byte{1, 0, 0, 2}, bytes.Repeat([]byte{0xff}, 16)...), 0), unix.EPERM, unix.EOPNOTSUPP)
