@@ -479,7 +479,7 @@ func TestEnforceUnderLoad(t *testing.T) {
 	if testing.Short() {
 		rounds = 60
 	}
-	last := p
+	var last Policy
 	for range rounds {
 		seed := rand.Uint64()
 		last = only(p, func(g Grant) bool {

@@ -55,7 +55,7 @@ func lingerAt(c net.Conn) {
 		case "deadlock":
 			lingering.Lock()
 		case "spin":
-			for {
+			for { //nolint:staticcheck // this is what it is for
 			}
 		case "slow":
 			lingering.Unlock()

@@ -37,7 +37,7 @@ func ailing(ctx context.Context, workers int) error {
 			case "deadlock":
 				stuck.Lock()
 			case "spin":
-				for {
+				for { //nolint:staticcheck // this is what it is for
 				}
 			case "leak":
 				leak()

@@ -159,6 +159,7 @@ var attacks = []struct {
 				all = append(all, conn)
 			}
 		}
+	bytes:
 		for n := range 15 { // a byte each second
 			for i, conn := range all {
 				text := l.passwords[name] + "\n200000\n" + strings.Repeat("x", 100)
@@ -170,7 +171,7 @@ var attacks = []struct {
 			}
 			select {
 			case <-stop:
-				n = 15
+				break bytes
 			case <-time.After(time.Second):
 			}
 		}
