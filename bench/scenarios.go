@@ -84,9 +84,10 @@ func scenarios() []scenario {
 		ratios: []pair{{of: "cofferdam", to: "loopback", least: 0.9}},
 	}, handed, onOneCore(handed), scenario{
 		name: "http", what: "requests over 64 connections that are kept, for 528 bytes", unit: "per s", more: true, rounds: 5, count: 30000,
-		contestants: []contestant{site(64), nginx.contestant(64), caddy.contestant(64), alone(64)},
+		contestants: []contestant{site(64), nginx.contestant(64), nginx.grouped(64), caddy.contestant(64), alone(64)},
 		ratios: []pair{
 			{of: "cofferdam", to: "nginx", least: 0.8}, {of: "cofferdam", to: "nginx", p99: true, most: 1.5},
+			{of: "cofferdam", to: "nginx, grouped"}, {of: "cofferdam", to: "nginx, grouped", p99: true},
 			{of: "cofferdam", to: "Caddy"}, {of: "cofferdam", to: "backend alone"},
 		},
 	}, scenario{

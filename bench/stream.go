@@ -41,10 +41,11 @@ func served(name, how, serve, ask string, perCount int, between func(p own.Progr
 		if err != nil {
 			return runner{}, err
 		}
-		addr, stop, err := p.Listening(serve)
+		server, err := p.Listening(serve)
 		if err != nil {
 			return runner{}, err
 		}
+		addr, stop := server.Addr, server.Stop
 		if between != nil {
 			inner := stop
 			front, stopFront, err := between(p, addr)

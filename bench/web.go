@@ -58,9 +58,18 @@ http://LISTEN {
 
 func (p proxy) command() string { return strings.ToLower(p.name) }
 
-func (p proxy) contestant(conns int) contestant {
+func (p proxy) contestant(conns int) contestant { return p.before(conns, p.name, p.how, nil) }
+
+// grouped is the same where it and its backend have a cgroup each, as every environment has.
+func (p proxy) grouped(conns int) contestant {
+	return p.before(conns, p.name+", grouped", "the same; it and its backend in a cgroup each, as environments are", groups)
+}
+
+// before is a proxy before a backend of its own. apart, if there is one, keeps the two process trees apart until
+// what it returns is called, when both have ended.
+func (p proxy) before(conns int, name, how string, apart func(name string, pids ...int) (func(), error)) contestant {
 	return contestant{
-		name: p.name, how: p.how,
+		name: name, how: how,
 		version: func() string { return strings.TrimPrefix(output(p.command(), p.version...), "nginx version: ") },
 		open: func() (runner, error) {
 			if err := found(p.command()); err != nil {
@@ -70,26 +79,36 @@ func (p proxy) contestant(conns int) contestant {
 			if err != nil {
 				return runner{}, err
 			}
-			backend, stopBackend, err := o.Listening("web-serve")
+			backend, err := o.Listening("web-serve")
 			if err != nil {
 				return runner{}, err
 			}
-			addr, stop, err := p.start(backend)
+			addr, pid, stop, err := p.start(backend.Addr)
 			if err != nil {
-				stopBackend()
+				backend.Stop()
 				return runner{}, err
 			}
-			return runner{close: func() { stop(); stopBackend() }, run: func(count int) (own.Reading, error) {
+			stopAll := func() { stop(); backend.Stop() }
+			if apart != nil {
+				together, err := apart(p.command(), pid, backend.Pid())
+				if err != nil {
+					stopAll()
+					return runner{}, err
+				}
+				inner := stopAll
+				stopAll = func() { inner(); together() }
+			}
+			return runner{close: stopAll, run: func(count int) (own.Reading, error) {
 				return o.Load(addr, addr, conns, count)
 			}}, nil
 		},
 	}
 }
 
-func (p proxy) start(backend string) (addr string, stop func(), err error) {
+func (p proxy) start(backend string) (addr string, pid int, stop func(), err error) {
 	dir, err := os.MkdirTemp("/tmp", "bench-"+p.command()+"-")
 	if err != nil {
-		return "", nil, err
+		return "", 0, nil, err
 	}
 	defer func() {
 		if err != nil {
@@ -97,15 +116,15 @@ func (p proxy) start(backend string) (addr string, stop func(), err error) {
 		}
 	}()
 	if err = os.Chmod(dir, 0o755); err != nil { // nginx does not stay root
-		return "", nil, err
+		return "", 0, nil, err
 	}
 	if addr, err = freePort(); err != nil {
-		return "", nil, err
+		return "", 0, nil, err
 	}
 	file := filepath.Join(dir, p.file)
 	fill := strings.NewReplacer("LISTEN", addr, "BACKEND", backend, "DIR", dir, "FILE", file).Replace
 	if err = os.WriteFile(file, []byte(fill(p.config)), 0o644); err != nil {
-		return "", nil, err
+		return "", 0, nil, err
 	}
 	cmd := exec.Command(p.command())
 	for _, a := range p.args {
@@ -118,19 +137,19 @@ func (p proxy) start(backend string) (addr string, stop func(), err error) {
 	log := filepath.Join(dir, "log")
 	said, err := os.Create(log)
 	if err != nil {
-		return "", nil, err
+		return "", 0, nil, err
 	}
 	defer said.Close()
 	cmd.Stdout, cmd.Stderr = said, said
 	if err = cmd.Start(); err != nil {
-		return "", nil, err
+		return "", 0, nil, err
 	}
 	if err = waitFor(addr); err != nil {
 		stopServer(cmd)
 		text, _ := os.ReadFile(log)
-		return "", nil, fmt.Errorf("%w: %s", err, text)
+		return "", 0, nil, fmt.Errorf("%w: %s", err, text)
 	}
-	return addr, func() { stopServer(cmd); os.RemoveAll(dir) }, nil
+	return addr, cmd.Process.Pid, func() { stopServer(cmd); os.RemoveAll(dir) }, nil
 }
 
 // alone is the backend without anybody before it: the limit.
@@ -140,10 +159,10 @@ func alone(conns int) contestant {
 		if err != nil {
 			return runner{}, err
 		}
-		addr, stop, err := o.Listening("web-serve")
+		s, err := o.Listening("web-serve")
 		if err != nil {
 			return runner{}, err
 		}
-		return runner{close: stop, run: func(count int) (own.Reading, error) { return o.Load(addr, addr, conns, count) }}, nil
+		return runner{close: s.Stop, run: func(count int) (own.Reading, error) { return o.Load(s.Addr, s.Addr, conns, count) }}, nil
 	}}
 }

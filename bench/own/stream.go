@@ -147,24 +147,36 @@ func pingsBy(dial dialling, addr string, n int) (Reading, error) {
 	return roundTrips(c, 64, n)
 }
 
+// Server is a role on the host that answers at an address.
+type Server struct {
+	Addr string
+	cmd  *exec.Cmd
+}
+
+// Pid is its process.
+func (s *Server) Pid() int { return s.cmd.Process.Pid }
+
+// Stop ends it.
+func (s *Server) Stop() { end(s.cmd) }
+
 // Listening starts a role on the host that serves what it inherits, and says where.
-func (p Program) Listening(role string) (addr string, stop func(), err error) {
+func (p Program) Listening(role string) (*Server, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
 	defer l.Close()
 	f, err := l.(*net.TCPListener).File()
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
 	defer f.Close()
 	server := p.Outside(role)
 	server.ExtraFiles = []*os.File{f}
 	if err := server.Start(); err != nil {
-		return "", nil, err
+		return nil, err
 	}
-	return l.Addr().String(), func() { end(server) }, nil
+	return &Server{Addr: l.Addr().String(), cmd: server}, nil
 }
 
 // end ends a process that does not end by itself.
