@@ -23,7 +23,7 @@ services:
     runtime: host
     command: [PLAYER, wait]
     files: [FILES]
-    uses: [{call: b.echo}, {spawn: python}]
+    uses: [{call: b.echo}, {spawn: snippet}]
     limits: {memory: 256M, cpus: unlimited}
   b:
     runtime: host
@@ -32,7 +32,7 @@ services:
     provides: [{call: echo, from: [a]}]
     tcp: [9000, 9001]
     limits: {memory: 256M, cpus: unlimited}
-  python:
+  snippet:
     template: true
     runtime: host
     command: [/bin/true]
@@ -69,7 +69,7 @@ func call(a *own.App) (float64, error) {
 }
 
 func start(a *own.App) (float64, error) {
-	r, err := a.Play("a", "spawn", "1", strconv.Itoa(20), "")
+	r, err := a.Play("a", "spawn", "1", "20", "0s", "")
 	return r.Value, err
 }
 
@@ -114,9 +114,9 @@ func sizeOf(pid int) float64 {
 }
 
 // services is one manifest of so many: how long it takes to check, to bring up, to list and to end.
-func services(p own.Program) ([]*curve, error) {
+func services(p own.Program, most int) ([]*curve, error) {
 	times := &curve{Name: "growth-services", Title: "Services of one manifest", X: "services", Y: "s", LogX: true, LogY: true}
-	for _, n := range []int{1, 10, 30, 100, 300, 500, 1000} {
+	for _, n := range upTo(most, 1, 10, 30, 100, 300, 500, 1000) {
 		began := time.Now()
 		a, err := p.Up(idlers("grow", n), nil)
 		if err != nil {
@@ -145,7 +145,7 @@ const perApp = 1000
 
 // environments is a host with more and more of them, by several applications: what the next one
 // takes, and whether a call notices.
-func environments(p own.Program) (out []*curve, err error) {
+func environments(p own.Program, most int) (out []*curve, err error) {
 	memory := &curve{Name: "growth-memory", Title: "Memory of an environment that sleeps, all told", X: "environments", Y: "KiB each", LogX: true}
 	call1 := &curve{Name: "growth-call", Title: "A call between two, beside others that sleep", X: "environments", Y: "µs", LogX: true}
 	start1 := &curve{Name: "growth-start", Title: "Start and end of one more, beside others that sleep", X: "environments", Y: "ms", LogX: true}
@@ -180,6 +180,9 @@ func environments(p own.Program) (out []*curve, err error) {
 	}
 	before, n, begun := free(), 0, time.Now()
 	for _, more := range []int{10, 90, 400, 500, perApp, perApp, perApp, perApp} {
+		if n+more > most {
+			break
+		}
 		if time.Since(begun) > growFor {
 			fmt.Fprintf(os.Stderr, "growth-environments: no more than %d, for they have taken %v already\n", n, time.Since(begun).Round(time.Second))
 			break
@@ -216,10 +219,10 @@ func environments(p own.Program) (out []*curve, err error) {
 }
 
 // grants is an application of two with so many grants to others, which are not started.
-func grants(p own.Program) ([]*curve, error) {
+func grants(p own.Program, most int) ([]*curve, error) {
 	times := &curve{Name: "growth-grants", Title: "Grants of one manifest", X: "grants", Y: "s", LogX: true, LogY: true}
 	calls := &curve{Name: "growth-grants-call", Title: "A call, by how many grants there are", X: "grants", Y: "µs", LogX: true}
-	for _, n := range []int{10, 100, 1000, 10_000, 100_000} {
+	for _, n := range upTo(most, 10, 100, 1000, 10_000, 100_000) {
 		began := time.Now()
 		a, err := p.Up(granted(n), nil)
 		if err != nil {

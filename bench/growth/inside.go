@@ -13,7 +13,7 @@ import (
 
 // inside is what the rooms say of themselves: benchmarks of tables with more in them than
 // one manifest may have, BenchmarkGrowthNAME/WHAT=SIZE.
-func inside(own.Program) ([]*curve, error) {
+func inside(own.Program, int) ([]*curve, error) {
 	cmd := exec.Command("go", "test", "./monitor", "./supervisor", "./label", "-run", "^$", "-bench", "Growth", "-benchtime", "100ms", "-cpu", "1")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()

@@ -3,6 +3,7 @@
 //
 //	go run ./bench/growth                    all of it; needs bin/cofferdam (make build)
 //	go run ./bench/growth growth-grants      some of it
+//	go run ./bench/growth -most 1000         no more than so many of anything
 //	go run ./bench/growth -write docs        … and docs/benchmarks/growth.json with it, for bench/plot
 //
 // What takes a running application is measured at one; what takes more of something than
@@ -17,6 +18,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -54,7 +56,7 @@ func (c *curve) add(name string, x, y float64) {
 
 var scenarios = []struct {
 	name string
-	run  func(own.Program) ([]*curve, error)
+	run  func(p own.Program, most int) ([]*curve, error)
 }{
 	{"growth-services", services},
 	{"growth-environments", environments},
@@ -73,14 +75,15 @@ func main() {
 	}
 	docs := flag.String("write", "", "a directory of documents: benchmarks/growth.json in it is brought up to date")
 	binary := flag.String("binary", "bin/cofferdam", "what is measured")
+	most := flag.Int("most", math.MaxInt, "measure at no larger size")
 	flag.Parse()
-	if err := run(*docs, *binary, flag.Args()); err != nil {
+	if err := run(*docs, *binary, *most, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "growth:", err)
 		os.Exit(1)
 	}
 }
 
-func run(docs, binary string, wanted []string) error {
+func run(docs, binary string, most int, wanted []string) error {
 	binary, err := filepath.Abs(binary)
 	if err != nil {
 		return err
@@ -95,7 +98,7 @@ func run(docs, binary string, wanted []string) error {
 		if len(wanted) > 0 && !slices.Contains(wanted, s.name) {
 			continue
 		}
-		curves, err := s.run(own.Program{Binary: binary, Player: self})
+		curves, err := s.run(own.Program{Binary: binary, Player: self}, most)
 		if err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", s.name, err))
 		}
@@ -108,6 +111,11 @@ func run(docs, binary string, wanted []string) error {
 		failed = append(failed, write(filepath.Join(docs, "benchmarks", "growth.json"), found))
 	}
 	return errors.Join(failed...)
+}
+
+// upTo are the sizes that are at most so large.
+func upTo(most int, sizes ...int) []int {
+	return slices.DeleteFunc(sizes, func(n int) bool { return n > most })
 }
 
 // print prints a column for each size.
