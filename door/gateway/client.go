@@ -42,14 +42,14 @@ func (g *Gateway) entry(l *capped, callers *tally) *entry {
 	return &entry{g: g, l: l, callers: callers, accepted: make(chan struct{}), open: make(map[*client]struct{}), none: make(chan struct{})}
 }
 
-// serve serves connections until the listener is closed, which is no error, or fails.
-func (e *entry) serve() error {
+// serve serves connections until the listener is closed.
+func (e *entry) serve() {
 	defer close(e.accepted)
 	for {
 		c, err := e.l.Accept()
 		switch {
 		case errors.Is(err, net.ErrClosed):
-			return nil
+			return
 		case err != nil:
 			time.Sleep(acceptPause) // there are no descriptors or no memory: that passes
 			continue

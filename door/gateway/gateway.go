@@ -182,7 +182,8 @@ func Main(ctx context.Context, getenv func(string) string, stderr io.Writer) err
 		go g.traces.report(ctx, new(line).call)
 	}
 	g.hand = new(line).hand
-	return g.Serve(ctx, outside, bridge, doors...)
+	g.Serve(ctx, outside, bridge, doors...)
+	return nil
 }
 
 // inherited is a socket of the host's.
@@ -202,11 +203,10 @@ func inherited(fd uintptr) (net.Listener, error) {
 // Serve serves people on outside and services on bridge, either of which may be
 // nil, and what is not HTTP on doors, one for each of the configuration's, until ctx
 // ends; then requests in progress have drainTime to finish, and other connections
-// are closed. It closes all listeners. Its error is that of the listener that failed.
-func (g *Gateway) Serve(ctx context.Context, outside, bridge net.Listener, doors ...net.Listener) error {
+// are closed. It closes all listeners.
+func (g *Gateway) Serve(ctx context.Context, outside, bridge net.Listener, doors ...net.Listener) {
 	defer g.out.flush()
 	var entries []*entry
-	failed := make(chan error, 2+len(doors))
 	if outside != nil {
 		l := newCapped(outside, g.config.Limits.Connections)
 		l.peers = newTally(g.config.Limits.PerPeer)
@@ -217,19 +217,15 @@ func (g *Gateway) Serve(ctx context.Context, outside, bridge net.Listener, doors
 		entries = append(entries, g.entry(l, newTally(g.config.Limits.PerPeer)))
 	}
 	for _, e := range entries {
-		go func() { failed <- e.serve() }()
+		go e.serve()
 	}
 	for i, l := range doors {
 		capped, d := newCapped(l, g.doors[i].Connections), g.doors[i]
 		defer d.end()
 		defer capped.Close()
-		go func() { failed <- d.serve(capped) }()
+		go d.serve(capped)
 	}
-	var err error
-	select {
-	case <-ctx.Done():
-	case err = <-failed:
-	}
+	<-ctx.Done()
 	// What is left may take its time, but not for ever: ctx has ended already.
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
@@ -238,5 +234,4 @@ func (g *Gateway) Serve(ctx context.Context, outside, bridge net.Listener, doors
 		all.Go(func() { e.drain(drain.Done()) })
 	}
 	all.Wait()
-	return err
 }

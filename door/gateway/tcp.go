@@ -52,13 +52,13 @@ type tcpDoor struct {
 	ended bool
 }
 
-// serve leads on what comes to l until l is closed, which is no error, or fails.
-func (d *tcpDoor) serve(l net.Listener) error {
+// serve leads on what comes to l until l is closed.
+func (d *tcpDoor) serve(l net.Listener) {
 	for {
 		c, err := l.Accept()
 		switch {
 		case errors.Is(err, net.ErrClosed):
-			return nil
+			return
 		case err != nil:
 			// There are no descriptors or no memory: that passes.
 			time.Sleep(acceptPause)

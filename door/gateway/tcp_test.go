@@ -45,13 +45,11 @@ func door(t *testing.T, d TCP) (at string, log *syncBuffer, end func()) {
 	}
 	l := listen(t)
 	ctx, cancel := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	go func() { served <- g.Serve(ctx, nil, nil, l) }()
+	served := make(chan struct{})
+	go func() { g.Serve(ctx, nil, nil, l); close(served) }()
 	end = sync.OnceFunc(func() {
 		cancel()
-		if err := <-served; err != nil {
-			t.Errorf("Serve: %v", err)
-		}
+		<-served
 	})
 	t.Cleanup(end)
 	return l.Addr().String(), log, end

@@ -117,8 +117,8 @@ type answer struct {
 
 var appName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,46}[a-z0-9])?$`)
 
-// helloTimeout bounds the start of a spawner.
-const helloTimeout = 30 * time.Second
+// answerTimeout bounds the start of a spawner, and what it answers at once when it runs.
+const answerTimeout = 30 * time.Second
 
 // New starts a spawner. Errors that wrap [executor.ErrUnsupported] say what the
 // host lacks and what would provide it.
@@ -164,7 +164,7 @@ func New(opts Options) (*Executor, error) {
 		return nil, err
 	}
 	go e.receive()
-	reply, fds, err := e.callWithin(helloTimeout, &link.Request{Hello: hello}, nil)
+	reply, fds, err := e.callSoon(&link.Request{Hello: hello}, nil)
 	linux.CloseFDs(fds)
 	if err != nil {
 		e.Close()
@@ -351,8 +351,9 @@ func abandon(call chan answer) {
 	}
 }
 
-func (e *Executor) callWithin(d time.Duration, req *link.Request, fds []int) (*link.Reply, []int, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), d)
+// callSoon is call for who has no context: it waits for at most answerTimeout.
+func (e *Executor) callSoon(req *link.Request, fds []int) (*link.Reply, []int, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
 	defer cancel()
 	return e.call(ctx, req, fds)
 }

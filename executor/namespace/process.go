@@ -395,7 +395,7 @@ func (p *Process) socket(ctx context.Context, v6 bool) (int, error) {
 
 // Owns tells whether the process behind pidfd belongs to this environment.
 func (p *Process) Owns(pidfd *os.File) (bool, error) {
-	reply, _, err := p.e.callWithin(helloTimeout, &link.Request{Owns: &link.Ref{Env: p.env}}, []int{int(pidfd.Fd())})
+	reply, _, err := p.e.callSoon(&link.Request{Owns: &link.Ref{Env: p.env}}, []int{int(pidfd.Fd())})
 	if errors.Is(err, executor.ErrStopped) {
 		return false, nil
 	}
@@ -480,7 +480,7 @@ func (p *Process) Unmount(ctx context.Context, target string) error {
 
 // Signal delivers sig to the program.
 func (p *Process) Signal(sig syscall.Signal) error {
-	_, _, err := p.e.callWithin(helloTimeout, &link.Request{Signal: &link.Signal{Env: p.env, Signal: sig}}, nil)
+	_, _, err := p.e.callSoon(&link.Request{Signal: &link.Signal{Env: p.env, Signal: sig}}, nil)
 	return err
 }
 
@@ -527,7 +527,7 @@ func (p *Process) Usage() executor.Usage {
 		return p.exit.Usage
 	default:
 	}
-	reply, _, err := p.e.callWithin(helloTimeout, &link.Request{Usage: &link.Ref{Env: p.env}}, nil)
+	reply, _, err := p.e.callSoon(&link.Request{Usage: &link.Ref{Env: p.env}}, nil)
 	if err != nil {
 		return executor.Usage{}
 	}
