@@ -71,7 +71,7 @@ func (p *Process) hand(ctx context.Context, addr netip.AddrPort, port int) (net.
 	if err != nil {
 		return nil, fmt.Errorf("dial %v inside: %w", addr, err)
 	}
-	_, _, err = p.e.callSoon(&link.Request{Lock: &link.Ref{Env: p.env}}, []int{fd})
+	_, _, err = p.e.callSoon(&link.Request{Env: p.env, Lock: true}, []int{fd})
 	if err != nil {
 		return nil, fmt.Errorf("lock a socket to %v: %w", addr, err)
 	}

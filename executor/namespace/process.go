@@ -284,7 +284,7 @@ func (p *Process) Reach(ctx context.Context, hosts []executor.Host, listen []net
 	if err := checkReach(hosts, listen); err != nil {
 		return nil, err
 	}
-	_, fds, err := p.e.call(ctx, &link.Request{Reach: &link.Reach{Env: p.env, Hosts: hosts, Listen: listen}}, nil)
+	_, fds, err := p.e.call(ctx, &link.Request{Env: p.env, Reach: &link.Reach{Hosts: hosts, Listen: listen}}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -377,7 +377,7 @@ func (p *Process) socket(ctx context.Context, v6 bool) (int, error) {
 		return have[0], nil
 	}
 	p.mu.Unlock()
-	_, fds, err := p.e.call(ctx, &link.Request{Dial: &link.Dial{Env: p.env, V6: v6, Count: dialBatch}}, nil)
+	_, fds, err := p.e.call(ctx, &link.Request{Env: p.env, Dial: &link.Dial{V6: v6, Count: dialBatch}}, nil)
 	if err != nil {
 		return -1, err
 	}
@@ -395,7 +395,7 @@ func (p *Process) socket(ctx context.Context, v6 bool) (int, error) {
 
 // Owns tells whether the process behind pidfd belongs to this environment.
 func (p *Process) Owns(pidfd *os.File) (bool, error) {
-	reply, _, err := p.e.callSoon(&link.Request{Owns: &link.Ref{Env: p.env}}, []int{int(pidfd.Fd())})
+	reply, _, err := p.e.callSoon(&link.Request{Env: p.env, Owns: true}, []int{int(pidfd.Fd())})
 	if errors.Is(err, executor.ErrStopped) {
 		return false, nil
 	}
@@ -415,7 +415,7 @@ func (p *Process) Exec(ctx context.Context, cmd *executor.Command) (executor.Exi
 		return executor.Exit{}, errors.New("no program to run")
 	}
 	limit := p.streams.limit
-	req := &link.Request{Exec: &link.Exec{Env: p.env, Command: command(cmd)}}
+	req := &link.Request{Env: p.env, Exec: &link.Exec{Command: command(cmd)}}
 	over := make(chan struct{}, 1)
 	s, err := openStreams(cmd, limit, func() { over <- struct{}{} })
 	if err != nil {
@@ -462,7 +462,7 @@ func (p *Process) Exec(ctx context.Context, cmd *executor.Command) (executor.Exi
 
 // Mount shows a directory of the host, or a volume, inside.
 func (p *Process) Mount(ctx context.Context, s executor.Share) error {
-	req := &link.Request{Mount: &link.Mount{Env: p.env, Volume: s.Volume, Target: s.Target, Writable: s.Writable, SizeBytes: s.SizeBytes, Inodes: s.Inodes}}
+	req := &link.Request{Env: p.env, Mount: &link.Mount{Volume: s.Volume, Target: s.Target, Writable: s.Writable, SizeBytes: s.SizeBytes, Inodes: s.Inodes}}
 	if s.Volume != "" {
 		_, _, err := p.e.call(ctx, req, nil)
 		return err
@@ -474,13 +474,13 @@ func (p *Process) Mount(ctx context.Context, s executor.Share) error {
 
 // Unmount takes away what is mounted on target.
 func (p *Process) Unmount(ctx context.Context, target string) error {
-	_, _, err := p.e.call(ctx, &link.Request{Unmount: &link.Unmount{Env: p.env, Target: target}}, nil)
+	_, _, err := p.e.call(ctx, &link.Request{Env: p.env, Unmount: &link.Unmount{Target: target}}, nil)
 	return err
 }
 
 // Signal delivers sig to the program.
 func (p *Process) Signal(sig syscall.Signal) error {
-	_, _, err := p.e.callSoon(&link.Request{Signal: &link.Signal{Env: p.env, Signal: sig}}, nil)
+	_, _, err := p.e.callSoon(&link.Request{Env: p.env, Signal: &link.Signal{Signal: sig}}, nil)
 	return err
 }
 
@@ -492,7 +492,6 @@ func (p *Process) Kill(cause executor.Cause, detail string) {
 // kill kills, or notes that it is to be done as soon as the start is through:
 // output can be too much before we know that there is any.
 func (p *Process) kill(k link.Kill) {
-	k.Env = p.env
 	p.mu.Lock()
 	if !p.started {
 		if p.early == nil {
@@ -502,7 +501,7 @@ func (p *Process) kill(k link.Kill) {
 		return
 	}
 	p.mu.Unlock()
-	if c, err := p.e.send(&link.Request{Kill: &k}, nil); err == nil {
+	if c, err := p.e.send(&link.Request{Env: p.env, Kill: &k}, nil); err == nil {
 		go abandon(c)
 	}
 }
@@ -527,7 +526,7 @@ func (p *Process) Usage() executor.Usage {
 		return p.exit.Usage
 	default:
 	}
-	reply, _, err := p.e.callSoon(&link.Request{Usage: &link.Ref{Env: p.env}}, nil)
+	reply, _, err := p.e.callSoon(&link.Request{Env: p.env, Usage: true}, nil)
 	if err != nil {
 		return executor.Usage{}
 	}

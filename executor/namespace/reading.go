@@ -87,7 +87,7 @@ func (p *Process) diagnoser() (*diag, error) {
 	if d != nil {
 		return d, nil
 	}
-	_, fds, err := p.e.callSoon(&link.Request{Dial: &link.Dial{Env: p.env, Diag: true}}, nil)
+	_, fds, err := p.e.callSoon(&link.Request{Env: p.env, Dial: &link.Dial{Diag: true}}, nil)
 	if err != nil {
 		return nil, err
 	}

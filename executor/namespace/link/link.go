@@ -54,29 +54,27 @@ type Budget struct {
 }
 
 // Request is a message to the spawner. Exactly one of the
-// fields after ID is set.
+// fields after Env is set.
 type Request struct {
-	ID uint64
+	ID  uint64
+	Env uint64 // the environment that it is about; 0 with Hello, Start, Prepare, Open and Cancel
 
 	Hello   *Hello
 	Start   *Start // descriptors: the three streams, then Extra
 	Prepare *Prepare
 	Kill    *Kill
 	Signal  *Signal
-	Usage   *Ref
+	Usage   bool
 	Dial    *Dial  // answered with sockets
 	Reach   *Reach // answered with sockets
-	Owns    *Ref   // descriptor: a pidfd
-	Lock    *Ref   // descriptor: a connected socket
+	Owns    bool   // descriptor: a pidfd
+	Lock    bool   // descriptor: a connected socket
 	Exec    *Exec  // descriptors: the three streams
 	Mount   *Mount // descriptor: the directory, unless it is a volume
 	Unmount *Unmount
 	Open    *Open  // answered with the directory
 	Cancel  uint64 // an Exec whose program is to be killed
 }
-
-// Ref names an environment.
-type Ref struct{ Env uint64 }
 
 // Start starts one.
 type Start struct {
@@ -107,7 +105,6 @@ type Command struct {
 
 // Kill ends one.
 type Kill struct {
-	Env    uint64
 	Cause  executor.Cause
 	Detail string
 	Limit  string
@@ -115,14 +112,10 @@ type Kill struct {
 }
 
 // Signal signals its program.
-type Signal struct {
-	Env    uint64
-	Signal syscall.Signal
-}
+type Signal struct{ Signal syscall.Signal }
 
 // Reach says anew which names resolve in it, and asks for further listeners.
 type Reach struct {
-	Env    uint64
 	Hosts  []executor.Host
 	Listen []netip.AddrPort
 }
@@ -130,21 +123,16 @@ type Reach struct {
 // Dial asks for unconnected TCP sockets in its network; or, with Diag, for one of
 // sock_diag(7), by which the kernel says how those fare that are there.
 type Dial struct {
-	Env   uint64
 	V6    bool
 	Count int
 	Diag  bool
 }
 
 // Exec runs a further program in it; the reply comes when that has ended.
-type Exec struct {
-	Env     uint64
-	Command Command
-}
+type Exec struct{ Command Command }
 
 // Mount shows a directory of the host in it.
 type Mount struct {
-	Env       uint64
 	Volume    string // its name; "" for a directory, which comes as a descriptor
 	Target    string
 	Writable  bool
@@ -153,10 +141,7 @@ type Mount struct {
 }
 
 // Unmount takes a mount away.
-type Unmount struct {
-	Env    uint64
-	Target string
-}
+type Unmount struct{ Target string }
 
 // Open opens a directory of the host.
 type Open struct{ Dir string }

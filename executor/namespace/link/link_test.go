@@ -34,7 +34,7 @@ func TestMessagesAndDescriptors(t *testing.T) {
 	big := strings.Repeat("x", 1<<20)
 	fd := int(f.Fd())
 	go func() {
-		a.Send(&link.Request{ID: 1, Usage: &link.Ref{Env: 7}}, nil)
+		a.Send(&link.Request{ID: 1, Env: 7, Usage: true}, nil)
 		a.Send(&link.Request{ID: 2, Start: &link.Start{Name: big}}, []int{fd, fd})
 		a.Send(&link.Request{ID: 3}, nil)
 	}()

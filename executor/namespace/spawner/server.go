@@ -251,7 +251,7 @@ func (s *server) serve() error {
 func (s *server) end(req *link.Request) {
 	if k := req.Kill; k == nil {
 		s.cancel(req.Cancel)
-	} else if i := s.instance(k.Env); i != nil {
+	} else if i := s.instance(req.Env); i != nil {
 		i.kill(executor.Exit{Cause: k.Cause, Detail: k.Detail, Limit: k.Limit, Key: k.Key})
 	}
 	s.conn.Send(&link.Reply{ID: req.ID}, nil)
@@ -268,8 +268,8 @@ func (s *server) handle(req *link.Request, fds []int, gone *withdrawal) (reply *
 		err = s.stocks.prepare(req.Prepare.Spec, req.Prepare.Count)
 	case req.Open != nil:
 		out, err = s.openDir(req.Open.Dir)
-	case req.Exec != nil && s.instance(req.Exec.Env) != nil:
-		reply.Exit, err = s.exec(gone, s.instance(req.Exec.Env), req.Exec, fds)
+	case req.Exec != nil && s.instance(req.Env) != nil:
+		reply.Exit, err = s.exec(gone, s.instance(req.Env), req.Exec, fds)
 	default:
 		reply, out, err = s.handleRunning(req, fds)
 	}
@@ -280,30 +280,7 @@ func (s *server) handle(req *link.Request, fds []int, gone *withdrawal) (reply *
 // handleRunning does requests that need a running environment.
 func (s *server) handleRunning(req *link.Request, fds []int) (*link.Reply, []int, error) {
 	reply := &link.Reply{}
-	var env uint64
-	switch {
-	case req.Signal != nil:
-		env = req.Signal.Env
-	case req.Usage != nil:
-		env = req.Usage.Env
-	case req.Dial != nil:
-		env = req.Dial.Env
-	case req.Reach != nil:
-		env = req.Reach.Env
-	case req.Owns != nil:
-		env = req.Owns.Env
-	case req.Lock != nil:
-		env = req.Lock.Env
-	case req.Mount != nil:
-		env = req.Mount.Env
-	case req.Unmount != nil:
-		env = req.Unmount.Env
-	case req.Exec != nil:
-		env = req.Exec.Env
-	default:
-		return reply, nil, errors.New("an empty request")
-	}
-	i := s.instance(env)
+	i := s.instance(req.Env)
 	if i == nil {
 		return reply, nil, executor.ErrStopped
 	}
@@ -312,24 +289,24 @@ func (s *server) handleRunning(req *link.Request, fds []int) (*link.Reply, []int
 	switch {
 	case req.Signal != nil:
 		err = i.signal(req.Signal.Signal)
-	case req.Usage != nil:
+	case req.Usage:
 		reply.Usage = i.usage()
 	case req.Dial != nil:
 		out, err = i.dial(req.Dial)
 	case req.Reach != nil:
 		out, err = i.reach(req.Reach)
-	case req.Owns != nil && len(fds) == 1:
+	case req.Owns && len(fds) == 1:
 		reply.Owns, err = i.owns(fds[0])
 	case req.Mount != nil && req.Mount.Volume != "":
 		err = i.mountVolume(req.Mount)
-	case req.Lock != nil && len(fds) == 1:
+	case req.Lock && len(fds) == 1:
 		err = lockSocket(fds[0])
 	case req.Mount != nil && len(fds) == 1:
 		err = i.mount(req.Mount, fds[0])
 	case req.Unmount != nil:
 		err = i.unmount(req.Unmount.Target)
 	default:
-		err = errors.New("a request without its descriptor")
+		err = errors.New("a request that is empty, or without its descriptor")
 	}
 	return reply, out, err
 }
