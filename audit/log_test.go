@@ -447,14 +447,21 @@ func TestDiskFull(t *testing.T) {
 	})
 }
 
-// A disk that fills up in the middle of a line, for real: what was written up
-// to there counts, and when there is room again the log is taken up.
-func TestDiskFillsUp(t *testing.T) {
+// smallDisk is a file system of its own, of a size that a remount can change.
+func smallDisk(t *testing.T, size string) string {
+	t.Helper()
 	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=16k"); err != nil {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
 		t.Skip("needs root: to mount a tmpfs: ", err)
 	}
 	t.Cleanup(func() { must(t, syscall.Unmount(dir, 0)) })
+	return dir
+}
+
+// A disk that fills up in the middle of a line, for real: what was written up
+// to there counts, and when there is room again the log is taken up.
+func TestDiskFillsUp(t *testing.T) {
+	dir := smallDisk(t, "16k")
 	path := filepath.Join(dir, "audit.jsonl")
 	l, err := Open(path, Options{})
 	must(t, err)
@@ -490,11 +497,7 @@ func TestDiskFillsUp(t *testing.T) {
 // The same, and the log is not closed meanwhile: nothing is recorded or permitted, the file goes on where it
 // ended once there is room, and says what was not recorded. Whoever reads along misses nothing.
 func TestDiskFullForAWhile(t *testing.T) {
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=16k"); err != nil {
-		t.Skip("needs root: to mount a tmpfs: ", err)
-	}
-	t.Cleanup(func() { must(t, syscall.Unmount(dir, 0)) })
+	dir := smallDisk(t, "16k")
 	path := filepath.Join(dir, "audit.jsonl")
 	l, err := Open(path, Options{})
 	must(t, err)

@@ -383,11 +383,7 @@ func TestSegmentNames(t *testing.T) {
 // A full disk in the middle of a rotation, for real: the log ends there like anywhere,
 // and goes on when there is room.
 func TestDiskFillsUpWhileRotating(t *testing.T) {
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=48k"); err != nil {
-		t.Skip("needs root: to mount a tmpfs: ", err)
-	}
-	t.Cleanup(func() { must(t, syscall.Unmount(dir, 0)) })
+	dir := smallDisk(t, "48k")
 	path := filepath.Join(dir, "audit.jsonl")
 	always := func() (uint64, uint64) { return 1, 0 }
 	for round := range 4 {

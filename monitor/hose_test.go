@@ -129,17 +129,7 @@ func TestHiddenReaderOfMuch(t *testing.T) {
 // Its hose is let go of before anything else is read for it.
 func TestHiddenReaderHasNoHose(t *testing.T) {
 	v := visitOf(t, meeting{front: "True %% True < alice %% True"})
-	l := listen(t)
-	there, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer there.Close()
-	here, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer here.Close()
+	there, here := tcpPair(t)
 	from, err := newSide(here)
 	if err != nil {
 		t.Fatal(err)
@@ -196,21 +186,8 @@ func TestHosesAreFew(t *testing.T) {
 
 // Where its user has as much in pipes as he may (fs.pipe-user-pages-soft) a hose is a page or two: what passes is the same.
 func TestSmallHose(t *testing.T) {
-	pair := func() (*net.TCPConn, *net.TCPConn) {
-		l := listen(t)
-		a, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := l.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { a.Close(); b.Close() })
-		return a.(*net.TCPConn), b.(*net.TCPConn)
-	}
-	writer, near := pair()
-	far, reader := pair()
+	writer, near := tcpPair(t)
+	far, reader := tcpPair(t)
 	from, err := newSide(near)
 	if err != nil {
 		t.Fatal(err)

@@ -543,6 +543,22 @@ func (s *fakeSpawner) next(t testing.TB) *run {
 	}
 }
 
+// tcpPair is a connection over the loopback, without anything between.
+func tcpPair(t testing.TB) (a, b *net.TCPConn) {
+	t.Helper()
+	l := listen(t)
+	near, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	far, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { near.Close(); far.Close() })
+	return near.(*net.TCPConn), far.(*net.TCPConn)
+}
+
 func listen(t testing.TB) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -41,27 +41,17 @@ func TestSentIsACopy(t *testing.T) {
 	}
 
 	// The kernel does it, where nothing is between: otherwise this shows nothing.
-	direct := listen(t)
-	from, err := net.Dial("tcp", direct.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer from.Close()
-	to, err := direct.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer to.Close()
+	from, to := tcpPair(t)
 	fd, err := unix.MemfdCreate("sent", unix.MFD_CLOEXEC)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer unix.Close(fd)
 	unix.Pwrite(fd, []byte("a"), 0)
-	sendFile(t, from.(*net.TCPConn), fd, 1)
-	peek(t, to.(*net.TCPConn), 1)
+	sendFile(t, from, fd, 1)
+	peek(t, to, 1)
 	unix.Pwrite(fd, []byte("b"), 0)
-	if got := peek(t, to.(*net.TCPConn), 1); string(got) != "b" {
+	if got := peek(t, to, 1); string(got) != "b" {
 		t.Errorf("got %q on a direct connection: this kernel copies, and the test above shows nothing", got)
 	}
 }
