@@ -25,8 +25,7 @@ func (r *reader) countLimit(v value, high int) int {
 	if isUnlimited(v) {
 		return Unlimited
 	}
-	n := r.integer(v, aCountLimit, 1, high)
-	return n
+	return r.integer(v, aCountLimit, 1, high)
 }
 
 // shareLimit reads a number of cores, in thousandths, from 0.01 to 1024.
@@ -46,6 +45,5 @@ func (r *reader) shareLimit(v value) float64 {
 
 // inodes reads how many files fit in.
 func (r *reader) inodes(v value) int64 {
-	n := r.integer(v, aCount, 16, 1<<22)
-	return int64(n)
+	return int64(r.integer(v, aCount, 16, 1<<22))
 }
