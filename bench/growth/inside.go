@@ -21,12 +21,16 @@ func inside(own.Program, int) ([]*curve, error) {
 		return nil, fmt.Errorf("%v: %w: %s", cmd.Args, err, out)
 	}
 	c := &curve{Name: "growth-monitor", Title: "One step, by how much there is", X: "size", Y: "µs", LogX: true, LogY: true}
+	change := &curve{Name: "growth-revoke", Title: "A grant revoked and given again, by how much there is", X: "size", Y: "µs", LogX: true, LogY: true}
 	few := &curve{Name: "growth-labels", Title: "One step with labels, within their bounds", X: "size", Y: "µs", LogX: true, LogY: true}
 	for _, m := range regexp.MustCompile(`(?m)^BenchmarkGrowth(\w+)/(\w+)=(\d+)\s+\d+\s+([\d.]+) ns/op`).FindAllStringSubmatch(string(out), -1) {
 		size, _ := strconv.ParseFloat(m[3], 64)
 		ns, _ := strconv.ParseFloat(m[4], 64)
 		of := c
-		if m[2] == "clauses" || m[2] == "passed" {
+		switch {
+		case m[1] == "Revoke":
+			of = change
+		case m[2] == "clauses" || m[2] == "passed":
 			of = few
 		}
 		of.add(strings.ToLower(m[1])+", by "+m[2], size, ns/1000)
@@ -34,5 +38,5 @@ func inside(own.Program, int) ([]*curve, error) {
 	if len(c.Lines) == 0 {
 		return nil, fmt.Errorf("no benchmark has said anything: %s", out)
 	}
-	return []*curve{c, few}, nil
+	return []*curve{c, change, few}, nil
 }
