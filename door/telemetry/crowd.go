@@ -51,14 +51,16 @@ func (c *crowd) enter(conn net.Conn) (crowded bool) {
 	return crowded
 }
 
-// inTurn has h answer some requests at a time.
+// inTurn has h answer some requests at a time, and none of whoever has gone meanwhile: others wait for it.
 func inTurn(h http.Handler) http.Handler {
 	turn := make(chan struct{}, maxRequests)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
 		case turn <- struct{}{}:
 			defer func() { <-turn }()
-			h.ServeHTTP(w, r)
+			if r.Context().Err() == nil {
+				h.ServeHTTP(w, r)
+			}
 		case <-r.Context().Done(): // it has gone
 		}
 	})

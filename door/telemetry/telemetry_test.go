@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"math"
@@ -142,5 +143,15 @@ func TestNoNumbers(t *testing.T) {
 	theirs.Close()
 	if code, text := get(t, "GET", url+"/metrics", "localhost"); code != http.StatusInternalServerError || strings.Contains(text, "cofferdam_uptime") {
 		t.Errorf("without a feed GET /metrics = %d, %s", code, text)
+	}
+}
+
+// Who has gone by the time that it is his turn is not answered: others would wait for it.
+func TestNobodyIsAnsweredWhoHasGone(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	h := inTurn(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("it was answered") }))
+	for range 100 {
+		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, "GET", "/metrics", nil))
 	}
 }
